@@ -1,0 +1,63 @@
+"""pcgraph: predictive coding on the graph of any network.
+
+The names are imported when they are first used, so that reading specs needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
+    from pcgraph.graph import PCGraph
+    from pcgraph.network import PCNetwork, build
+    from pcgraph.recording import Run
+    from pcgraph.scheduler import Scheduler
+    from pcgraph.spec import Spec, load_spec, parse_spec
+    from pcgraph.state import State
+    from pcgraph.trace import Drive, Table, trace
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
+    "graph": ("PCGraph",),
+    "network": ("PCNetwork", "build"),
+    "recording": ("Run",),
+    "scheduler": ("Scheduler",),
+    "spec": ("Spec", "load_spec", "parse_spec"),
+    "state": ("State",),
+    "trace": ("Drive", "Table", "trace"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DivergenceError",
+    "Drive",
+    "InputError",
+    "ModelError",
+    "PCGraph",
+    "PCGraphError",
+    "PCNetwork",
+    "Run",
+    "Scheduler",
+    "Spec",
+    "SpecError",
+    "State",
+    "Table",
+    "build",
+    "load_spec",
+    "parse_spec",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pcgraph' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"pcgraph.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,79 @@
+"""How every command ends: with status 0, or with its faults on standard error and status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pcgraph.errors import Fault, PCGraphError
+
+INTERRUPTED = 130
+FAULT = 2
+
+
+class Commands(TyperGroup):
+    """The group of all commands; it turns every fault of the user's into one clear report."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and leave the program with its status."""
+        given = sys.argv[1:] if args is None else list(args)
+        as_json = "--json" in given
+        try:
+            status = super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
+        except PCGraphError as error:
+            status = report(error.faults, as_json)
+        except BrokenPipeError:
+            # Whoever read our output has gone; Python would complain once more when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        except OSError as error:
+            status = report([_of_the_system(error)], as_json)
+        except (KeyboardInterrupt, typer.Abort):
+            status = INTERRUPTED
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise  # a fault of ours: the traceback is what we need
+            status = report([_of_usage(error)], as_json)
+        if status == INTERRUPTED:
+            print("Interrupted.", file=sys.stderr)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def report(faults: Iterable[Fault], as_json: bool) -> int:
+    """Print faults on standard error, as text or as ``{"faults": [...]}``, and give the exit status."""
+    faults = list(faults)
+    if as_json:
+        print(json.dumps({"faults": [asdict(fault) for fault in faults]}), file=sys.stderr)
+    else:
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        if len(faults) > 1:
+            print(f"{len(faults)} faults.", file=sys.stderr)
+    return FAULT
+
+
+def _of_the_system(error: OSError) -> Fault:
+    reason = error.strerror or str(error)
+    return Fault(reason[:1].lower() + reason[1:], where=str(error.filename or ""))
+
+
+def _of_usage(error: Any) -> Fault:
+    """What typer has to say of the command line."""
+    message = str(error.format_message()).strip()
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "pcgraph")
+    return Fault(message[:1].lower() + message[1:], hint=f"See '{command} --help'.")

@@ -1,0 +1,81 @@
+"""What a command prints: results, remarks and progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PATIENCE = 1.0
+"""Seconds of silence before a progress bar appears."""
+PIPE_WIDTH = 160
+"""Columns of a table that goes into a file or another program, where there is no window to fit."""
+
+
+class Screen:
+    """Where a command prints to.
+
+    Args:
+        as_json: Print nothing on standard output but one JSON value, the result.
+        quiet: Print no remarks and no progress.
+    """
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    def result(self, data: Any, *shown: RenderableType) -> None:
+        """Print what the command was asked for: ``data`` with ``--json``, else what is ``shown``."""
+        if self.as_json:
+            print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+            return
+        for item in shown:
+            self._console().print(item, soft_wrap=isinstance(item, str))
+
+    def remark(self, *shown: RenderableType) -> None:
+        """Print what a person likes to know besides the result."""
+        if not (self.as_json or self.quiet):
+            for item in shown:
+                self._console().print(item, soft_wrap=isinstance(item, str))
+
+    @contextmanager
+    def working(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Show a progress bar on standard error if the block takes longer than a second.
+
+        Args:
+            what: What is being done.
+            total: How many things there are to do, where that is known.
+
+        Yields:
+            A function that is told how many more of them are done.
+        """
+        if self.as_json or self.quiet or not sys.stderr.isatty():
+            yield lambda done: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        progress = Progress(console=Console(stderr=True), transient=True)
+        task = progress.add_task(what, total=total)
+        timer = threading.Timer(PATIENCE, progress.start)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield lambda done: progress.advance(task, done)
+        finally:
+            timer.cancel()
+            timer.join()
+            progress.stop()
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        fits = sys.stdout.isatty() or "COLUMNS" in os.environ
+        return Console(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)

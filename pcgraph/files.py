@@ -1,0 +1,81 @@
+"""Writing files and folders whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pcgraph.errors import Fault, InputError
+
+
+def check_free(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
+    """Make sure, before the work begins, that a file may be written.
+
+    Args:
+        path: The file to be.
+        force: Whether a file that is there already may be replaced.
+        suffixes: Suffixes that are understood; any, if there are none.
+
+    Raises:
+        InputError: The file exists, is a folder, or has another suffix; its folder does not exist.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        expected = ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+        given = f"'{path.suffix}'" if path.suffix else "no suffix"
+        raise InputError(Fault(f"expected a file that ends in {expected}, got {given}", where=str(path)))
+    if path.is_dir():
+        raise InputError(Fault("is a folder, expected a file to write", where=str(path)))
+    if not path.parent.is_dir():
+        raise InputError(Fault(f"there is no folder '{path.parent}'", hint="Make it first.", where=str(path)))
+    if path.exists() and not force:
+        raise InputError(Fault("exists already", hint="Choose another name, or --force.", where=str(path)))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; it replaces ``path`` when the block ends without error."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``path``; it takes the place of ``path`` when the block ends
+    without error, and of whatever was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        if path.exists():
+            old = partial.with_name(f"{partial.name}.old")
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,266 @@
+"""The graph of states tied by predictions: nodes, edges, and the checks that need no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import networkx as nx
+
+from pcgraph.errors import Fault, FieldPath, SpecError
+from pcgraph.spec.schema import Predictor, Spec
+from pcgraph.spec.schema import Edge as EdgeSpec
+from pcgraph.spec.wiring import wire
+
+INPUT = "input"
+Kind = Literal["feedforward", "feedback"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A state.
+
+    Attributes:
+        name: A Python identifier.
+        shape: Shape of one state, without the batch.
+        module: Qualified name of the place in the backbone; None for a free-standing node.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    module: str | None = None
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A prediction of ``target`` from ``sources``.
+
+    Attributes:
+        name: ``source->target``; several sources are joined with ``+``.
+        kind: Which of the target's gains draws it to the prediction.
+        predictor: How to build the edge's function; None when the backbone computes it.
+        delay: How many steps ago the sources are read; 0 reads states updated in the same step.
+        bundle: The error term that the edge belongs to; the edge's own name when it is alone.
+        gain: The edge's own gain a_e; None shares the target's.
+        error: The edge's own gain b_e; None takes the sources'.
+        precision: Weight of the squared error.
+        reach: C of gradient ``normalized``; None counts it.
+        path: The field of the spec that the edge comes from.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    target: str
+    kind: Kind
+    predictor: Predictor | None
+    delay: int
+    bundle: str
+    gain: float | None = None
+    error: float | None = None
+    precision: float = 1.0
+    reach: float | None = None
+    path: FieldPath = ()
+
+
+def edge_name(sources: Iterable[str], target: str) -> str:
+    """The name of an edge: ``e2->e1``, or ``e1+e2->e3`` when several nodes predict together."""
+    return f"{'+'.join(sources)}->{target}"
+
+
+class PCGraph:
+    """Nodes and edges of one network, checked.
+
+    Attributes:
+        nodes: Nodes by name, in the order of the spec; the image of a backbone comes first.
+        edges: Edges by name: the backbone's, then the other feedforward ones, then feedback.
+        terms: The error terms: edges by bundle, alone or summed into one prediction.
+
+    Raises:
+        SpecError: An edge names no node or stands twice, edges of a bundle do not fit together,
+            delay-0 edges form a cycle, or a node is tied to nothing.
+    """
+
+    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self.edges: dict[str, Edge] = {}
+        terms: dict[str, list[Edge]] = {}
+        faults = []
+        for edge in edges:
+            if edge.name in self.edges:
+                first = self.edges[edge.name]
+                origin = "the backbone already makes" if first.predictor is None else "there is already"
+                faults.append(Fault(f"{origin} an edge '{edge.name}'", edge.path, "Take one of them out."))
+                continue
+            self.edges[edge.name] = edge
+            terms.setdefault(edge.bundle, []).append(edge)
+        self.terms = {name: tuple(members) for name, members in terms.items()}
+        for check in (self._bundle_faults, self._cycle_faults, self._apart_faults):
+            faults += check()
+        if faults:
+            raise SpecError(faults)
+
+    @property
+    def receiver(self) -> str:
+        """The node that images are given to: ``input``, or the first node of the spec."""
+        return next(iter(self.nodes))
+
+    @cached_property
+    def memory(self) -> dict[str, int]:
+        """For nodes that an edge reads with a delay of 2 or more: the longest of these delays."""
+        longest: dict[str, int] = {}
+        for edge in self.edges.values():
+            for source in edge.sources if edge.delay > 1 else ():
+                longest[source] = max(longest.get(source, 0), edge.delay)
+        return longest
+
+    def terms_into(self, node: str, kind: Kind | None = None) -> list[str]:
+        """Names of the error terms whose target is ``node``."""
+        return [
+            name
+            for name, (edge, *_) in self.terms.items()
+            if edge.target == node and kind in (None, edge.kind)
+        ]
+
+    def to_networkx(self, kind: Kind | None = None, delay: int | None = None) -> nx.MultiDiGraph:
+        """The graph as networkx sees it; an edge with several sources becomes one arc a source.
+
+        Nodes carry ``shape`` and ``module``; arcs have the edge's name as key and carry ``kind``,
+        ``delay`` and ``bundle``. ``kind`` and ``delay`` keep only the edges that have them.
+        """
+        view = nx.MultiDiGraph()
+        for node in self.nodes.values():
+            view.add_node(node.name, shape=node.shape, module=node.module)
+        for edge in self.edges.values():
+            if kind in (None, edge.kind) and delay in (None, edge.delay):
+                for source in edge.sources:
+                    view.add_edge(
+                        source, edge.target, edge.name, kind=edge.kind, delay=edge.delay, bundle=edge.bundle
+                    )
+        return view
+
+    def sweep_order(self) -> list[str]:
+        """All nodes, each after the nodes that its delay-0 edges read."""
+        position = {name: index for index, name in enumerate(self.nodes)}
+        return list(nx.lexicographical_topological_sort(self.to_networkx(delay=0), key=position.__getitem__))
+
+    def start_order(self) -> list[tuple[str, frozenset[str]]]:
+        """All nodes in feedforward order, each with the nodes of the cycle it lies in (if any).
+
+        Within a cycle no node comes before another: only predictions from outside it count.
+        """
+        view = self.to_networkx(kind="feedforward")
+        cycles = nx.condensation(nx.DiGraph(view))
+        position = {name: index for index, name in enumerate(self.nodes)}
+        order = []
+        for component in nx.topological_sort(cycles):
+            members = frozenset(cycles.nodes[component]["members"])
+            looped = members if len(members) > 1 or any(view.has_edge(n, n) for n in members) else frozenset()
+            order += [(name, looped) for name in sorted(members, key=position.__getitem__)]
+        return order
+
+    def _bundle_faults(self) -> list[Fault]:
+        faults = []
+        for name, (first, *others) in self.terms.items():
+            for edge in others:
+                for what in ("target", "kind", "precision", "gain"):
+                    one, other = getattr(first, what), getattr(edge, what)
+                    if one != other:
+                        faults.append(
+                            Fault(
+                                f"edges '{first.name}' and '{edge.name}' of bundle '{name}' have one error, "
+                                f"but {what} {one!r} and {other!r}",
+                                edge.path,
+                            )
+                        )
+                if (first.delay == 0) != (edge.delay == 0):
+                    faults.append(
+                        Fault(
+                            f"edges '{first.name}' and '{edge.name}' of bundle '{name}' have delays "
+                            f"{first.delay} and {edge.delay}; delay 0 cannot be mixed with others",
+                            edge.path,
+                        )
+                    )
+        return faults
+
+    def _cycle_faults(self) -> list[Fault]:
+        try:
+            cycle = nx.find_cycle(self.to_networkx(delay=0))
+        except nx.NetworkXNoCycle:
+            return []
+        around = " -> ".join([arc[0] for arc in cycle] + [cycle[0][0]])
+        edge = self.edges[cycle[-1][2]]
+        return [
+            Fault(
+                f"edges with delay 0 form the cycle {around}; no node of it can be updated first",
+                edge.path,
+                f"Give one of its edges a delay of 1, for example '{edge.name}'.",
+            )
+        ]
+
+    def _apart_faults(self) -> list[Fault]:
+        tied = nx.node_connected_component(nx.Graph(self.to_networkx()), self.receiver)
+        return [
+            Fault(
+                f"no chain of edges ties node '{name}' to '{self.receiver}'",
+                ("nodes", name),
+                "Add an edge from or to it, or take it out.",
+            )
+            for name in self.nodes
+            if name not in tied
+        ]
+
+
+def assemble(
+    spec: Spec,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    reads: Mapping[str, Sequence[str]] | None = None,
+) -> PCGraph:
+    """Put a spec and what the trace found into one graph.
+
+    Args:
+        spec: The spec.
+        shapes: Shapes of the image (``input``) and of each node in the backbone, without the batch.
+        reads: For each node in the backbone, the states that its feedforward prediction reads.
+
+    Raises:
+        SpecError: See `PCGraph`.
+    """
+    shapes, reads = dict(shapes or {}), dict(reads or {})
+    feedforward_delay = 0 if spec.schedule.order == "sweep" else 1
+    nodes = [Node(INPUT, shapes[INPUT])] if INPUT in shapes else []
+    edges = []
+    below: dict[str, list[str]] = {name: list(reads.get(name, ())) for name in spec.nodes}
+    for name, place in spec.nodes.items():
+        nodes.append(Node(name, place.shape or shapes[name], place.module))
+        if name in reads:
+            sources = tuple(reads[name])
+            delay = feedforward_delay if place.delay is None else place.delay
+            own = edge_name(sources, name)
+            edges.append(
+                Edge(own, sources, name, "feedforward", None, delay, bundle=own, path=("nodes", name))
+            )
+    for index, written in enumerate(spec.edges):
+        edges.append(_explicit(written, "feedforward", feedforward_delay, ("edges", index)))
+        below[written.target] += [name for name in written.sources if name not in below[written.target]]
+    edges += [_explicit(written, "feedback", 1, path) for written, path in wire(spec, below)]
+    return PCGraph(nodes, edges)
+
+
+def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath) -> Edge:
+    name = edge_name(written.sources, written.target)
+    return Edge(
+        name=name,
+        sources=written.sources,
+        target=written.target,
+        kind=kind,
+        predictor=written.predictor,
+        delay=default_delay if written.delay is None else written.delay,
+        bundle=written.bundle or name,
+        gain=written.gain,
+        error=written.error,
+        precision=written.precision,
+        reach=written.reach,
+        path=path,
+    )

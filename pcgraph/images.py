@@ -1,0 +1,257 @@
+"""Image files to batches of network inputs, and noise on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from pcgraph.errors import Fault, InputError, closest
+from pcgraph.resources import photo, photos
+from pcgraph.spec.schema import Preprocess
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+DATA_SETS = ("photos",)
+"""Data sets that come with pcgraph: ``photos`` are its photographs; ``photos:NAME`` is one of them."""
+PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
+"""Plain pixels, from 0 to 1."""
+
+
+def find_images(references: Iterable[str]) -> list[Path]:
+    """The image files that a user means.
+
+    Args:
+        references: Files; folders, of which all images are taken, sorted by name, those in folders
+            inside included; ``photos``, or ``photos:NAME``.
+
+    Raises:
+        InputError: There is no such file or data set, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for reference in references:
+        path = Path(reference).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            if not inside:
+                hint = f"An image ends in {', '.join(SUFFIXES)}."
+                raise InputError(Fault("this folder holds no image", hint=hint, where=reference))
+            found += inside
+        elif path.exists():
+            found.append(path)
+        elif reference == "photos":
+            found += [photo(name) for name in photos()]
+        elif reference.startswith("photos:"):
+            found.append(photo(reference.removeprefix("photos:")))
+        else:
+            near = [str(file) for file in path.parent.glob("*")] if path.parent.is_dir() else []
+            hint = closest(reference, [*DATA_SETS, *near])
+            hint = hint if hint.startswith("Did") else "Give image files, folders of them, or 'photos'."
+            raise InputError(Fault("no such file, folder or data set", hint=hint, where=reference))
+    return found
+
+
+def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Tensor:
+    """Read one image file as the pixels that a network sees: resized and cropped, not normalised.
+
+    The shorter side is resized to ``preprocess.resize`` (bilinear, antialiased) or to what just covers
+    the crop, and the centre is cropped, as torchvision's and timm's evaluation transforms do. The
+    camera's rotation (EXIF) is undone, transparent pixels are laid on white, CMYK and palettes become
+    RGB, of an animation the first picture is taken, and 16-bit pixels keep their depth.
+
+    Args:
+        path: The file.
+        shape: (channels, height, width) of the network's input; 1 channel is grey, 3 are RGB.
+        preprocess: Its ``resize``.
+
+    Returns:
+        Pixels from 0 to 1, of shape ``shape``, float32.
+
+    Raises:
+        InputError: The file is no readable image, or ``shape`` is no image's.
+    """
+    channels, height, width = image_shape(shape)
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+            planes = _planes(image, channels, path)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(Fault("no image file that can be read", where=str(path))) from None
+    except Exception as error:  # decoders raise what they please on a broken file
+        reason = str(error).strip() or type(error).__name__
+        raise InputError(Fault(f"the image is broken: {reason}", where=str(path))) from None
+    shorter = max(preprocess.resize or 0, 1)
+    old_width, old_height = planes[0].size
+    scale = max(shorter / min(planes[0].size), width / old_width, height / old_height)
+    size = (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    resized = [plane.resize(size, Image.Resampling.BILINEAR) for plane in planes]
+    cropped = [np.asarray(plane)[top : top + height, left : left + width] for plane in resized]
+    return torch.from_numpy(np.stack(cropped).astype(np.float32)).clamp_(0, 1)
+
+
+def _planes(image: Image.Image, channels: int, path: Path) -> list[Image.Image]:
+    """One floating-point picture (mode F) a channel, with values from 0 to 1."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image, dtype=np.float32)
+        values = values if image.mode == "F" else values / 65535
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            depth = "from 0 to 1" if image.mode == "F" else "of 16 bits"
+            message = f"values from {values.min():g} to {values.max():g}, expected pixels {depth}"
+            raise InputError(Fault(message, hint="Convert the image to 8 or 16 bits.", where=str(path)))
+        return [Image.fromarray(values)] * channels
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    values = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, channels) / 255
+    return [Image.fromarray(np.ascontiguousarray(values[:, :, channel])) for channel in range(channels)]
+
+
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """``shape`` as (channels, height, width).
+
+    Raises:
+        InputError: It is not an image's.
+    """
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return shape[0], shape[1], shape[2]
+    shown = ", ".join(map(str, shape))
+    raise InputError(
+        Fault(
+            f"the network's input has shape ({shown}), which no image has: expected (1 or 3, height, width)",
+            hint="Run it on 'random' input, or from Python on tensors.",
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise on images.
+
+    Attributes:
+        kind: ``gaussian``: numbers of standard deviation ``level`` are added to the normalised input,
+            which is not clipped afterwards. ``salt_pepper``: a share ``level`` of the pixels, all
+            channels alike, turns black or white, half of them each, before the normalisation.
+        level: sigma, or the share.
+    """
+
+    kind: Literal["gaussian", "salt_pepper"]
+    level: float
+
+    @classmethod
+    def parse(cls, text: str) -> Noise:
+        """Read ``gaussian:SIGMA`` or ``salt_pepper:P``.
+
+        Raises:
+            InputError: It is neither.
+        """
+        kind, _, number = text.partition(":")
+        if kind != "gaussian" and kind != "salt_pepper":
+            hint = closest(kind, ("gaussian", "salt_pepper"))
+            raise InputError(Fault(f"noise '{text}': unknown kind '{kind}'", hint=hint))
+        try:
+            level = float(number)
+        except ValueError:
+            level = math.nan
+        if not 0 <= level < (math.inf if kind == "gaussian" else 1.0000001):
+            expected = "a number from 0 on" if kind == "gaussian" else "a share from 0 to 1"
+            got = f"'{number}'" if number else "nothing"
+            raise InputError(
+                Fault(f"noise '{text}': expected {expected} after '{kind}:', got {got}", hint=f"For example {kind}:0.5.")
+            )
+        return cls(kind, level)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.level:g}"
+
+
+def add_gaussian(values: Tensor, sigma: float, generator: torch.Generator | None = None) -> Tensor:
+    """``values`` plus independent normal numbers of standard deviation ``sigma``."""
+    return values + sigma * torch.randn(values.shape, generator=generator, dtype=values.dtype)
+
+
+def salt_and_pepper(pixels: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
+    """``pixels`` (..., channels, height, width) with a share of them black (0) or white (1)."""
+    draw = torch.rand((*pixels.shape[:-3], 1, *pixels.shape[-2:]), generator=generator)
+    return torch.where(draw < share / 2, 0.0, torch.where(draw < share, 1.0, pixels))
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """Subtract the mean and divide by the standard deviation of each channel (dimension -3).
+
+    A grey picture for values that were given for RGB takes their averages.
+    """
+    mean, std = _statistics(preprocess, pixels.shape[-3])
+    return (pixels - mean) / std
+
+
+def denormalise(values: Tensor, preprocess: Preprocess) -> Tensor:
+    """Undo `normalise`."""
+    mean, std = _statistics(preprocess, values.shape[-3])
+    return values * std + mean
+
+
+def _statistics(preprocess: Preprocess, channels: int) -> tuple[Tensor, Tensor]:
+    statistics = []
+    for values in (torch.tensor(preprocess.mean), torch.tensor(preprocess.std)):
+        if channels == 1:
+            values = values.mean().reshape(1)
+        statistics.append(values.reshape(-1, 1, 1))
+    return statistics[0], statistics[1]
+
+
+def load_images(
+    paths: Sequence[Path],
+    preprocess: Preprocess,
+    input_shape: Sequence[int],
+    *,
+    batch: int = 16,
+    noise: Noise | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Read image files, a batch at a time, as a network wants them.
+
+    Args:
+        paths: The files.
+        preprocess: How to resize and normalise.
+        input_shape: (channels, height, width) of the network's input.
+        batch: Images in a batch; the last one may be smaller.
+        noise: Noise to put on every image. It depends on the seed and the image's place in ``paths``
+            alone, not on the batch.
+        seed: Seed of the noise.
+
+    Yields:
+        The paths, as text, and their images (batch, channels, height, width), float32.
+
+    Raises:
+        InputError: A file is no readable image (says which), or the input is no image's.
+    """
+    for start in range(0, len(paths), batch):
+        chosen = paths[start : start + batch]
+        images = []
+        for place, path in enumerate(chosen, start):
+            generator = torch.Generator().manual_seed(_mixed(seed, place))
+            pixels = load_pixels(path, input_shape, preprocess)
+            if noise is not None and noise.kind == "salt_pepper":
+                pixels = salt_and_pepper(pixels, noise.level, generator)
+            image = normalise(pixels, preprocess)
+            if noise is not None and noise.kind == "gaussian":
+                image = add_gaussian(image, noise.level, generator)
+            images.append(image)
+        yield [str(path) for path in chosen], torch.stack(images)
+
+
+def _mixed(seed: int, place: int) -> int:
+    """A seed for one image; seeds in a row would make every image's noise that of the next seed's."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> 1)

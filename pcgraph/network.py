@@ -1,0 +1,165 @@
+"""A spec and a model become a network: backbone, predictors and dynamics, and no state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pcgraph.dynamics import Dynamics, Energy, Predify
+from pcgraph.errors import Fault, ModelError, SpecError, closest
+from pcgraph.graph import PCGraph, assemble
+from pcgraph.predictors import build_predictor, count_reach
+from pcgraph.spec import EnergyDynamics, Spec, load_spec
+from pcgraph.trace.drive import Drive
+from pcgraph.trace.models import load_model
+
+
+class PCNetwork(nn.Module):
+    """What `build` makes: everything that has parameters, and the graph that ties it together.
+
+    Attributes:
+        spec: The spec that it was built from.
+        graph: Nodes, edges and error terms.
+        drive: The backbone cut at the nodes; None without a backbone.
+        predictors: The functions of all other edges, by edge name.
+        dynamics: The rule, as gains.
+        feedback_trained: Whether the predictors' weights came from a file.
+    """
+
+    def __init__(
+        self, spec: Spec, graph: PCGraph, drive: Drive | None, predictors: nn.ModuleDict, dynamics: Dynamics
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.graph = graph
+        self.drive = drive
+        self.predictors = predictors
+        self.dynamics = dynamics
+        self.feedback_trained = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the parameters, and so of the states."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+    def save_weights(self, path: str | Path) -> None:
+        """Write the predictors' weights to one safetensors file, keyed ``EDGE.parameter``."""
+        weights = {name: tensor.contiguous() for name, tensor in self.predictors.state_dict().items()}
+        partial = Path(f"{path}.partial")
+        save_file(weights, partial)
+        partial.replace(path)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Read the predictors' weights from a file that `save_weights` or the importer wrote.
+
+        Raises:
+            ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
+        """
+        if not Path(path).is_file():
+            raise ModelError(Fault(f"there is no weight file '{path}'", ("weights",)))
+        try:
+            weights = load_file(path)
+        except Exception as error:  # safetensors raises its own type for a damaged file
+            raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
+        own = self.predictors.state_dict()
+        faults = [_weight_fault(name, "is missing", weights) for name in own if name not in weights]
+        faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
+        faults += [
+            Fault(f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}", ("weights",))
+            for name in own
+            if name in weights and own[name].shape != weights[name].shape
+        ]
+        if faults:
+            raise ModelError(faults)
+        self.predictors.load_state_dict(weights)
+        self.feedback_trained = True
+
+
+def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:
+    return Fault(f"tensor '{name}' {problem} in the weight file", ("weights",), closest(name, others))
+
+
+def build(
+    spec: Spec | str | Path, model: nn.Module | None = None, *, trust: bool = False, seed: int = 0
+) -> PCNetwork:
+    """Build the network that a spec describes.
+
+    Args:
+        spec: A spec, or the path of a spec file.
+        model: The backbone itself, instead of the one that the spec names; it is copied.
+        trust: Whether ``python:`` references in the spec may be imported.
+        seed: Seed of the predictors' (and a random backbone's) first weights.
+
+    Returns:
+        The network in eval mode; the backbone's parameters are frozen.
+
+    Raises:
+        SpecError: The spec is not valid or does not fit the model.
+        ModelError: The model or weights cannot be had.
+    """
+    if not isinstance(spec, Spec):
+        spec = load_spec(spec)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = _build(spec, model, trust)
+        if spec.weights is not None:
+            network.load_weights(spec.folder / spec.weights)
+    except (SpecError, ModelError) as error:
+        raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
+    return network.eval()
+
+
+def _build(spec: Spec, model: nn.Module | None, trust: bool) -> PCNetwork:
+    drive = _drive(spec, model, trust)
+    graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
+    predictors = nn.ModuleDict()
+    faults: list[Fault] = []
+    for edge in graph.edges.values():
+        if edge.predictor is not None:
+            try:
+                predictors[edge.name] = build_predictor(edge, graph, trust)
+            except SpecError as error:
+                faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors))
+
+
+def _drive(spec: Spec, model: nn.Module | None, trust: bool) -> Drive | None:
+    places = {name: node.module for name, node in spec.nodes.items() if node.module is not None}
+    if spec.backbone is None:
+        if model is not None:
+            raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
+        return None
+    backbone = load_model(
+        spec.backbone.model if model is None else model,
+        weights=None if model is not None else spec.backbone.weights,
+        match=spec.backbone.match,
+        arguments=spec.backbone.arguments,
+        trust=trust,
+        folder=spec.folder,
+    )
+    return Drive(backbone, places, spec.backbone.input)
+
+
+def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict) -> Dynamics:
+    if isinstance(spec.dynamics, EnergyDynamics):
+        return Energy(graph, spec.dynamics)
+    reach: dict[str, float] = {}
+    if spec.dynamics.gradient == "normalized":
+        for name, predictor in predictors.items():
+            edge = graph.edges[name]
+            shapes = [graph.nodes[source].shape for source in edge.sources]
+            reach[name] = edge.reach or count_reach(predictor, shapes)
+    return Predify(graph, spec.dynamics, reach)

@@ -1,0 +1,188 @@
+"""What a step has to evaluate, once it is known which nodes never change.
+
+A block is a function that is evaluated as one: a predictor, or several of the backbone's predictions
+in one pass. A plan leaves out every block that nobody reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from torch import Tensor
+
+from pcgraph.dynamics import Gains, Scalar
+from pcgraph.graph import Edge
+from pcgraph.network import PCNetwork
+from pcgraph.trace.drive import Stage
+
+Env = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Predictions that are evaluated together, from sources read with the same delay.
+
+    Attributes:
+        edges: The predictions that it makes, in the order of its results.
+        sources: The nodes that it reads.
+        delay: How many steps ago it reads them.
+        pulled: The sources that the errors of these predictions move.
+        function: From the values of the sources and the run's constants, by name, to the predictions.
+            A pass of the backbone leaves there what later passes of the same sweep reuse.
+    """
+
+    edges: tuple[Edge, ...]
+    sources: tuple[str, ...]
+    delay: int
+    pulled: tuple[str, ...]
+    function: Callable[[Env], tuple[Tensor, ...]]
+
+    @property
+    def in_backbone(self) -> bool:
+        """Whether the backbone makes these predictions (and so reads the run's constants)."""
+        return self.edges[0].predictor is None
+
+    def reader(self, source: str) -> str:
+        """Name of the first edge that reads ``source``."""
+        return next(edge.name for edge in self.edges if source in edge.sources)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One node's update.
+
+    Attributes:
+        node: The node.
+        blocks: Delay-0 predictions of it, evaluated when its turn comes.
+        draws: The error terms that draw it, each with its gain a_e.
+    """
+
+    node: str
+    blocks: tuple[Block, ...]
+    draws: tuple[tuple[str, Scalar], ...]
+
+
+class Plan:
+    """The blocks of a step.
+
+    Args:
+        network: The network.
+        gains: The rule's gains; an edge whose gains are zero is not evaluated.
+        fixed: Nodes that are clamped as a whole.
+        watched: Error terms whose predictions are wanted even if no node moves by them.
+
+    Attributes:
+        constants: Stage that computes, once a run, what the fixed nodes alone determine.
+        once: Blocks that read fixed nodes only; evaluated once a run, whoever asks for them later.
+        delayed: Blocks that read states from before the step.
+        visits: The moving nodes in the order of the sweep.
+        terms: The error terms that are evaluated, with their edges.
+        delayed_terms: Those of them whose edges have delays of 1 or more.
+        precision: Precision of each of them.
+    """
+
+    def __init__(
+        self, network: PCNetwork, gains: Gains, fixed: frozenset[str], watched: frozenset[str] = frozenset()
+    ) -> None:
+        self.network = network
+        self.gains = gains
+        self.fixed = fixed
+        graph = network.graph
+        self.moving = tuple(name for name in graph.nodes if name not in fixed)
+        self.constants: Stage | None = network.drive.constants(fixed) if network.drive else None
+        needed = watched | {edge.bundle for edge in graph.edges.values() if self._acts(edge)}
+        wanted = [edge for edge in graph.edges.values() if edge.bundle in needed]
+        resting = [
+            e for e in graph.edges.values() if e.predictor is not None and fixed.issuperset(e.sources)
+        ]
+        others = [edge for edge in wanted if edge not in resting]
+        self.once = self._blocks(resting)
+        self.delayed = self._blocks(edge for edge in others if edge.delay)
+        instant = [edge for edge in others if edge.delay == 0]
+        self._watched_instant = tuple(edge for edge in instant if edge.bundle in watched)
+        self.terms = {name: members for name, members in graph.terms.items() if name in needed}
+        self.precision = {name: members[0].precision for name, members in self.terms.items()}
+        self.delayed_terms = tuple(name for name, members in self.terms.items() if members[0].delay)
+        self.visits = tuple(self._visits([edge for edge in instant if edge.target in self.moving]))
+
+    @cached_property
+    def observed(self) -> tuple[Block, ...]:
+        """Blocks of the watched delay-0 predictions, to be evaluated on a finished state."""
+        return self._blocks(self._watched_instant)
+
+    @cached_property
+    def head(self) -> Stage:
+        """Stage that computes the backbone's output from a finished state."""
+        assert self.network.drive is not None
+        return self.network.drive.stages([["output"]], self.fixed)[0]
+
+    def pull_gain(self, owner: tuple[str, str]) -> Scalar:
+        """``b_e * s_e`` of an edge and one of its sources."""
+        return self.gains.source[owner] * self.gains.scale.get(owner[0], 1.0)
+
+    def _acts(self, edge: Edge) -> bool:
+        drawn = edge.target not in self.fixed and _nonzero(self.gains.target[edge.bundle])
+        return drawn or bool(self._pulled([edge]))
+
+    def _pulled(self, edges: Iterable[Edge]) -> tuple[str, ...]:
+        pairs = [(edge.name, source) for edge in edges for source in edge.sources if source not in self.fixed]
+        return tuple(dict.fromkeys(node for name, node in pairs if (name, node) in self.gains.source))
+
+    def _blocks(self, edges: Iterable[Edge]) -> tuple[Block, ...]:
+        """One block a predictor, and one for all the backbone's predictions of one delay."""
+        blocks = []
+        driven: dict[int, list[Edge]] = {}
+        for edge in edges:
+            if edge.predictor is None:
+                driven.setdefault(edge.delay, []).append(edge)
+            else:
+                blocks.append(self._predictor_block(edge))
+        for members in driven.values():
+            blocks += self._drive_blocks([members])
+        return tuple(blocks)
+
+    def _predictor_block(self, edge: Edge) -> Block:
+        predictors, name, sources = self.network.predictors, edge.name, edge.sources
+
+        def predict(env: Env) -> tuple[Tensor, ...]:
+            return (predictors[name](*[env[source] for source in sources]),)
+
+        return Block((edge,), sources, edge.delay, self._pulled([edge]), predict)
+
+    def _drive_blocks(self, groups: list[list[Edge]]) -> list[Block]:
+        """Consecutive passes of the drive program, one a group; a later one reuses the earlier's values."""
+        assert self.network.drive is not None
+        stages = self.network.drive.stages([[edge.target for edge in group] for group in groups], self.fixed)
+        blocks = []
+        for group, stage in zip(groups, stages, strict=True):
+            sources = tuple(dict.fromkeys(source for edge in group for source in edge.sources))
+            results = tuple(f"{edge.target}.prediction" for edge in group)
+            function = partial(_drive_pass, stage, results)
+            blocks.append(Block(tuple(group), sources, group[0].delay, self._pulled(group), function))
+        return blocks
+
+    def _visits(self, instant: list[Edge]) -> list[Visit]:
+        order = [name for name in self.network.graph.sweep_order() if name in self.moving]
+        driven = {edge.target: edge for edge in instant if edge.predictor is None}
+        groups = [[driven[name]] for name in order if name in driven]
+        passes = {block.edges[0].target: block for block in self._drive_blocks(groups)} if groups else {}
+        visits = []
+        for name in order:
+            blocks = [self._predictor_block(e) for e in instant if e.target == name and e.predictor is not None]
+            if name in passes:
+                blocks.append(passes[name])
+            draws = [(term, self.gains.target[term]) for term in self.network.graph.terms_into(name)]
+            visits.append(Visit(name, tuple(blocks), tuple(draw for draw in draws if _nonzero(draw[1]))))
+        return visits
+
+
+def _drive_pass(stage: Stage, results: tuple[str, ...], env: Env) -> tuple[Tensor, ...]:
+    env.update(stage(env))
+    return tuple(env[name] for name in results)
+
+
+def _nonzero(gain: Scalar) -> bool:
+    return isinstance(gain, Tensor) or gain != 0

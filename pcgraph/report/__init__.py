@@ -1,0 +1,1 @@
+"""What a person sees: the wiring drawn, tables, figures, and the run folder."""

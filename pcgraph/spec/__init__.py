@@ -1,0 +1,51 @@
+"""The spec language: schema, loading, wiring patterns, importers. Imports neither torch nor numpy."""
+
+from pcgraph.spec.dump import to_yaml
+from pcgraph.spec.layers import LAYERS, Layer
+from pcgraph.spec.load import load_spec, parse_spec
+from pcgraph.spec.predify import read_predify
+from pcgraph.spec.reference import json_schema, reference
+from pcgraph.spec.schema import (
+    INPUT,
+    Backbone,
+    Edge,
+    EnergyDynamics,
+    Node,
+    NodeGains,
+    NodeRate,
+    Pattern,
+    Predictor,
+    PredifyDynamics,
+    Preprocess,
+    Schedule,
+    Skip,
+    Spec,
+)
+from pcgraph.spec.wiring import input_node, wire
+
+__all__ = [
+    "INPUT",
+    "LAYERS",
+    "Backbone",
+    "Edge",
+    "EnergyDynamics",
+    "Layer",
+    "Node",
+    "NodeGains",
+    "NodeRate",
+    "Pattern",
+    "Predictor",
+    "PredifyDynamics",
+    "Preprocess",
+    "Schedule",
+    "Skip",
+    "Spec",
+    "input_node",
+    "json_schema",
+    "load_spec",
+    "parse_spec",
+    "read_predify",
+    "reference",
+    "to_yaml",
+    "wire",
+]

@@ -1,0 +1,261 @@
+"""What several fields of a spec must agree on, as far as it needs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.schema import (
+    INPUT,
+    Backbone,
+    Dynamics,
+    Edge,
+    EnergyDynamics,
+    FeedbackItem,
+    Node,
+    Pattern,
+    PredifyDynamics,
+    Schedule,
+    Skip,
+)
+
+_DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
+_FEEDBACK: TypeAdapter[Pattern | Edge] = TypeAdapter(FeedbackItem)
+
+
+@dataclass(frozen=True)
+class PlacedEdge:
+    """An explicit edge and the field that it stands in."""
+
+    edge: Edge
+    path: FieldPath
+    kind: Literal["feedforward", "feedback"]
+
+    @property
+    def name(self) -> str:
+        """``source->target``."""
+        return f"{'+'.join(self.edge.sources)}->{self.edge.target}"
+
+
+@dataclass
+class Parts:
+    """What of a spec is sound by itself, so that one mistake does not hide the others."""
+
+    names: list[str]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    edges: list[PlacedEdge] = field(default_factory=list)
+    patterns: list[tuple[Pattern, FieldPath]] = field(default_factory=list)
+    has_backbone: bool = False
+    has_edges: bool = False
+    backbone: Backbone | None = None
+    dynamics: PredifyDynamics | EnergyDynamics | None = None
+    schedule: Schedule | None = None
+
+
+def check(data: dict[str, Any]) -> list[Fault]:
+    """Every fault between the fields of a spec's plain values; without places.
+
+    Fields that are faulty by themselves are passed over: the schema reports those.
+    """
+    parts = _parts(data)
+    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _shares, _bundles, _preprocess)
+    return [fault for one in checks for fault in one(parts)]
+
+
+def _valid(model: type[BaseModel] | TypeAdapter[Any], value: Any) -> Any:
+    try:
+        return model.validate_python(value) if isinstance(model, TypeAdapter) else model.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _parts(data: dict[str, Any]) -> Parts:
+    nodes = data.get("nodes")
+    nodes = nodes if isinstance(nodes, dict) else {}
+    parts = Parts([str(name) for name in nodes])
+    parts.nodes = {name: node for name, value in nodes.items() if (node := _valid(Node, value))}
+    parts.has_backbone = data.get("backbone") is not None
+    parts.backbone = _valid(Backbone, data.get("backbone"))
+    parts.dynamics = _valid(_DYNAMICS, data.get("dynamics", {}))
+    parts.schedule = _valid(Schedule, data.get("schedule", {}))
+    edges = data.get("edges", [])
+    feedback = data.get("feedback", [])
+    parts.has_edges = bool(edges)
+    for index, value in enumerate(edges if isinstance(edges, list) else []):
+        if edge := _valid(Edge, value):
+            parts.edges.append(PlacedEdge(edge, ("edges", index), "feedforward"))
+    for index, value in enumerate(feedback if isinstance(feedback, list) else [feedback]):
+        path: FieldPath = ("feedback", index) if isinstance(feedback, list) else ("feedback",)
+        item = _valid(_FEEDBACK, value)
+        if isinstance(item, Edge):
+            parts.edges.append(PlacedEdge(item, path, "feedback"))
+        elif item is not None:
+            parts.patterns.append((item, path))
+    return parts
+
+
+def _places(parts: Parts) -> Iterator[Fault]:
+    """Nodes stand in a backbone that there is, each in its own place."""
+    modules: dict[str, str] = {}
+    if parts.has_backbone and INPUT in parts.names:
+        message = f"'{INPUT}' is the image of a network with a backbone and is not declared"
+        yield Fault(message, ("nodes", INPUT), "Remove it, or give the node another name.")
+    for name, node in parts.nodes.items():
+        if node.module is None:
+            continue
+        if not parts.has_backbone:
+            message = f"'{node.module}' is a place in a backbone, and this spec has no 'backbone'"
+            yield Fault(message, ("nodes", name), "Add a 'backbone', or give the nodes a 'shape'.")
+            break
+        if node.module in modules:
+            message = f"'{modules[node.module]}' and '{name}' are the same place, '{node.module}'"
+            yield Fault(message, ("nodes", name), "Keep one of the two.")
+        modules.setdefault(node.module, name)
+    connected = parts.has_backbone or parts.has_edges or parts.edges or parts.patterns
+    if parts.names and not connected and all(node.module is None for node in parts.nodes.values()):
+        message = "a network without a backbone needs 'edges': nothing connects its nodes"
+        yield Fault(message, ("nodes",), "Add edges such as {source: A, target: B}, or a 'backbone'.")
+
+
+def _names(parts: Parts) -> Iterator[Fault]:
+    """Edges and dynamics name nodes that there are."""
+    if not parts.names:
+        return
+    known = [*([INPUT] if parts.has_backbone else []), *parts.names]
+
+    def unknown(name: str, path: FieldPath) -> Iterator[Fault]:
+        if name not in known:
+            hint = closest(name, known)
+            if name == INPUT:
+                hint = "Without a backbone there is no 'input'; declare it under 'nodes' with a shape."
+            yield Fault(f"unknown node '{name}'", path, hint)
+
+    for placed in parts.edges:
+        source = placed.edge.source
+        if isinstance(source, str):
+            yield from unknown(source, (*placed.path, "source"))
+        else:
+            for index, name in enumerate(source):
+                yield from unknown(name, (*placed.path, "source", index))
+        yield from unknown(placed.edge.target, (*placed.path, "target"))
+    for name in parts.dynamics.nodes if parts.dynamics else ():
+        yield from unknown(name, ("dynamics", "nodes", name))
+
+
+def _duplicates(parts: Parts) -> Iterator[Fault]:
+    """No edge stands twice, and no edge names a source twice."""
+    first: dict[str, PlacedEdge] = {}
+    for placed in parts.edges:
+        sources = placed.edge.sources
+        for index, name in enumerate(sources):
+            if name in sources[:index]:
+                message = f"'{name}' is named twice as a source of one edge"
+                yield Fault(message, (*placed.path, "source", index), "Remove one of the two.")
+        if placed.name in first:
+            section, index_of = first[placed.name].path[0], first[placed.name].path[-1]
+            other = f"{section}[{index_of}]" if isinstance(index_of, int) else str(section)
+            message = f"the edge {placed.name} is already given as {other}"
+            yield Fault(message, placed.path, "Remove one of the two.")
+        first.setdefault(placed.name, placed)
+
+
+def _patterns(parts: Parts) -> Iterator[Fault]:
+    """Patterns follow something, and 'none' stands alone."""
+    feedback = [placed for placed in parts.edges if placed.kind == "feedback"]
+    for pattern, path in parts.patterns:
+        shown = f"{{skip: {pattern.skip}}}" if isinstance(pattern, Skip) else f"'{pattern}'"
+        if pattern == "none":
+            if len(parts.patterns) + len(feedback) > 1:
+                yield Fault("'none' stands alone", path, "Remove it, or remove the rest of 'feedback'.")
+        elif parts.names and not parts.has_backbone and not parts.has_edges:
+            message = f"the pattern {shown} follows the feedforward edges, and there are none"
+            yield Fault(message, path, "Add 'edges', or a 'backbone'.")
+
+
+def _rule_fields(parts: Parts) -> Iterator[Fault]:
+    """Edges set only what the rule of the dynamics uses."""
+    if parts.dynamics is None:
+        return
+    for placed in parts.edges:
+        if parts.dynamics.rule == "energy":
+            for name in ("gain", "error", "reach"):
+                if getattr(placed.edge, name) is not None:
+                    hint = "Rule 'energy' weighs an edge by its 'precision'."
+                    yield Fault(f"'{name}' belongs to rule 'predify'", (*placed.path, name), hint)
+        elif placed.edge.precision != 1:
+            hint = "Rule 'predify' weighs an edge by its 'gain' and 'error'."
+            yield Fault("'precision' belongs to rule 'energy'", (*placed.path, "precision"), hint)
+
+
+def _shares(parts: Parts) -> Iterator[Fault]:
+    """Feedforward and feedback together replace at most the whole state."""
+    dynamics = parts.dynamics
+    if not isinstance(dynamics, PredifyDynamics):
+        return
+    rows: list[tuple[FieldPath, float, float]] = [(("dynamics",), dynamics.feedforward, dynamics.feedback)]
+    for name, gains in dynamics.nodes.items():
+        forward = dynamics.feedforward if gains.feedforward is None else gains.feedforward
+        back = dynamics.feedback if gains.feedback is None else gains.feedback
+        if gains.feedforward is not None or gains.feedback is not None:
+            rows.append((("dynamics", "nodes", name), forward, back))
+    for path, forward, back in rows:
+        if forward + back > 1 + 1e-9:
+            message = f"feedforward {forward:g} and feedback {back:g} are more than 1, the whole state"
+            yield Fault(message, path, f"For example feedback {max(0.0, 1 - forward):.4g}.")
+
+
+def _bundles(parts: Parts) -> Iterator[Fault]:
+    """Edges of a bundle make one prediction: they agree in all that is about its error."""
+    first: dict[str, PlacedEdge] = {}
+    for placed in parts.edges:
+        edge = placed.edge
+        if edge.bundle is None:
+            continue
+        other = first.setdefault(edge.bundle, placed)
+        path = (*placed.path, "bundle")
+        both = f"bundle '{edge.bundle}': {other.name} and {placed.name}"
+        if edge.target != other.edge.target:
+            yield Fault(f"{both} have different targets", path, "A bundle predicts one node.")
+        elif placed.kind != other.kind:
+            message = f"{both} are a {other.kind} and a {placed.kind} edge"
+            yield Fault(message, path, "Put all edges of a bundle under 'edges', or all under 'feedback'.")
+        elif edge.precision != other.edge.precision:
+            message = f"{both} have precisions {other.edge.precision:g} and {edge.precision:g}"
+            yield Fault(message, path, "A bundle has one error, so one precision.")
+        elif edge.gain != other.edge.gain:
+            gains = ["none" if gain is None else f"{gain:g}" for gain in (other.edge.gain, edge.gain)]
+            message = f"{both} have gains {gains[0]} and {gains[1]}"
+            yield Fault(message, path, "A bundle has one error, so one gain.")
+        elif parts.schedule and (_delay(placed, parts.schedule) == 0) != (_delay(other, parts.schedule) == 0):
+            delays = f"{_delay(other, parts.schedule)} and {_delay(placed, parts.schedule)}"
+            hint = "Edges of delay 0 are judged within the step, others before it."
+            yield Fault(f"{both} have delays {delays}", path, hint)
+
+
+def _delay(placed: PlacedEdge, schedule: Schedule) -> int:
+    if placed.edge.delay is not None:
+        return placed.edge.delay
+    return 0 if schedule.order == "sweep" and placed.kind == "feedforward" else 1
+
+
+def _preprocess(parts: Parts) -> Iterator[Fault]:
+    """The image's channels and size fit the network's input."""
+    if parts.backbone is None or parts.backbone.preprocess is None:
+        return
+    path: FieldPath = ("backbone", "preprocess")
+    shape, preprocess = parts.backbone.input, parts.backbone.preprocess
+    if len(shape) != 3:
+        message = f"'preprocess' is for images, and the input {list(shape)} is none"
+        yield Fault(message, path, "An image is [channels, height, width].")
+        return
+    for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
+        if len(values) != shape[0]:
+            message = f"{len(values)} values for an input of {shape[0]} channel{'s' if shape[0] > 1 else ''}"
+            yield Fault(message, (*path, name), f"Give '{name}' one value for each channel.")
+    if preprocess.resize is not None and preprocess.resize < min(shape[1:]):
+        message = f"{preprocess.resize} pixels are less than the crop to {shape[1]} x {shape[2]}"
+        yield Fault(message, (*path, "resize"), f"At least {min(shape[1:])}.")

@@ -1,0 +1,180 @@
+"""pydantic's errors in our own words: what was given, what was expected, and a close match."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.schema import (
+    Backbone,
+    Edge,
+    EnergyDynamics,
+    Model,
+    Node,
+    NodeGains,
+    NodeRate,
+    PredifyDynamics,
+    Preprocess,
+    Schedule,
+    Skip,
+    Spec,
+)
+from pcgraph.spec.source import has, show
+
+_HOMES: tuple[tuple[type[Model], str], ...] = (
+    (Spec, "at the top level"),
+    (Backbone, "under 'backbone'"),
+    (Preprocess, "under 'backbone.preprocess'"),
+    (Schedule, "under 'schedule'"),
+    (PredifyDynamics, "under 'dynamics', with rule 'predify'"),
+    (EnergyDynamics, "under 'dynamics', with rule 'energy'"),
+    (Node, "to a node"),
+    (Edge, "to an edge"),
+    (Skip, "to a pattern of its own, {skip: 2}"),
+)
+_OTHER_NAMES = {
+    "alpha": "error",
+    "beta": "feedforward",
+    "from": "source",
+    "lambda": "feedback",
+    "layers": "predictor",
+    "learning_rate": "rate",
+    "lr": "rate",
+    "pc": "error",
+    "to": "target",
+}
+
+
+def translate(error: ValidationError, data: dict[str, Any]) -> list[Fault]:
+    """The faults of ``data``, which pydantic refused with ``error``; without places."""
+    details = error.errors(include_url=False)
+    faults: list[Fault] = []
+    misspelt = {
+        (_field_path(detail["loc"], data)[:-1], match)
+        for detail in details
+        if detail["type"] == "extra_forbidden"
+        for match in re.findall(r"'([^']*)'", _unknown_field(detail, data).hint)
+    }
+    for detail in details:
+        path = _field_path(detail["loc"], data)
+        if detail["type"] == "faults":
+            faults += [Fault(message, path + tail, hint) for tail, message, hint in detail["ctx"]["faults"]]
+        elif detail["type"] == "extra_forbidden":
+            faults.append(_unknown_field(detail, data))
+        elif detail["type"] != "missing" or (path[:-1], path[-1]) not in misspelt:
+            faults.append(_fault(detail, path))
+    return faults
+
+
+def _field_path(loc: tuple[int | str, ...], data: Any) -> FieldPath:
+    """Where pydantic's location is in what the user wrote.
+
+    That is without the parts that only the models have: short forms, and the arms of unions.
+    """
+    path: FieldPath = ()
+    for index, part in enumerate(loc):
+        if has(data, part):
+            data = data[part]
+        elif index < len(loc) - 1 or not isinstance(data, dict) or str(part)[:1] in ("<", "["):
+            continue
+        path = (*path, part)
+    return path
+
+
+def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
+    """The model that a mapping is read as."""
+    match path:
+        case ("backbone",):
+            return Backbone
+        case ("backbone", "preprocess"):
+            return Preprocess
+        case ("nodes", _):
+            return Node
+        case ("schedule",):
+            return Schedule
+        case ("dynamics",):
+            return EnergyDynamics if "<energy>" in loc else PredifyDynamics
+        case ("dynamics", "nodes", _):
+            return NodeRate if "<energy>" in loc else NodeGains
+        case ("edges" | "feedback", *_):
+            return Skip if "<skip>" in loc else Edge
+    return Spec
+
+
+def _unknown_field(detail: ErrorDetails, data: Any) -> Fault:
+    path = _field_path(detail["loc"], data)
+    name = str(path[-1])
+    model = _model_at(path[:-1], detail["loc"])
+    message = f"unknown field '{name}'"
+    if _OTHER_NAMES.get(name) in model.model_fields:
+        return Fault(message, path, f"Did you mean '{_OTHER_NAMES[name]}'?")
+    near = closest(name, model.model_fields)
+    if near.startswith("Did"):
+        return Fault(message, path, near)
+    homes = {field: place for other, place in reversed(_HOMES) for field in other.model_fields}
+    if name in homes:
+        return Fault(message, path, f"It belongs {homes[name]}.")
+    match = get_close_matches(name, homes, n=1, cutoff=0.75)
+    return Fault(message, path, f"Did you mean '{match[0]}', {homes[match[0]]}?" if match else near)
+
+
+def _fault(detail: ErrorDetails, path: FieldPath) -> Fault:
+    given = detail["input"]
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    match kind:
+        case "fault":
+            return Fault(context["message"], path, context["hint"])
+        case "missing":
+            return Fault("missing", path, f"Add '{path[-1]}: ...'.")
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", context["expected"])
+            message = f"expected {context['expected']}, got {show(given)}"
+            near = closest(str(given), choices)
+            return Fault(message, path, near if near.startswith("Did") else "")
+        case "too_short":
+            return Fault(f"expected at least one, got {show(given)}", path)
+        case "string_too_short":
+            return Fault("expected text, got ''", path)
+        case "finite_number":
+            return Fault(f"expected a finite number, got {show(given)}", path)
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return Fault(f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {show(given)}", path)
+    hint = _type_hint(kind, given, path[-1] if path else "")
+    return Fault(f"expected {expected.format(**context)}, got {show(given)}", path, hint)
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of fields",
+    "model_attributes_type": "a mapping of fields",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
+}
+
+
+def _type_hint(kind: str, given: Any, name: str | int) -> str:
+    quoted = isinstance(given, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", given.strip())
+    if kind in ("int_type", "float_type") and quoted:
+        return "Leave out the quotes."
+    if kind == "string_type" and isinstance(given, (bool, int, float)) and name not in ("source", "target"):
+        return "Put it in quotes."
+    if kind == "list_type" and isinstance(given, dict):
+        return "Begin each item with '- '."
+    if kind == "tuple_type" and isinstance(given, int) and not isinstance(given, bool):
+        return f"Write [{given}]."
+    return ""

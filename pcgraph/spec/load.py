@@ -1,0 +1,228 @@
+"""Spec files and plain values to a checked `Spec`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pcgraph.errors import Fault, FieldPath, SpecError, closest
+from pcgraph.spec.checks import check
+from pcgraph.spec.faults import translate
+from pcgraph.spec.json_source import parse_json
+from pcgraph.spec.schema import Spec
+from pcgraph.spec.source import DEPTH_LIMIT, Document, Place, Places, Source, show, too_deep
+from pcgraph.spec.toml_source import parse_toml
+from pcgraph.spec.yaml_source import parse_yaml
+
+PARSERS = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json, ".toml": parse_toml}
+"""File suffixes and what reads them."""
+BYTES_LIMIT = 1_000_000
+CHAIN_LIMIT = 20
+"""Files that one `extends` after another may lead through."""
+
+
+def load_spec(path: str | Path) -> Spec:
+    """Read and check a spec file, and those that it extends.
+
+    Args:
+        path: A ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file.
+
+    Raises:
+        SpecError: The file cannot be read, or the spec is not valid; lists every fault with its
+            place in the file.
+    """
+    document = _read_chain(Path(path), [])
+    return validate(document, Path(path).parent)
+
+
+def parse_spec(data: Mapping[str, Any] | str, folder: str | Path = ".") -> Spec:
+    """Check a spec that is at hand as plain values, or as YAML text.
+
+    Args:
+        data: What a spec file would hold.
+        folder: Where relative files (`extends`, `weights`) start from.
+
+    Raises:
+        SpecError: The spec is not valid; lists every fault.
+    """
+    if isinstance(data, str):
+        document = parse_yaml(data, "<text>")
+    elif isinstance(data, Mapping):
+        document = Document(_plain(data, ()))
+    else:
+        raise SpecError(Fault(f"expected a mapping of fields or YAML text, got {type(data).__name__}"))
+    document = _extended(document, Path(folder) / "<text>", [])
+    return validate(document, Path(folder))
+
+
+def validate(document: Document, folder: Path) -> Spec:
+    """Check plain values whose `extends` is already resolved.
+
+    Raises:
+        SpecError: The spec is not valid; lists every fault with its place.
+    """
+    source = Source(document.places, folder)
+    data = {name: value for name, value in document.data.items() if name != "$schema"}
+    faults: list[Fault] = []
+    spec = None
+    try:
+        spec = Spec.model_validate(data)
+    except ValidationError as error:
+        faults = translate(error, data)
+    faults += check(data)
+    if spec is None or faults:
+        end = Place("", 0, 0)
+        faults.sort(key=lambda fault: source.place(fault.path) or end)
+        raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in faults)
+    spec._source = source
+    return spec
+
+
+def _plain(value: Any, path: FieldPath) -> Any:
+    """A copy with mappings as dicts and sequences as lists; other values stay for the schema to judge."""
+    if len(path) > DEPTH_LIMIT:
+        raise SpecError(too_deep(""))
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise SpecError(Fault(f"the name of a field must be text, got {show(key)}", path))
+        return {key: _plain(item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user named.
+
+    Raises:
+        SpecError: It is missing (with the files that look like it), a folder, too large, or no text.
+    """
+    where = str(path)
+    try:
+        if path.is_dir():
+            hint = _files_in(path, path.name)
+            raise SpecError(Fault("a folder, expected a spec file", hint=hint, where=where))
+        if not path.exists():
+            if not path.parent.is_dir():
+                raise SpecError(Fault(f"no such file: there is no folder '{path.parent}'", where=where))
+            raise SpecError(Fault("no such file", hint=_files_in(path.parent, path.name), where=where))
+        if path.stat().st_size > BYTES_LIMIT:
+            raise SpecError(Fault("larger than a megabyte; this is no spec", where=where))
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(Fault(f"cannot be read: {error.strerror or error}", where=where)) from None
+    except ValueError as error:  # a path with a null character
+        raise SpecError(Fault(f"cannot be read: {error}")) from None
+    if b"\0" in content:
+        raise SpecError(Fault("a binary file, expected text", where=where))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        message = f"not UTF-8 text: the byte 0x{content[error.start]:02x}"
+        fault = Fault(message, hint="Save the file as UTF-8.", where=f"{where}:{line}:{column}")
+        raise SpecError(fault) from None
+
+
+def _files_in(folder: Path, name: str) -> str:
+    files = sorted(file.name for file in folder.iterdir() if file.suffix in PARSERS)
+    return closest(name, files)
+
+
+def _read(path: Path) -> Document:
+    parser = PARSERS.get(path.suffix.lower())
+    if parser is None and not path.is_dir() and (path.exists() or path.suffix):
+        message = f"unknown suffix '{path.suffix}'" if path.suffix else "no suffix"
+        hint = "A spec file ends in .yaml, .yml, .json or .toml."
+        raise SpecError(Fault(message, hint=hint, where=str(path)))
+    text = read_text(path)
+    return (parser or parse_yaml)(text, str(path))
+
+
+# ---- extends ------------------------------------------------------------------------------------
+
+
+def _read_chain(path: Path, chain: list[Path]) -> Document:
+    return _extended(_read(path), path, chain)
+
+
+def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
+    """The document laid over the one that it extends, if it extends one."""
+    base = document.data.get("extends")
+    if not isinstance(base, str):
+        return document  # anything else is the schema's to refuse
+    where = Source(document.places).locate(("extends",))
+    chain = [*chain, path]
+    target = Path(os.path.normpath(path.parent / base))
+    seen = [file.resolve() for file in chain]
+    if target.resolve() in seen:
+        cycle = [file.name for file in chain[seen.index(target.resolve()) :]]
+        message = f"specs extend each other in a circle: {' -> '.join([*cycle, cycle[0]])}"
+        raise SpecError(Fault(message, ("extends",), "Let one of them stand alone.", where))
+    if len(chain) > CHAIN_LIMIT:
+        raise SpecError(Fault(f"more than {CHAIN_LIMIT} files extend each other", ("extends",), where=where))
+    try:
+        below = _read(target)
+    except SpecError as error:
+        if len(error.faults) == 1 and error.faults[0].where == str(target):  # about the file as a whole
+            fault = error.faults[0]
+            raise SpecError(Fault(f"'{base}': {fault.message}", ("extends",), fault.hint, where)) from None
+        raise
+    below = _extended(below, target, chain)
+    return _merged(_moved(below, target.parent, path.parent), document)
+
+
+def _moved(document: Document, old: Path, new: Path) -> Document:
+    """The document with its relative weight files written as seen from another folder."""
+    data = dict(document.data)
+    if old.resolve() == new.resolve():
+        return document
+    shift = os.path.relpath(old.resolve(), new.resolve())
+    if isinstance(data.get("weights"), str):
+        data["weights"] = _shifted(data["weights"], shift)
+    backbone = data.get("backbone")
+    weights = backbone.get("weights") if isinstance(backbone, dict) else None
+    if isinstance(weights, str) and weights.endswith((".safetensors", ".pth", ".pt")) and ":" not in weights:
+        data["backbone"] = {**data["backbone"], "weights": _shifted(weights, shift)}
+    return Document(data, document.places)
+
+
+def _shifted(file: str, shift: str) -> str:
+    return file if os.path.isabs(file) else Path(os.path.normpath(Path(shift) / file)).as_posix()
+
+
+def _merged(base: Document, top: Document) -> Document:
+    data = {name: value for name, value in base.data.items() if name != "extends"}
+    places: Places = {path: place for path, place in base.places.items() if path[:1] != ("extends",)}
+    over = {name: value for name, value in top.data.items() if name != "extends"}
+    rule = over["dynamics"].get("rule") if isinstance(over.get("dynamics"), dict) else None
+    below = data["dynamics"].get("rule", "predify") if isinstance(data.get("dynamics"), dict) else rule
+    if rule is not None and rule != below:
+        data.pop("dynamics")
+    _lay(data, over, places, top.places, ())
+    return Document(data, places)
+
+
+def _lay(data: dict[str, Any], over: dict[str, Any], places: Places, new: Places, path: FieldPath) -> None:
+    """Lay ``over`` on ``data``, in place: mappings are merged, everything else is replaced."""
+    places[path] = new.get(path, places.get(path, Place("", 1, 1)))
+    for name, value in over.items():
+        here = (*path, name)
+        if isinstance(value, dict) and isinstance(data.get(name), dict):
+            data[name] = dict(data[name])
+            _lay(data[name], value, places, new, here)
+            continue
+        data[name] = value
+        for old in [place for place in places if place[: len(here)] == here]:
+            del places[old]
+        places.update((place, at) for place, at in new.items() if place[: len(here)] == here)

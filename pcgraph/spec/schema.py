@@ -1,0 +1,388 @@
+"""The spec language: what may stand in a spec file, as pydantic models.
+
+The descriptions are the reference: ``pcgraph schema`` and docs/ are made from them. What one field
+can tell by itself is checked here; what several fields must agree on is in checks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    PrivateAttr,
+    Strict,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.source import Source, show
+from pcgraph.spec.values import (
+    Argument,
+    Delay,
+    Finite,
+    NodeName,
+    NonNegative,
+    Positive,
+    Shape,
+    Share,
+    model_name,
+    refuse,
+    sources_form,
+    spec_name,
+    weights_name,
+)
+from pcgraph.spec.values import Predictor as Predictor  # graph.py and others know it from here
+
+INPUT = "input"
+"""The node that is the image, in a network with a backbone."""
+PATTERNS = ("chain", "to_input", "dense", "none")
+EDGE_FIELDS = ("source", "target", "predictor", "delay", "gain", "error", "precision", "bundle", "reach")
+
+
+class Model(BaseModel):
+    """Base: unknown fields are faults, no value is bent to another type, and specs never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Preprocess(Model):
+    """How a photograph becomes the network's input: resize, centre crop, normalise."""
+
+    resize: PositiveInt | None = None
+    """Length of the shorter side in pixels before the crop to `input`. Left out: `input`'s own."""
+    mean: Annotated[tuple[Finite, ...], Strict(False), Field(min_length=1)] = (0.485, 0.456, 0.406)
+    """Subtracted from each channel; pixels run from 0 to 1."""
+    std: Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)] = (0.229, 0.224, 0.225)
+    """Each channel is divided by it."""
+
+
+class Backbone(Model):
+    """The pretrained network whose graph is read."""
+
+    model: Annotated[str, AfterValidator(model_name)]
+    """`torchvision:NAME`, `timm:NAME`, or `python:PACKAGE.MODULE:NAME` (needs trust)."""
+    weights: Annotated[str | None, BeforeValidator(weights_name)] = None
+    """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
+    `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""
+    match: Literal["name", "order"] = "name"
+    """How the tensors of a weight file find their place: by name, or by their order in the file
+    (for the same network written by another library)."""
+    input: Shape = (3, 224, 224)
+    """Shape of one input, without the batch."""
+    arguments: dict[str, Argument] = {}
+    """Keyword arguments for the model's constructor, such as `num_classes`."""
+    preprocess: Preprocess | None = None
+    """For image files. Left out: what the weights come with, or ImageNet's customary values."""
+
+
+class Node(Model):
+    """A place where a state lives: in the backbone (`module`), or free-standing (`shape`)."""
+
+    module: Annotated[str, Field(min_length=1)] | None = None
+    """Qualified name in the backbone, as `pcgraph trace MODEL` lists them."""
+    shape: Shape | None = None
+    """Shape of the state without the batch, for a node that is not in the backbone."""
+    delay: Delay | None = None
+    """Delay in steps of the backbone's prediction of this node. Left out: `schedule.order` says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _module_shorthand(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"module": value}
+        if isinstance(value, list):
+            message = f"expected a module's name or a mapping, got {show(value)}"
+            raise refuse(message, "Write {shape: [...]}.")
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Node:
+        if self.module is not None and self.shape is not None:
+            raise refuse("a node has either 'module' or 'shape', not both", "A module's shape is worked out.")
+        if self.module is None and self.shape is None:
+            hint = "'module' is a place in the backbone, 'shape' makes a node outside it."
+            raise refuse("a node needs 'module' or 'shape'", hint)
+        if self.shape is not None and self.delay is not None:
+            message = "'delay' of a node is for nodes in the backbone"
+            raise refuse(message, "Give the edges into this node a 'delay'.")
+        return self
+
+    @model_serializer
+    def _short(self) -> str | dict[str, Any]:
+        if self.module is not None and self.delay is None:
+            return self.module
+        fields = {"module": self.module, "shape": self.shape and list(self.shape), "delay": self.delay}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        fields = handler.resolve_ref_schema(handler(schema))
+        fields.pop("title", None)
+        text = fields.pop("description")
+        alone = [{"required": ["module"]}, {"required": ["shape"], "not": {"required": ["delay"]}}]
+        name = {"type": "string", "minLength": 1, "description": "Short for `{module: ...}`."}
+        return {"title": "Node", "description": text, "anyOf": [name, {**fields, "oneOf": alone}]}
+
+
+class Edge(Model):
+    """A prediction: what the sources say about the target."""
+
+    source: Annotated[
+        Annotated[NodeName, Tag("<one>")] | Annotated[list[NodeName], Field(min_length=1), Tag("<several>")],
+        Discriminator(sources_form),
+    ]
+    """Node or nodes that predict. Several sources are joined along their first dimension, or handed
+    to a `python:` predictor as separate arguments."""
+    target: NodeName
+    """Node that is predicted."""
+    predictor: Predictor = "auto"
+    """`auto`; a list of layers, each a class name of `torch.nn` or `{name: {argument: value}}`, where
+    sizes left out are worked out from the two nodes' shapes; or `python:PACKAGE.MODULE:NAME` (needs
+    trust): a module, or a function of the source shape(s) and the target shape that makes one."""
+    delay: Delay | None = None
+    """How many steps ago the sources are read; 0 reads states already updated in this step.
+    Left out: `schedule.order` says."""
+    gain: NonNegative | None = None
+    """Rule `predify`: how strongly the target is drawn to this prediction. Left out: the target's
+    `feedforward` or `feedback`, shared evenly by the edges of that kind that set no gain."""
+    error: NonNegative | None = None
+    """Rule `predify`: how strongly the prediction error moves the sources. Left out: each source's
+    `error` for a feedback edge, 0 for a feedforward edge."""
+    precision: Positive = 1.0
+    """Rule `energy`: weight of the squared error in the energy (an inverse variance)."""
+    bundle: Annotated[str, Field(min_length=1)] | None = None
+    """Edges into one target with the same bundle are summed into one prediction, with one error."""
+    reach: Positive | None = None
+    """C of gradient `normalized`: how many predicted units depend on one unit of the source.
+    Left out: it is counted."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source nodes, always as a tuple."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+
+class Skip(Model):
+    """Each node predicts the nodes that lie `skip` feedforward edges below it."""
+
+    skip: PositiveInt
+    """How many feedforward edges lie between; 1 is `chain`."""
+
+
+def _feedback_form(value: Any) -> str:
+    if isinstance(value, Edge):
+        return "<edge>"
+    if isinstance(value, Skip):
+        return "<skip>"
+    if isinstance(value, dict):
+        edge = "source" in value or "target" in value
+        return "<skip>" if not edge and any(map(_like_skip, value)) else "<edge>"
+    return "<pattern>"
+
+
+def _like_skip(key: object) -> bool:
+    return closest(str(key), ("skip", *EDGE_FIELDS), limit=1) == "Did you mean 'skip'?"
+
+
+def _like_edge_field(key: object) -> bool:
+    return closest(str(key), EDGE_FIELDS).startswith("Did")
+
+
+def _feedback_item(value: Any) -> Any:
+    if isinstance(value, str):
+        if value in PATTERNS:
+            return value
+        if value == "skip":
+            raise refuse("'skip' needs a distance", "For example {skip: 2}.")
+        raise refuse(f"unknown pattern '{value}'", closest(value, (*PATTERNS, "{skip: 2}")))
+    if isinstance(value, dict):
+        if any(key in ("source", "target", "skip") for key in value) or _feedback_form(value) == "<skip>":
+            return value
+        if value.keys().isdisjoint(PATTERNS) and any(_like_edge_field(key) for key in value):
+            return value
+    if isinstance(value, (Edge, Skip)):
+        return value
+    message = f"expected a pattern or an edge, got {show(value)}"
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in PATTERNS:
+        raise refuse(message, f"Write '{next(iter(value))}' alone.")
+    hint = "A pattern is chain, to_input, dense, none or {skip: 2}; an edge has 'source' and 'target'."
+    raise refuse(message, hint)
+
+
+PatternName = Literal["chain", "to_input", "dense", "none"]
+Pattern = PatternName | Skip
+FeedbackItem = Annotated[
+    Annotated[PatternName, Tag("<pattern>")]
+    | Annotated[Skip, Tag("<skip>")]
+    | Annotated[Edge, Tag("<edge>")],
+    Discriminator(_feedback_form),
+    BeforeValidator(_feedback_item),
+]
+
+
+class NodeGains(Model):
+    """Rule `predify`, for one node; what is left out is taken from the values for all nodes."""
+
+    feedforward: Share | None = None
+    """beta of this node."""
+    feedback: Share | None = None
+    """lambda of this node."""
+    error: NonNegative | None = None
+    """alpha of this node."""
+
+
+class PredifyDynamics(Model):
+    """Leaky integration of feedforward drive, feedback prediction and error gradient."""
+
+    rule: Literal["predify"] = "predify"
+    """`predify`, the rule where none is named."""
+    feedforward: Share = 0.3
+    """beta: the share of the state that the feedforward prediction replaces at each step."""
+    feedback: Share = 0.3
+    """lambda: the share that the feedback predictions replace; beta + lambda is at most 1."""
+    error: NonNegative = 0.01
+    """alpha: how far the state moves down the gradient of the errors that it makes below."""
+    gradient: Literal["sum", "mean", "normalized"] = "normalized"
+    """Scale of that gradient: `sum` of half the squared errors; their `mean` (depends on the batch
+    size); or `normalized`, 2 / sqrt(C) of the sum, with C the edge's `reach`."""
+    nodes: dict[NodeName, NodeGains] = {}
+    """Other values for single nodes."""
+
+
+class NodeRate(Model):
+    """Rule `energy`, for one node."""
+
+    rate: NonNegative
+    """Step size of this node."""
+
+
+class EnergyDynamics(Model):
+    """Gradient descent of the states on the sum of precision * error^2 / 2 over all edges."""
+
+    rule: Literal["energy"]
+    """`energy`."""
+    rate: NonNegative = 0.1
+    """Step size."""
+    nodes: dict[NodeName, NodeRate] = {}
+    """Other values for single nodes."""
+
+
+def _dynamics_form(value: Any) -> str:
+    rule = value.get("rule") if isinstance(value, dict) else getattr(value, "rule", None)
+    return "<energy>" if rule == "energy" else "<predify>"
+
+
+def _known_rule(value: Any) -> Any:
+    if isinstance(value, dict) and "rule" in value and value["rule"] not in ("predify", "energy"):
+        rule = value["rule"]
+        faults = [(("rule",), f"unknown rule {show(rule)}", closest(str(rule), ("predify", "energy")))]
+        raise PydanticCustomError("faults", "unknown rule", {"faults": faults})
+    return value
+
+
+Dynamics = Annotated[
+    Annotated[PredifyDynamics, Tag("<predify>")] | Annotated[EnergyDynamics, Tag("<energy>")],
+    Discriminator(_dynamics_form),
+    BeforeValidator(_known_rule),
+]
+
+
+class Schedule(Model):
+    """When what is updated, and for how long."""
+
+    order: Literal["synchronous", "sweep"] = "synchronous"
+    """`synchronous`: every node moves at once (all delays 1). `sweep`: feedforward edges read states
+    already updated in this step (delay 0), feedback edges the last step's (delay 1)."""
+    steps: Annotated[int, Field(ge=0)] = 10
+    """Steps of a run."""
+    initial: Literal["feedforward", "zeros", "normal"] = "feedforward"
+    """States at step 0: what the plain network computes, zeros, or standard normal noise."""
+    tolerance: Positive | None = None
+    """Stop early once no state changes by more than this share of its norm in a step."""
+
+
+class Spec(Model):
+    """A whole spec file.
+
+    `load_spec` and `parse_spec` make one, and check what its fields must agree on.
+    """
+
+    name: Annotated[str, AfterValidator(spec_name)]
+    """What the network is called; names run folders and figures."""
+    extends: str | None = None
+    """Another spec file, relative to this one: its fields hold unless this file sets them. Mappings
+    are merged, lists and single values replaced; another `dynamics.rule` replaces all `dynamics`."""
+    backbone: Backbone | None = None
+    """Left out: the network has no backbone, and `nodes` and `edges` say everything."""
+    nodes: Annotated[dict[NodeName, Node], Field(min_length=1)]
+    """The states, by their names (Python identifiers). `name: QUALIFIED.NAME` is short for
+    `name: {module: QUALIFIED.NAME}`. Without a backbone the first node is the one that receives the
+    images of a run."""
+    edges: list[Edge] = []
+    """Feedforward edges besides the backbone's own."""
+    feedback: list[FeedbackItem] = []
+    """Patterns, edges or both; an edge replaces the same edge of a pattern. `chain`: each node
+    predicts the nodes that feed it directly; `to_input`: each predicts the input; `{skip: k}`: the
+    nodes k edges below; `dense`: all nodes below; `none`."""
+    dynamics: Dynamics = PredifyDynamics()
+    """The rule that moves the states."""
+    schedule: Schedule = Schedule()
+    """Order, steps and start."""
+    weights: str | None = None
+    """Safetensors file with the predictors' weights, relative to this file."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @field_validator("feedback", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if value is None:
+            raise refuse(f"expected a pattern or a list, got {show(value)}", "Write 'none' for no feedback.")
+        return value if isinstance(value, list) else [value]
+
+    def __eq__(self, other: object) -> bool:
+        """Two specs are equal when they say the same, wherever they were read from."""
+        return self.__dict__ == other.__dict__ if isinstance(other, Spec) else NotImplemented
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative weight files start from; the current one without a file."""
+        return self._source.folder
+
+    def locate(self, path: FieldPath) -> str:
+        """`file:line:column` of a field, or of the nearest field around it; empty without a file."""
+        return self._source.locate(path)
+
+    def located(self, faults: Iterable[Fault]) -> list[Fault]:
+        """The faults with their places in this spec's file(s), where they have none yet."""
+        return [fault if fault.where else replace(fault, where=self.locate(fault.path)) for fault in faults]
+
+    def dump(self) -> dict[str, Any]:
+        """The spec as plain values in their short forms, without what is default.
+
+        Weight files stay relative to `folder`.
+        """
+        data: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True, exclude={"extends"})
+        if len(self.feedback) == 1 and not isinstance(self.feedback[0], Edge):
+            data["feedback"] = data["feedback"][0]
+        if "dynamics" in data:
+            data["dynamics"] = {"rule": self.dynamics.rule, **data["dynamics"]}
+        return data

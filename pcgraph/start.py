@@ -1,0 +1,157 @@
+"""The state at step 0: what is given, what the plain network computes, zeros or noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcgraph.errors import Fault, InputError, closest
+from pcgraph.network import PCNetwork
+from pcgraph.plan import Plan
+from pcgraph.state import State
+
+
+def start_state(
+    network: PCNetwork,
+    plan: Callable[[frozenset[str], int], Plan],
+    inputs: Tensor | None,
+    clamp: Mapping[str, Tensor],
+    mask: Mapping[str, Tensor],
+    free: Collection[str],
+    generator: torch.Generator | None,
+) -> State:
+    """Build the state at step 0; see `Scheduler.start` for the arguments."""
+    given = _given(network, inputs, clamp)
+    held = _held(network, given, mask, free)
+    batch = len(next(iter(given.values())))
+    here = plan(frozenset(name for name, part in held.items() if part is None), batch)
+    values = {name: given[name] for name in here.fixed}
+    constants: dict[str, Any] = here.constants(values) if here.constants else {}
+    initial = network.spec.schedule.initial
+    if initial == "feedforward":
+        _feedforward(network, here, constants, values, given, held, batch)
+    else:
+        for name in here.moving:
+            shape = (batch, *network.graph.nodes[name].shape)
+            value = torch.zeros(shape, dtype=network.dtype, device=network.device)
+            if initial == "normal":
+                device = generator.device if generator else network.device
+                value = torch.randn(shape, generator=generator, dtype=network.dtype, device=device).to(value)
+            values[name] = _merged(name, value, given, held)
+    resting = {}
+    for block in here.once:
+        (resting[block.edges[0].name],) = block.function(values)
+    values = {name: values[name] for name in network.graph.nodes}
+    past = {name: (values[name],) * (depth - 1) for name, depth in network.graph.memory.items()}
+    return State(values, past, held, constants, resting)
+
+
+def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All values that the caller gives, checked, on the network's device and in its dtype."""
+    given = dict(clamp)
+    receiver = network.graph.receiver
+    if inputs is not None:
+        if receiver in given:
+            raise InputError(f"node '{receiver}' is given twice: as inputs and in clamp")
+        given[receiver] = inputs
+    elif network.drive is not None and receiver not in given:
+        raise InputError("a network with a backbone needs inputs: the images")
+    if not given:
+        raise InputError("nothing is given; give inputs or clamp={node: value}")
+    for name, value in given.items():
+        if name not in network.graph.nodes:
+            raise InputError(Fault(f"clamp: there is no node '{name}'", hint=closest(name, network.graph.nodes)))
+        shape = network.graph.nodes[name].shape
+        if not isinstance(value, Tensor) or tuple(value.shape[1:]) != shape or not len(value):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            expected = ", ".join(["batch", *map(str, shape)])
+            raise InputError(f"node '{name}' is given {got}; expected a tensor of shape ({expected})")
+        value = value.clone() if value.is_inference() else value
+        given[name] = value.to(device=network.device, dtype=network.dtype)
+    sizes = {name: len(value) for name, value in given.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"the given nodes differ in batch size: {sizes}")
+    return given
+
+
+def _held(
+    network: PCNetwork, given: Mapping[str, Tensor], mask: Mapping[str, Tensor], free: Collection[str]
+) -> dict[str, Tensor | None]:
+    """Which nodes are clamped, and where."""
+    for what, names in (("mask", mask), ("free", free)):
+        for name in names:
+            if name not in given:
+                raise InputError(Fault(f"{what}: node '{name}' is given no value", hint=closest(name, given)))
+    held: dict[str, Tensor | None] = {}
+    for name, value in given.items():
+        if name in free:
+            continue
+        held[name] = None
+        if name in mask:
+            part = mask[name].to(network.device)
+            if part.dtype != torch.bool:
+                raise InputError(f"mask: '{name}' has dtype {part.dtype}; expected torch.bool (True is held)")
+            try:
+                held[name] = torch.broadcast_to(part, value.shape)
+            except RuntimeError:
+                raise InputError(
+                    f"mask: '{name}' has shape {tuple(part.shape)}, which does not broadcast to "
+                    f"{tuple(value.shape)}"
+                ) from None
+    return held
+
+
+def _merged(
+    name: str, initial: Tensor, given: Mapping[str, Tensor], held: Mapping[str, Tensor | None]
+) -> Tensor:
+    """The start of a moving node: the given value where there is one, else the initial one."""
+    if name not in given:
+        return initial
+    part = held.get(name)
+    return given[name] if part is None else torch.where(part, given[name], initial)
+
+
+def _feedforward(
+    network: PCNetwork,
+    plan: Plan,
+    constants: Mapping[str, Any],
+    values: dict[str, Tensor],
+    given: Mapping[str, Tensor],
+    held: Mapping[str, Tensor | None],
+    batch: int,
+) -> None:
+    """Fill ``values`` with what one feedforward pass from the given nodes computes.
+
+    In a free-standing part of the graph a node starts at the mean of its feedforward predictions,
+    weighted by their precisions; within a cycle only predictions from outside it count; a node that
+    nothing predicts starts at zero.
+    """
+    dtype = network.dtype
+    graph = network.graph
+    if graph.receiver not in values and graph.receiver in given and network.drive:
+        values[graph.receiver] = given[graph.receiver]
+    if network.drive is not None:
+        cuts = [name for name in network.drive.order if name not in plan.fixed]
+        env: dict[str, Any] = {**constants, **values}
+        for name, stage in zip(cuts, network.drive.stages([[n] for n in cuts], plan.fixed), strict=True):
+            env.update(stage(env))
+            values[name] = _merged(name, env[f"{name}.prediction"].to(dtype), given, held)
+            env[name] = values[name]
+    for name, cycle in graph.start_order():
+        if name in values:
+            continue
+        total, weight = None, 0.0
+        for term in graph.terms_into(name, "feedforward"):
+            members = [edge for edge in graph.terms[term] if cycle.isdisjoint(edge.sources)]
+            for edge in members:
+                prediction = network.predictors[edge.name](*[values[source] for source in edge.sources])
+                total = edge.precision * prediction + (0 if total is None else total)
+            weight += members[0].precision if members else 0.0
+        if total is None:
+            initial = torch.zeros(batch, *graph.nodes[name].shape, dtype=dtype, device=network.device)
+        else:
+            initial = (total / weight).to(dtype)
+        values[name] = _merged(name, initial, given, held)

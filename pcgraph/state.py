@@ -1,0 +1,44 @@
+"""The state of a simulation, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a step reads. A step returns a new one and changes nothing.
+
+    Attributes:
+        values: The state of every node, (batch, *shape).
+        past: For nodes that an edge reads with a delay of 2 or more: earlier values, latest first.
+        clamp: Clamped nodes; the mask says which part (True is clamped), None means all of it.
+        constants: What the backbone computes from fully clamped nodes alone.
+        resting: Predictions of edges that read fully clamped nodes alone.
+        step: Steps made since the start.
+    """
+
+    values: Mapping[str, Tensor]
+    past: Mapping[str, tuple[Tensor, ...]]
+    clamp: Mapping[str, Tensor | None]
+    constants: Mapping[str, Any]
+    resting: Mapping[str, Tensor]
+    step: int = 0
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Nodes that are clamped as a whole."""
+        return frozenset(name for name, mask in self.clamp.items() if mask is None)
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return len(next(iter(self.values.values())))
+
+    def read(self, node: str, delay: int) -> Tensor:
+        """The value of ``node`` as the next step's edges of this delay (1 or more) see it."""
+        return self.values[node] if delay == 1 else self.past[node][delay - 2]

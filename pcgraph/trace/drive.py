@@ -1,0 +1,208 @@
+"""The drive: a backbone cut at its nodes, as small programs from states to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.trace.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
+from pcgraph.trace.shapes import Value, propagate
+from pcgraph.trace.tracer import trace_copy
+
+__all__ = ["Drive", "Stage"]
+
+
+class Drive(nn.Module):
+    """The feedforward predictions of a network with states in it.
+
+    The network is cut at each node: whatever uses the node's value reads the node's state instead,
+    and what the network computes there is the node's prediction. The weights are a copy of the
+    model's, always in eval mode, and nothing is changed in place.
+
+    Args:
+        model: The network; it is not changed.
+        nodes: For each cut its place: a qualified name, or a module's name for its last operation.
+        input_shape: Shape of one image.
+
+    Attributes:
+        nodes: The qualified name of each cut, in the order of execution.
+        order: The cuts in the order of execution.
+        shapes: The shape of each cut's state without the batch, and of ``input``.
+        output_shape: The same of the output; None when that is not one tensor.
+        reads: For each cut the states that its prediction depends on, ``input`` first, then in the
+            order of execution. Asking a state for its size only is no dependence.
+        output_reads: The same for the output.
+
+    Raises:
+        SpecError: A place that does not exist or cannot hold a state; all such faults at once.
+        ModelError: The model cannot be traced, or cannot take such images.
+    """
+
+    def __init__(self, model: nn.Module, nodes: Mapping[str, str], input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        root, graph, names = trace_copy(model)
+        qualified = {name: qualname for qualname, name in names.items()}
+        values = propagate(root, graph, tuple(input_shape), qualified)
+        place = _Places(graph, names, values).resolve(nodes)
+        rank = {node.name: index for index, node in enumerate(graph.nodes)}
+        self.model = root
+        self.order: tuple[str, ...] = tuple(sorted(place, key=lambda cut: rank[place[cut]]))
+        self.nodes: dict[str, str] = {cut: qualified[place[cut]] for cut in self.order}
+        self.shapes: dict[str, tuple[int, ...]] = {INPUT: tuple(input_shape)}
+        self.shapes.update((cut, values[place[cut]].shape or ()) for cut in self.order)
+        self.output_shape: tuple[int, ...] | None = values[graph.output_node().name].shape
+        self._cut = CutGraph(graph, {cut: place[cut] for cut in self.order})
+        self._made: dict[object, tuple[Stage, ...]] = {}
+        reads = self._cut.dependences({name for name, value in values.items() if value.holds_tensor})
+        self.reads: dict[str, tuple[str, ...]] = {cut: self._sorted(reads[place[cut]]) for cut in self.order}
+        self.output_reads: tuple[str, ...] = self._sorted(reads[graph.output_node().name])
+        self.train(False)
+
+    def constants(self, fixed: frozenset[str]) -> Stage:
+        """What depends on ``fixed`` states only and any other stage reads: to be computed once.
+
+        Predictions, and the output, are included where they depend on nothing else.
+
+        Args:
+            fixed: States that do not change during the run: ``input``, or cuts clamped as a whole.
+        """
+        if fixed not in self._made:
+            gives = self._cut.constants(fixed)
+            computes, _ = self._cut.closure(gives.values())
+            self._made[fixed] = (self._cut.stage(Part((), computes, {}, gives), self.model),)
+        return self._made[fixed][0]
+
+    def stages(self, groups: Sequence[Sequence[str]], fixed: frozenset[str]) -> list[Stage]:
+        """One stage for each group of targets, to be called in that order.
+
+        Each computes what its targets need and what neither ``constants(fixed)`` nor an earlier
+        stage of the list has left in the environment. Between two stages the caller may change the
+        states of cuts whose stage has been called in this pass, and no others: a value that has
+        read one of those is computed anew by the later stages, any other is reused.
+
+        Args:
+            groups: Cut names, or ``output``. A sweep is ``[["e1"], ["e2"], ["output"]]``, a
+                synchronous step ``[["e1", "e2"]]``.
+            fixed: As for :meth:`constants`, whose values must be in the environment.
+        """
+        chosen = tuple(tuple(group) for group in groups)
+        key = (chosen, fixed)
+        if key not in self._made:
+            unknown = {target for group in chosen for target in group} - {*self.order, OUTPUT}
+            if unknown:
+                raise ValueError(f"no such targets: {sorted(unknown)}; there are {[*self.order, OUTPUT]}")
+            parts = self._cut.plan(chosen, fixed)
+            self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
+        return list(self._made[key])
+
+    @property
+    def code(self) -> str:
+        """The whole drive program as Python: from the states to all predictions and the output."""
+        targets = (*self.order, OUTPUT)
+        gives = {prediction_key(target): self._cut.target(target) for target in targets}
+        computes, _ = self._cut.closure(gives.values())
+        _, graph = self._cut.write(Part(targets, computes, {}, gives), named=True)
+        return graph.python_code("self").src.strip() + "\n"
+
+    def train(self, mode: bool = True) -> Drive:
+        """Stay in eval mode: the backbone's batch norm and dropout never train."""
+        super().train(False)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": {}}  # generated functions are made anew when asked for
+
+    def _sorted(self, states: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in (INPUT, *self.order) if name in states)
+
+
+class _Places:
+    """The places of a traced graph where a state can live."""
+
+    def __init__(self, graph: fx.Graph, names: Mapping[str, str], values: Mapping[str, Value]) -> None:
+        self.names = names
+        self.values = values
+        self.image = next(iter(graph.find_nodes(op="placeholder"))).name
+        self.reached = reached_by_input(graph, values)
+        self.live = {graph.output_node().name}
+        for node in reversed(graph.nodes):
+            if node.name in self.live:
+                self.live.update(operand.name for operand in node.all_input_nodes)
+
+    def resolve(self, nodes: Mapping[str, str]) -> dict[str, str]:
+        """The node name of each cut."""
+        place: dict[str, str] = {}
+        faults: list[Fault] = []
+        for cut, asked in nodes.items():
+            name, fault = self._find(asked), None
+            if cut in (INPUT, OUTPUT):
+                fault = Fault(f"the name '{cut}' is taken: it means the network's {cut}", hint="Rename it.")
+            elif name is None:
+                fault = Fault(f"the model has no node '{asked}'", hint=closest(asked, self._usable()))
+            else:
+                other = next((known for known, there in place.items() if there == name), None)
+                if other is not None:
+                    fault = Fault(
+                        f"'{cut}' is at the same place as '{other}': '{asked}'", hint="Remove one of them."
+                    )
+                else:
+                    fault = self._misfit(asked, name)
+                    place[cut] = name
+            if fault is not None:
+                faults.append(Fault(fault.message, ("nodes", cut), fault.hint))
+        if faults:
+            raise SpecError(faults)
+        return place
+
+    def _find(self, asked: str) -> str | None:
+        if asked in self.names:
+            return self.names[asked]
+        inside = [name for qualified, name in self.names.items() if qualified.startswith(asked + ".")]
+        # A module's last operation; checks and sizes on the way are none.
+        usable = [name for name in inside if name in self.live and self.values[name].holds_tensor]
+        return (usable or inside)[-1] if inside else None
+
+    def _misfit(self, asked: str, name: str) -> Fault | None:
+        value = self.values[name]
+        if name == self.image:
+            return Fault(f"'{asked}' is the image itself", hint="It is the node 'input' already.")
+        if value.type != "Tensor":
+            return Fault(
+                f"the value of '{asked}' is no tensor but {_article(value.type)}",
+                hint=f"Choose a node that gives one tensor. {closest(asked, self._usable())}",
+            )
+        if name not in self.reached:
+            return Fault(
+                f"the input never reaches '{asked}': its value is the same for every image",
+                hint=f"Choose a node that the image flows through. {closest(asked, self._usable())}",
+            )
+        if value.shape is None:
+            return Fault(
+                f"the value of '{asked}' has no batch dimension in front",
+                hint=f"Choose a node with one. {closest(asked, self._usable())}",
+            )
+        return None
+
+    def _usable(self) -> list[str]:
+        return [
+            qualified
+            for qualified, name in self.names.items()
+            if name in self.reached and self.values[name].shape is not None and name != self.image
+        ]
+
+
+def _article(type_name: str) -> str:
+    return f"{'an' if type_name[:1].lower() in 'aeiou' else 'a'} {type_name}"
+
+
+def reached_by_input(graph: fx.Graph, values: Mapping[str, Value]) -> set[str]:
+    """The names of the nodes whose value depends on what the image shows, not only on its size."""
+    reached: set[str] = set()
+    for node in graph.nodes:
+        comes = node.op == "placeholder" or any(o.name in reached for o in node.all_input_nodes)
+        if comes and (node.op == "output" or values[node.name].holds_tensor):
+            reached.add(node.name)
+    return reached

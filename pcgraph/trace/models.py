@@ -1,0 +1,321 @@
+"""Where models come from: torchvision, timm, a trusted Python object, or one that the caller has."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.spec.schema import Preprocess
+from pcgraph.trace import objects
+from pcgraph.trace.weights import find_weights, is_file_reference, load_weights
+
+TORCHVISION = "torchvision:"
+TIMM = "timm:"
+# Their customary initialisation takes many seconds, and scales the activations no better.
+SLOW_INITIALISATION = ("googlenet", "inception_v3")
+
+
+def load_model(
+    ref: str | nn.Module,
+    *,
+    weights: str | None = None,
+    match: Literal["name", "order"] = "name",
+    arguments: Mapping[str, object] = {},
+    trust: bool = False,
+    meta: bool = False,
+    folder: Path | None = None,
+) -> nn.Module:
+    """Build a model, in eval mode and with no parameter that asks for a gradient.
+
+    Args:
+        ref: ``torchvision:NAME``, ``timm:NAME``, ``python:PACKAGE.MODULE:NAME`` (a module, or a
+            callable that returns one), or a module, which is copied and never changed.
+        weights: None for random weights; ``DEFAULT`` or another name of the model's library; a
+            ``.safetensors``, ``.pth`` or ``.pt`` file; or ``package:PACKAGE/FILE``.
+        match: How a weight file's tensors find their place: by name, or by their order.
+        arguments: Keyword arguments for the constructor.
+        trust: Whether ``python:`` may import and run foreign code.
+        meta: Build without storage and without weights where the model can (to look at it only).
+        folder: What relative weight files are relative to.
+
+    Raises:
+        ModelError: There is no such model or weights, they cannot be had, or do not fit.
+    """
+    if isinstance(ref, nn.Module):
+        model = copy.deepcopy(ref)
+    elif ref.startswith(TORCHVISION):
+        model = _torchvision_model(ref.removeprefix(TORCHVISION), weights, arguments, meta)
+    elif ref.startswith(TIMM):
+        model = _timm_model(ref.removeprefix(TIMM), weights, arguments, meta)
+    elif ref.startswith(objects.PREFIX):
+        model = _python_model(ref, arguments, trust, meta)
+    else:
+        hint = "Write 'torchvision:NAME', 'timm:NAME' or 'python:PACKAGE.MODULE:NAME'."
+        if ref in torchvision.models.list_models():
+            hint = f"Did you mean '{TORCHVISION}{ref}'?"
+        raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
+    if weights is not None and not meta:
+        if is_file_reference(weights):
+            load_weights(model, find_weights(weights, folder), match)
+        elif isinstance(ref, nn.Module) or ref.startswith(objects.PREFIX):
+            raise ModelError(
+                Fault(
+                    f"weights '{weights}': only torchvision and timm models have weights by name",
+                    hint="Give a .safetensors or .pth file, or leave 'weights' out.",
+                )
+            )
+    return model.eval().requires_grad_(False)
+
+
+def preprocess_of(ref: str | nn.Module, weights: str | None) -> Preprocess | None:
+    """How the model's weights want their images; None where nobody says. Downloads nothing."""
+    if isinstance(ref, nn.Module) or weights is None:
+        return None
+    if ref.startswith(TORCHVISION) and not is_file_reference(weights):
+        transforms = _torchvision_weights(ref.removeprefix(TORCHVISION), weights).transforms()
+        sizes = getattr(transforms, "resize_size", None)
+        if not sizes:
+            return None
+        return Preprocess(resize=sizes[0], mean=tuple(transforms.mean), std=tuple(transforms.std))
+    if ref.startswith(TIMM):
+        config = _timm_config(ref.removeprefix(TIMM), weights)
+        if config is not None:
+            side = min(config.input_size[-2:])
+            return Preprocess(resize=int(side / config.crop_pct), mean=config.mean, std=config.std)
+    return None
+
+
+def categories_of(ref: str | nn.Module, weights: str | None) -> list[str] | None:
+    """The names of the classes that the weights were trained on, in order; None where nobody says.
+
+    timm's models of 1000 classes and weight files of torchvision's and timm's classification
+    models are taken to be ImageNet's; compare the length with the output's before use.
+    """
+    if isinstance(ref, nn.Module) or weights is None:
+        return None
+    if ref.startswith(TORCHVISION) and not is_file_reference(weights):
+        names = _torchvision_weights(ref.removeprefix(TORCHVISION), weights).meta.get("categories")
+        return list(names) if names else None
+    if ref.startswith(TORCHVISION):
+        classifiers = torchvision.models.list_models(module=torchvision.models)
+        return imagenet_categories() if ref.removeprefix(TORCHVISION) in classifiers else None
+    if ref.startswith(TIMM):
+        config = _timm_config(ref.removeprefix(TIMM), weights)
+        return imagenet_categories() if config is not None and config.num_classes == 1000 else None
+    return None
+
+
+def default_input(ref: str | nn.Module, weights: str | None = None) -> tuple[int, ...]:
+    """The input shape, without the batch, that a model was made for; (3, 224, 224) where nobody says."""
+    if isinstance(ref, str) and ref.startswith(TORCHVISION):
+        name = ref.removeprefix(TORCHVISION)
+        _known_torchvision(name)
+        sides = {
+            key: getattr(member.transforms(), "crop_size", [224])[0]
+            for key, member in torchvision.models.get_model_weights(name).__members__.items()
+        }
+        # Without weights a vision transformer is built for 224, even where its best weights are not.
+        side = sides.get(weights or "") or (224 if 224 in sides.values() else sides.get("DEFAULT", 224))
+        return (3, side, side)
+    config: Any = getattr(ref, "pretrained_cfg", None)
+    if isinstance(ref, str) and ref.startswith(TIMM):
+        config = _timm_config(ref.removeprefix(TIMM), None).to_dict()
+    if isinstance(config, Mapping) and config.get("input_size"):
+        return tuple(config["input_size"])
+    return (3, 224, 224)
+
+
+def imagenet_categories() -> list[str]:
+    """The names of ImageNet's 1000 classes."""
+    return list(_torchvision_weights("resnet18", "DEFAULT").meta["categories"])
+
+
+# torchvision ---------------------------------------------------------------------------------------
+
+
+def _torchvision_model(
+    name: str, weights: str | None, arguments: Mapping[str, object], meta: bool
+) -> nn.Module:
+    _known_torchvision(name)
+    chosen: Any = None
+    if weights is not None and not is_file_reference(weights):
+        chosen = _torchvision_weights(name, weights)
+    options = dict(arguments)
+    if name in SLOW_INITIALISATION:
+        options.setdefault("init_weights", False)
+    if meta:
+        chosen = None
+    if chosen is None and _takes_backbone(name):
+        options.setdefault("weights_backbone", None)
+
+    def build() -> nn.Module:
+        model: nn.Module = torchvision.models.get_model(name, weights=chosen, **options)
+        return model
+
+    return _construct(f"{TORCHVISION}{name}", build, meta, downloads=chosen is not None)
+
+
+def _takes_backbone(name: str) -> bool:
+    return "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(name)).parameters
+
+
+def _known_torchvision(name: str) -> None:
+    known = torchvision.models.list_models()
+    if name not in known:
+        raise ModelError(
+            Fault(f"torchvision has no model '{name}'", hint=closest(name, known) + _elsewhere(name))
+        )
+
+
+def _elsewhere(name: str) -> str:
+    """A pointer to timm when the name is timm's; timm is not imported for it."""
+    timm: Any = sys.modules.get("timm")
+    return f" timm has it: '{TIMM}{name}'." if timm is not None and timm.is_model(name) else ""
+
+
+def _torchvision_weights(name: str, weights: str) -> Any:
+    _known_torchvision(name)
+    members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
+    if weights not in members:
+        raise ModelError(
+            Fault(f"{TORCHVISION}{name} has no weights '{weights}'", hint=closest(weights, members))
+        )
+    return members[weights]
+
+
+# timm ----------------------------------------------------------------------------------------------
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ModelError(
+            Fault("the package timm is not installed", hint="Install it: pip install 'pcgraph[timm]'")
+        ) from error
+    return timm
+
+
+def _timm_model(name: str, weights: str | None, arguments: Mapping[str, object], meta: bool) -> nn.Module:
+    timm = _timm()
+    _known_timm(name)
+    full, pretrained = name, False
+    if weights is not None and not is_file_reference(weights):
+        full, pretrained = _timm_tagged(name, weights), not meta
+
+    def build() -> nn.Module:
+        model: nn.Module = timm.create_model(full, pretrained=pretrained, **arguments)
+        return model
+
+    return _construct(f"{TIMM}{name}", build, meta, downloads=pretrained)
+
+
+def _known_timm(name: str) -> None:
+    timm = _timm()
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise ModelError(Fault(f"timm has no model '{name}'", hint=closest(architecture, timm.list_models())))
+    if tag:
+        _timm_tagged(architecture, tag)
+
+
+def _timm_tagged(name: str, weights: str) -> str:
+    """The model's name with the tag of its weights, as timm writes it: ``NAME.TAG``."""
+    architecture = name.partition(".")[0]
+    tags = [full.partition(".")[2] for full in _timm().list_pretrained(f"{architecture}.*")]
+    if weights == "DEFAULT" and tags:
+        return name
+    if weights not in tags:
+        hint = closest(weights, ["DEFAULT", *tags]) if tags else "timm has no weights for this model."
+        raise ModelError(Fault(f"{TIMM}{architecture} has no weights '{weights}'", hint=hint))
+    return f"{architecture}.{weights}"
+
+
+def _timm_config(name: str, weights: str | None) -> Any:
+    timm = _timm()
+    _known_timm(name)
+    if weights is not None and weights != "DEFAULT" and not is_file_reference(weights):
+        name = _timm_tagged(name, weights)
+    return timm.get_pretrained_cfg(name)
+
+
+# python --------------------------------------------------------------------------------------------
+
+
+def _python_model(ref: str, arguments: Mapping[str, object], trust: bool, meta: bool) -> nn.Module:
+    found = objects.import_object(ref, trust=trust)
+    if isinstance(found, nn.Module):
+        return copy.deepcopy(found)
+    if not callable(found):
+        raise ModelError(f"'{ref}' is neither a torch.nn.Module nor a callable, but {type(found).__name__}")
+    model = _construct(ref, lambda: found(**arguments), meta, downloads=False)
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"'{ref}' returned no torch.nn.Module, but {type(model).__name__}")
+    return model
+
+
+# construction --------------------------------------------------------------------------------------
+
+
+class _WithoutStorage(TorchFunctionMode):
+    """Makes ``torch.empty``, where parameters come from, give tensors on the meta device.
+
+    A device context would move every factory function, and constructors that compute with numbers
+    of a ``torch.linspace`` (regnet) or ``torch.arange`` need real ones.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def _construct(ref: str, build: Callable[[], nn.Module], meta: bool, downloads: bool) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if meta:
+            with contextlib.suppress(Exception), _WithoutStorage():
+                return build().to("meta")
+        try:
+            return build()
+        except Exception as error:
+            if downloads and _is_about_network(error):
+                raise ModelError(
+                    Fault(
+                        f"the weights of '{ref}' cannot be downloaded: {error}",
+                        hint="Download the file where there is a network, put it next to the spec, "
+                        "and write 'weights: FILE'; or leave 'weights' out for random ones.",
+                    )
+                ) from error
+            raise ModelError(f"'{ref}' cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _is_about_network(error: BaseException) -> bool:
+    libraries = ("urllib", "http", "httpx", "httpcore", "requests", "huggingface_hub", "socket", "ssl")
+    return any(
+        isinstance(cause, OSError) or type(cause).__module__.partition(".")[0] in libraries
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

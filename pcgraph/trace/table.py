@@ -1,0 +1,304 @@
+"""The candidate table: every place of a model where a state can live, with its shape and cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import rich.table
+from torch import fx, nn
+
+from pcgraph.errors import InputError, closest
+from pcgraph.trace.drive import reached_by_input
+from pcgraph.trace.models import default_input, load_model
+from pcgraph.trace.shapes import propagate
+from pcgraph.trace.tracer import trace_copy
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place in a model.
+
+    Attributes:
+        name: Qualified name, what a spec writes.
+        op: Class of the module, or name of the function or tensor method.
+        shape: Shape of the value without the batch; None when the value is no single tensor with a
+            batch in front, and so cannot be a state.
+        parameters: Weights that are used here and nowhere earlier.
+        cost: Multiply-adds for one image.
+        trunk: Whether every path from the image to the output passes here.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int, ...] | None
+    parameters: int
+    cost: int
+    trunk: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether a state can live here."""
+        return self.shape is not None
+
+
+@dataclass(frozen=True)
+class Table(Sequence[Candidate]):
+    """The candidates of a model in the order of execution; ``table["features.3"]`` finds one.
+
+    Attributes:
+        model: The model's reference, or the name of its class.
+        input_shape: Shape of one image.
+        candidates: Every place whose value depends on the image.
+        total_cost: Multiply-adds of the whole model for one image.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+    total_cost: int
+
+    def __getitem__(self, which: Any) -> Any:
+        if not isinstance(which, str):
+            return self.candidates[which]
+        for candidate in self.candidates:
+            if candidate.name == which:
+                return candidate
+        names = [candidate.name for candidate in self.candidates]
+        raise InputError(f"{self.model} has no node '{which}'. {closest(which, names)}")
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, for JSON."""
+        rows = [{**asdict(row), "shape": list(row.shape) if row.shape else None} for row in self]
+        return {
+            "model": self.model,
+            "input": list(self.input_shape),
+            "total_cost": self.total_cost,
+            "candidates": rows,
+        }
+
+    def __rich__(self) -> rich.table.Table:
+        parameters = sum(row.parameters for row in self)
+        view = rich.table.Table(
+            title=f"{self.model}, input {format_shape(self.input_shape)}",
+            caption=f"{format_count(self.total_cost)} multiply-adds an image, "
+            f"{format_count(parameters)} parameters. In bold: all paths pass here.",
+        )
+        view.add_column("node", no_wrap=True)
+        view.add_column("op")
+        for title in ("shape", "parameters", "cost"):
+            view.add_column(title, justify="right", no_wrap=True)
+        for row in self:
+            view.add_row(
+                row.name,
+                row.op,
+                format_shape(row.shape) if row.shape is not None else "(no state)",
+                format_count(row.parameters) if row.parameters else "",
+                format_count(row.cost) if row.cost else "",
+                style="dim" if row.shape is None else "bold" if row.trunk else "",
+            )
+        return view
+
+
+def trace(
+    model: str | nn.Module,
+    input_shape: tuple[int, ...] | None = None,
+    *,
+    trust: bool = False,
+    arguments: Mapping[str, object] = {},
+) -> Table:
+    """List the places of a model where a state can live.
+
+    Args:
+        model: ``torchvision:NAME``, ``timm:NAME``, ``python:PACKAGE.MODULE:NAME`` or a module, which
+            is not changed.
+        input_shape: Shape of one image. Left out: what the model was made for.
+        trust: Whether ``python:`` may import and run foreign code.
+        arguments: Keyword arguments for the model's constructor.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be traced or take such images.
+    """
+    shape = tuple(input_shape) if input_shape is not None else default_input(model)
+    built = (
+        model
+        if isinstance(model, nn.Module)
+        else load_model(model, arguments=arguments, trust=trust, meta=True)
+    )
+    root, graph, names = trace_copy(built)
+    qualified = {name: qualname for qualname, name in names.items()}
+    values = propagate(root, graph, shape, qualified)
+    reached = reached_by_input(graph, values)
+    trunk = _trunk(graph, reached)
+    modules = dict(root.named_modules())
+    counted: set[int] = set()
+    rows: list[Candidate] = []
+    for node in graph.nodes:
+        if node.op in ("placeholder", "output", "get_attr"):
+            continue
+        parameters = _parameters(root, modules, node, counted)
+        if node.name in reached:
+            rows.append(
+                Candidate(
+                    name=qualified[node.name],
+                    op=_op(node, modules),
+                    shape=values[node.name].shape,
+                    parameters=parameters,
+                    cost=values[node.name].cost,
+                    trunk=node.name in trunk,
+                )
+            )
+    total = sum(value.cost for value in values.values())
+    return Table(model if isinstance(model, str) else type(model).__name__, shape, tuple(rows), total)
+
+
+def _op(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
+    if node.op == "call_module":
+        return type(modules[str(node.target)]).__name__
+    return str(node.target) if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _parameters(root: nn.Module, modules: Mapping[str, nn.Module], node: fx.Node, counted: set[int]) -> int:
+    found: list[nn.Parameter] = []
+    if node.op == "call_module":
+        found += modules[str(node.target)].parameters()
+    for operand in node.all_input_nodes:
+        if operand.op == "get_attr":
+            owner, _, name = str(operand.target).rpartition(".")
+            value = getattr(modules.get(owner, root), name, None)
+            found += [value] if isinstance(value, nn.Parameter) else []
+    new = [parameter for parameter in found if id(parameter) not in counted]
+    counted.update(id(parameter) for parameter in new)
+    return sum(parameter.numel() for parameter in new)
+
+
+def _trunk(graph: fx.Graph, reached: set[str]) -> set[str]:
+    """The nodes that every path from the image to the output passes.
+
+    In the order of execution those are the nodes that no connection leaps over.
+    """
+    needed = {graph.output_node()}
+    for node in reversed(graph.nodes):
+        if node in needed:
+            needed.update(operand for operand in node.all_input_nodes if operand.name in reached)
+    path = [node for node in graph.nodes if node in needed and node.name in reached]
+    rank = {node: index for index, node in enumerate(path)}
+    trunk: set[str] = set()
+    furthest = 0
+    for index, node in enumerate(path):
+        if furthest <= index:
+            trunk.add(node.name)
+        furthest = max([furthest, *(rank[user] for user in node.users if user in rank)])
+    return trunk
+
+
+def format_shape(shape: tuple[int, ...]) -> str:
+    """A shape as people write it: ``64x112x112``."""
+    return "x".join(map(str, shape))
+
+
+def format_count(count: int) -> str:
+    """A large number in a few characters: ``11.7M``."""
+    size = float(count)
+    for unit in ("", "k", "M", "G"):
+        if size < 1000:
+            return f"{size:.3g}{unit}"
+        size /= 1000
+    return f"{size:.3g}T"
+
+
+# suggestions ---------------------------------------------------------------------------------------
+
+MOST = 6
+SHRINKS = 0.75  # a side that shrinks by less stays in its stage: a convolution without padding
+ROUNDING = 1.5  # how far strides may bend a feature map's proportions away from the image's
+_CARRIES = """
+    permute transpose swapaxes reshape view contiguous flatten getitem to type_as pad roll dropout
+    Permute Flatten Dropout Identity StochasticDepth DropPath
+"""
+# What only carries a value on: not worth a state of its own.
+CARRIES = frozenset(_CARRIES.split())
+
+
+def suggest_nodes(table: Table) -> dict[str, str]:
+    """Pick nodes for a first spec, named ``e1``, ``e2``, ... in the order of execution.
+
+    The last tensor of each stage of resolution, among those that every path passes; where the
+    resolution does not change (vision transformers), outputs of blocks, spread evenly.
+    """
+    trunk = [row for row in table if row.trunk and row.shape is not None and row.op not in CARRIES]
+    trunk = trunk or [row for row in table if row.shape is not None]
+    picked = _by_resolution(table, trunk)
+    if len(picked) < 2:
+        blocks = _blocks(trunk)
+        picked = blocks if len(blocks) > len(picked) else picked
+    if len(picked) < 2:
+        layers = _by_shape(trunk)
+        picked = layers if len(layers) > len(picked) else picked
+    return {f"e{index}": row.name for index, row in enumerate(_spread(picked, MOST), start=1)}
+
+
+def _by_resolution(table: Table, trunk: Sequence[Candidate]) -> list[Candidate]:
+    """The last trunk node of each resolution at which anything is learned."""
+    spatial = {row.name: side for row in trunk if (side := _side(row.shape or (), table.input_shape)) > 1}
+    stages: list[tuple[Candidate, float, int]] = []
+    weights = 0
+    for row in table:
+        weights += row.parameters
+        if row.name not in spatial:
+            continue
+        side = spatial[row.name]
+        if stages and side > SHRINKS * stages[-1][1]:
+            stages[-1] = (row, side, stages[-1][2] + weights)
+        else:
+            stages.append((row, side, weights))
+        weights = 0
+    return [row for row, _, weights in stages if weights]
+
+
+def _side(shape: tuple[int, ...], image: tuple[int, ...]) -> float:
+    """Mean side of a feature map, channels first or last, whichever has the image's proportions."""
+    if len(shape) != 3 or len(image) != 3:
+        return 0.0
+
+    def misfit(height: int, width: int) -> float:
+        ratio = (height * image[2]) / (width * image[1])
+        return max(ratio, 1 / ratio)
+
+    height, width = min((shape[1:], shape[:2]), key=lambda sides: misfit(*sides))
+    return float((height * width) ** 0.5) if misfit(height, width) < ROUNDING else 0.0
+
+
+def _blocks(trunk: Sequence[Candidate]) -> list[Candidate]:
+    """The last trunk node of each block, of the kind that there is most of."""
+    ends = [
+        row
+        for row, after in zip(trunk, [*trunk[1:], None], strict=True)
+        if after is None or after.name.rpartition(".")[0] != row.name.rpartition(".")[0]
+    ]
+    if not ends:
+        return []
+    (kind, _), *_ = Counter((row.op, row.shape) for row in ends).most_common(1)
+    alike = [row for row in ends if (row.op, row.shape) == kind]
+    return _spread(alike, 4)
+
+
+def _by_shape(trunk: Sequence[Candidate]) -> list[Candidate]:
+    """The last trunk node of each shape, the output's left out."""
+    ends = [row for row, after in itertools.pairwise(trunk) if after.shape != row.shape]
+    return ends or list(trunk[-1:])
+
+
+def _spread(rows: Sequence[Candidate], most: int) -> list[Candidate]:
+    """At most ``most`` of the rows, evenly spread, the last one included."""
+    count = min(len(rows), most)
+    return [rows[(index + 1) * len(rows) // count - 1] for index in range(count)]

@@ -1,0 +1,354 @@
+"""A slow and obvious implementation of the dynamics, written from the equations alone: the oracle.
+
+It keeps every state of the whole simulation, computes every prediction anew each time that it is
+needed, and takes one `torch.autograd.grad` an edge and source. It shares no code with the package but
+the spec's own fields and the predictors, which are called as plain functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pcgraph.spec.schema import Edge as EdgeSpec
+from pcgraph.spec.schema import PredifyDynamics, Spec
+
+Function = Callable[..., Tensor]
+Values = dict[str, Tensor]
+
+
+@dataclass
+class Edge:
+    """A prediction of `target` from `sources`, with everything that the equations say about it."""
+
+    sources: tuple[str, ...]
+    target: str
+    kind: str
+    function: Function
+    delay: int
+    bundle: str
+    gain: float | None = None
+    error: float | None = None
+    precision: float = 1.0
+    reach: float | None = None
+    drive: bool = False
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.sources) + "->" + self.target
+
+
+@dataclass
+class Record:
+    """Everything at every step, in the layout of `pcgraph.Run`."""
+
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    predictions: dict[str, list[Tensor]] = field(default_factory=dict)
+    errors: dict[str, list[Tensor]] = field(default_factory=dict)
+    energy: dict[str, list[Tensor]] = field(default_factory=dict)
+    gradients: dict[str, list[Tensor]] = field(default_factory=dict)
+
+
+def written_edges(spec: Spec, functions: Mapping[str, Function]) -> list[Edge]:
+    """The edges that a spec spells out, `edges:` first and then `feedback:`."""
+    edges = []
+    for kind, items in (("feedforward", spec.edges), ("feedback", spec.feedback)):
+        for item in items:
+            assert isinstance(item, EdgeSpec), "the reference knows no patterns; spell the edges out"
+            default = 0 if spec.schedule.order == "sweep" and kind == "feedforward" else 1
+            name = "+".join(item.sources) + "->" + item.target
+            edges.append(
+                Edge(
+                    sources=item.sources,
+                    target=item.target,
+                    kind=kind,
+                    function=functions[name],
+                    delay=default if item.delay is None else item.delay,
+                    bundle=name if item.bundle is None else item.bundle,
+                    gain=item.gain,
+                    error=item.error,
+                    precision=item.precision,
+                    reach=item.reach,
+                )
+            )
+    return edges
+
+
+class Reference:
+    """A network of states tied by predictions, simulated as the equations are written.
+
+    Args:
+        spec: The spec; its dynamics and nodes are read, its edges only through `edges`.
+        shapes: Shape of every node, without the batch; the receiver of the images comes first.
+        edges: All edges.
+        first_order: Treat what errors carry back to the sources as constants.
+    """
+
+    def __init__(
+        self, spec: Spec, shapes: Mapping[str, tuple[int, ...]], edges: Sequence[Edge], first_order: bool = False
+    ) -> None:
+        self.dynamics = spec.dynamics
+        self.initial = spec.schedule.initial
+        self.shapes = dict(shapes)
+        self.edges = list(edges)
+        self.first_order = first_order
+        self.terms: dict[str, list[Edge]] = {}
+        for edge in edges:
+            self.terms.setdefault(edge.bundle, []).append(edge)
+        self.history: list[Values] = []
+        self.held: dict[str, Tensor | bool] = {}
+
+    # ---- gains ------------------------------------------------------------------------------------
+
+    def own(self, node: str, name: str) -> float:
+        """beta, lambda, alpha or rate of one node: its own value, else the value for all nodes."""
+        if node in self.dynamics.nodes:
+            value = getattr(self.dynamics.nodes[node], name)
+            if value is not None:
+                return value
+        return getattr(self.dynamics, name)
+
+    def gain(self, term: str) -> float:
+        """a: how strongly the term draws its target."""
+        first = self.terms[term][0]
+        if not isinstance(self.dynamics, PredifyDynamics):
+            return self.own(first.target, "rate")
+        if first.gain is not None:
+            return first.gain
+        sharing = 0
+        for members in self.terms.values():
+            other = members[0]
+            if other.target == first.target and other.kind == first.kind and other.gain is None:
+                sharing += 1
+        return self.own(first.target, first.kind) / sharing
+
+    def error_gain(self, edge: Edge, source: str) -> float:
+        """b: how strongly the error moves the source."""
+        if edge.delay == 0:
+            return 0.0
+        if not isinstance(self.dynamics, PredifyDynamics):
+            return self.own(source, "rate")
+        if edge.error is not None:
+            return edge.error
+        return self.own(source, "error") if edge.kind == "feedback" else 0.0
+
+    def scale(self, edge: Edge, prediction: Tensor) -> float:
+        """s: the scale of the gradient."""
+        if not isinstance(self.dynamics, PredifyDynamics) or self.dynamics.gradient == "sum":
+            return 1.0
+        if self.dynamics.gradient == "mean":
+            return 2.0 / prediction.numel()
+        return 2.0 / self.reach(edge) ** 0.5
+
+    def reach(self, edge: Edge) -> float:
+        """C, given, or counted in the Jacobian's column of the central unit of the first source.
+
+        The counted value is the spec's C where no last activation hides a unit (no ReLU).
+        """
+        if edge.reach is not None:
+            return edge.reach
+        generator = torch.Generator().manual_seed(7)
+        states = [
+            torch.randn(1, *self.shapes[name], dtype=torch.float64, generator=generator) for name in edge.sources
+        ]
+        jacobian = torch.autograd.functional.jacobian(edge.function, tuple(states))[0]
+        centre = (0, *(size // 2 for size in self.shapes[edge.sources[0]]))
+        column = jacobian[(..., *centre)]
+        return max(1, int((column != 0).sum()))
+
+    # ---- time -------------------------------------------------------------------------------------
+
+    def past(self, time: int) -> Values:
+        """The states at a time; before the start they were what they are at the start."""
+        return self.history[max(0, time)]
+
+    def predict(self, edge: Edge, states: Values) -> Tensor:
+        return edge.function(*[states[name].clone() for name in edge.sources])
+
+    def pull(self, edge: Edge, source: str, time: int) -> Tensor:
+        """``s_e J_e^T xi`` for one source, in the step that leaves `time`."""
+        read = self.past(time + 1 - edge.delay)
+        inputs = {}
+        for name in edge.sources:
+            copy = read[name].clone()
+            inputs[name] = copy if copy.requires_grad else copy.requires_grad_()
+        with torch.enable_grad():
+            prediction = edge.function(*[inputs[name] for name in edge.sources])
+        xi = edge.precision * self.error(edge.bundle, time)
+        (pulled,) = torch.autograd.grad(
+            prediction, inputs[source], xi, create_graph=torch.is_grad_enabled(), allow_unused=True
+        )
+        if pulled is None:
+            pulled = torch.zeros_like(inputs[source])
+        pulled = self.scale(edge, prediction) * pulled
+        return pulled.detach() if self.first_order else pulled
+
+    def prediction(self, edge: Edge, time: int) -> Tensor:
+        """What the edge predicts at a time, from what the step that leaves this time reads."""
+        if edge.delay == 0:
+            return self.predict(edge, self.past(time))
+        return self.predict(edge, self.past(time + 1 - edge.delay))
+
+    def error(self, term: str, time: int) -> Tensor:
+        """``x_target - mu`` at a time; mu is the sum of the bundle's predictions."""
+        mu: Tensor | float = 0.0
+        for edge in self.terms[term]:
+            mu = mu + self.prediction(edge, time)
+        return self.past(time)[self.terms[term][0].target] - mu
+
+    def step(self, time: int) -> Values:
+        """The states at ``time + 1`` from the history up to `time`."""
+        before = self.past(time)
+        after: Values = {}
+        while len(after) < len(self.shapes):
+            for node in self.shapes:
+                if node in after or not self.is_ready(node, after):
+                    continue
+                change = torch.zeros_like(before[node])
+                for term, members in self.terms.items():
+                    if members[0].target != node:
+                        continue
+                    mu: Tensor | float = 0.0
+                    for edge in members:
+                        states = after if edge.delay == 0 else self.past(time + 1 - edge.delay)
+                        mu = mu + self.predict(edge, states)
+                    xi = members[0].precision * (before[node] - mu)
+                    change = change - self.gain(term) * xi
+                for edge in self.edges:
+                    if node in edge.sources and self.error_gain(edge, node) != 0:
+                        change = change + self.error_gain(edge, node) * self.pull(edge, node, time)
+                after[node] = self.hold(node, before[node], before[node] + change)
+        return after
+
+    def is_ready(self, node: str, after: Values) -> bool:
+        """Whether everything that delay-0 edges into the node read was updated."""
+        for edge in self.edges:
+            if edge.target == node and edge.delay == 0:
+                for source in edge.sources:
+                    if source not in after:
+                        return False
+        return True
+
+    def hold(self, node: str, before: Tensor, after: Tensor) -> Tensor:
+        held = self.held.get(node, False)
+        if held is True:
+            return before
+        if held is False:
+            return after
+        return torch.where(held, before, after)
+
+    # ---- start ------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        given: Mapping[str, Tensor],
+        mask: Mapping[str, Tensor],
+        free: Collection[str],
+        batch: int,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Set the states at time 0.
+
+        Args:
+            given: Values of the receiver and of clamped or free nodes.
+            mask: True where a given node is held; the rest of it starts as if it were not given.
+            free: Given nodes that start at their value and move.
+            batch: Number of images.
+            initial: Start values of the nodes that are not given, instead of the spec's.
+        """
+        self.held = {}
+        values: Values = {}
+        for node in self.start_order():
+            shape = (batch, *self.shapes[node])
+            if initial is not None:
+                value = initial[node]
+            elif self.initial == "feedforward":
+                value = self.feedforward_value(node, values, shape)
+            else:
+                value = torch.zeros(shape, dtype=torch.float64)
+            if node in given and node not in mask:
+                value = given[node]
+            if node in mask:
+                value = torch.where(mask[node], given[node], value)
+            if node in given and node not in free:
+                self.held[node] = mask.get(node, True)
+            values[node] = value
+        self.history = [{node: values[node] for node in self.shapes}]
+
+    def feedforward_value(self, node: str, values: Values, shape: tuple[int, ...]) -> Tensor:
+        """The mean of the feedforward predictions, weighted by precision; zero where there is none.
+
+        A backbone's own prediction is what the plain network computes, and stands alone.
+        """
+        total = torch.zeros(shape, dtype=torch.float64)
+        weight = 0.0
+        for members in self.terms.values():
+            if members[0].target != node or members[0].kind != "feedforward":
+                continue
+            usable = [edge for edge in members if not self.in_cycle(edge)]
+            if not usable:
+                continue
+            if members[0].drive:
+                return self.predict(members[0], values)
+            for edge in usable:
+                total = total + edge.precision * self.predict(edge, values)
+            weight += members[0].precision
+        return total / weight if weight else total
+
+    def reachable(self, node: str) -> set[str]:
+        """Nodes that one or more feedforward edges lead to from a node."""
+        found: set[str] = set()
+        frontier = [node]
+        while frontier:
+            one = frontier.pop()
+            for edge in self.edges:
+                if edge.kind == "feedforward" and one in edge.sources and edge.target not in found:
+                    found.add(edge.target)
+                    frontier.append(edge.target)
+        return found
+
+    def in_cycle(self, edge: Edge) -> bool:
+        """Whether one of the edge's sources lies in a feedforward cycle with its target."""
+        return any(source in self.reachable(edge.target) for source in edge.sources)
+
+    def start_order(self) -> list[str]:
+        """The nodes, each after all those that lead to it but not back."""
+        order: list[str] = []
+        while len(order) < len(self.shapes):
+            for node in self.shapes:
+                upstream = [m for m in self.shapes if node in self.reachable(m) and m not in self.reachable(node)]
+                if node not in order and all(other in order for other in upstream):
+                    order.append(node)
+        return order
+
+    # ---- a run ------------------------------------------------------------------------------------
+
+    def run(self, steps: int) -> Record:
+        """Make some steps from the start, and record everything at each."""
+        for time in range(steps):
+            self.history.append(self.step(time))
+        record = Record()
+        for time, values in enumerate(self.history):
+            for node, value in values.items():
+                record.values.setdefault(node, []).append(value)
+            for edge in self.edges:
+                record.predictions.setdefault(edge.name, []).append(self.prediction(edge, time))
+            for term, members in self.terms.items():
+                error = self.error(term, time)
+                energy = members[0].precision / 2 * error.pow(2).flatten(1).sum(dim=1)
+                record.errors.setdefault(term, []).append(error)
+                record.energy.setdefault(term, []).append(energy)
+            for node in values:
+                if self.held.get(node) is True:
+                    continue  # no error moves it
+                pulls = [
+                    self.pull(edge, node, time)
+                    for edge in self.edges
+                    if node in edge.sources and self.error_gain(edge, node) != 0
+                ]
+                if pulls:
+                    record.gradients.setdefault(node, []).append(-sum(pulls))
+        return record

@@ -1,0 +1,54 @@
+"""What the README and the pages show is true: specs are valid, commands and files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from pcgraph.spec import parse_spec
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(*languages: str) -> list[object]:
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, (language, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")))
+        if language in languages
+    ]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_specs_in_the_pages_are_valid(text: str):
+    assert parse_spec(text).name
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_in_the_pages_compiles(text: str):
+    compile(text, "page", "exec")
+
+
+@pytest.mark.parametrize("text", blocks("console"))
+def test_commands_in_the_pages_exist(text: str):
+    from pcgraph.cli import app
+
+    group = typer.main.get_command(app)
+    for line in re.findall(r"^\$ (?:pcgraph|python -m pcgraph) (.*?)(?:\s+#.*)?$", text, re.MULTILINE):
+        command, words = group, line.split()
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, f"pcgraph {line}"
+            command = command.commands[words.pop(0)]
+        known = {flag for parameter in command.params for flag in parameter.opts}
+        for word in words:
+            assert not word.startswith("-") or word in known, f"pcgraph {line}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_files_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
