@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pcgraph.state import State
 
@@ -24,48 +25,24 @@ def checkpointed(scheduler: Scheduler, state: State, differentiable: bool | Lite
     `torch.utils.checkpoint` would make it twice more, since the step itself takes gradients.
     """
     moving = [name for name in state.values if name not in state.fixed]
-    fields = ("values", "past", "constants", "resting")
-    places = [
-        (field, name, index)
-        for field in fields
-        for name, value in getattr(state, field).items()
-        for index, tensor in enumerate(value if field == "past" else (value,))
-        if isinstance(tensor, Tensor)
-    ]
-    tensors = [_lookup(state, *place) for place in places]
+    leaves, tree = tree_flatten(
+        [dict(state.values), dict(state.past), dict(state.constants), dict(state.resting)]
+    )
+    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
     def step(given: tuple[Tensor, ...], keep_graph: bool) -> tuple[Tensor, ...]:
-        restored = _restored(state, places, given)
+        fresh = list(leaves)
+        for index, tensor in zip(places, given, strict=True):
+            fresh[index] = tensor
+        values, past, constants, resting = tree_unflatten(fresh, tree)
+        restored = replace(state, values=values, past=past, constants=constants, resting=resting)
         following = scheduler.step(restored, differentiable=differentiable if keep_graph else False)
         return tuple(following.values[name] for name in moving)
 
     parameters = [p for p in scheduler.network.parameters() if p.requires_grad]
-    results = _Step.apply(step, len(tensors), *tensors, *parameters)
+    results = _Step.apply(step, len(places), *[leaves[index] for index in places], *parameters)
     values = {**state.values, **dict(zip(moving, results, strict=True))}
-    past = {name: (state.values[name], *earlier[:-1]) for name, earlier in state.past.items()}
-    return replace(state, values=values, past=past, step=state.step + 1)
-
-
-def _lookup(state: State, field: str, name: str, index: int) -> Tensor:
-    value: Any = getattr(state, field)[name]
-    found: Tensor = value[index] if field == "past" else value
-    return found
-
-
-def _restored(state: State, places: list[tuple[str, str, int]], given: tuple[Tensor, ...]) -> State:
-    fresh: dict[str, dict[str, Any]] = {
-        "values": dict(state.values),
-        "past": {name: list(earlier) for name, earlier in state.past.items()},
-        "constants": dict(state.constants),
-        "resting": dict(state.resting),
-    }
-    for (field, name, index), tensor in zip(places, given, strict=True):
-        if field == "past":
-            fresh[field][name][index] = tensor
-        else:
-            fresh[field][name] = tensor
-    fresh["past"] = {name: tuple(earlier) for name, earlier in fresh["past"].items()}
-    return replace(state, **fresh)
+    return state.followed_by(values)
 
 
 class _Step(torch.autograd.Function):

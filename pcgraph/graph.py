@@ -10,8 +10,8 @@ from typing import Literal
 import networkx as nx
 
 from pcgraph.errors import Fault, FieldPath, SpecError
-from pcgraph.spec.schema import Predictor, Spec
 from pcgraph.spec.schema import Edge as EdgeSpec
+from pcgraph.spec.schema import Predictor, Spec
 from pcgraph.spec.wiring import wire
 
 INPUT = "input"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.resources import photo, photos
-from pcgraph.spec.schema import Preprocess
+from pcgraph.spec import Preprocess
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DATA_SETS = ("photos",)
@@ -168,7 +168,10 @@ class Noise:
             expected = "a number from 0 on" if kind == "gaussian" else "a share from 0 to 1"
             got = f"'{number}'" if number else "nothing"
             raise InputError(
-                Fault(f"noise '{text}': expected {expected} after '{kind}:', got {got}", hint=f"For example {kind}:0.5.")
+                Fault(
+                    f"noise '{text}': expected {expected} after '{kind}:', got {got}",
+                    hint=f"For example {kind}:0.5.",
+                )
             )
         return cls(kind, level)
 

@@ -75,7 +75,10 @@ class PCNetwork(nn.Module):
         faults = [_weight_fault(name, "is missing", weights) for name in own if name not in weights]
         faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
         faults += [
-            Fault(f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}", ("weights",))
+            Fault(
+                f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}",
+                ("weights",),
+            )
             for name in own
             if name in weights and own[name].shape != weights[name].shape
         ]

@@ -95,9 +95,7 @@ class Plan:
         self.constants: Stage | None = network.drive.constants(fixed) if network.drive else None
         needed = watched | {edge.bundle for edge in graph.edges.values() if self._acts(edge)}
         wanted = [edge for edge in graph.edges.values() if edge.bundle in needed]
-        resting = [
-            e for e in graph.edges.values() if e.predictor is not None and fixed.issuperset(e.sources)
-        ]
+        resting = [e for e in graph.edges.values() if e.predictor is not None and fixed.issuperset(e.sources)]
         others = [edge for edge in wanted if edge not in resting]
         self.once = self._blocks(resting)
         self.delayed = self._blocks(edge for edge in others if edge.delay)
@@ -171,7 +169,9 @@ class Plan:
         passes = {block.edges[0].target: block for block in self._drive_blocks(groups)} if groups else {}
         visits = []
         for name in order:
-            blocks = [self._predictor_block(e) for e in instant if e.target == name and e.predictor is not None]
+            blocks = [
+                self._predictor_block(e) for e in instant if e.target == name and e.predictor is not None
+            ]
             if name in passes:
                 blocks.append(passes[name])
             draws = [(term, self.gains.target[term]) for term in self.network.graph.terms_into(name)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pcgraph.errors import Fault, FieldPath, ModelError, SpecError, closest
+from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.trace.objects import import_object
@@ -100,7 +100,7 @@ class ToMap(nn.Module):
         if self.layout == "channels_last":
             return x.movedim(-1, 1)
         height, width = self.grid
-        return x[:, -height * width :].movedim(-1, 1).unflatten(2, self.grid)
+        return x[:, -height * width :].movedim(-1, 1).reshape(len(x), -1, height, width)
 
 
 class FromMap(nn.Module):
@@ -164,34 +164,55 @@ def automatic(source: Shape, target: Shape) -> nn.Module:
 def count_reach(predictor: nn.Module, sources: Sequence[Shape], index: int = 0) -> int:
     """How many predicted units depend on the central unit of source ``index``: C of ``normalized``.
 
-    The units are those whose derivative for the central unit is not zero. Activations at the end
-    hide none of them, so the count is exact for a predictor that is linear up to its last
-    activation; inside a non-linear predictor the units seen at any of four fixed random states count.
+    Activations at the end hide no unit. So the count is exact for a predictor that is linear up to
+    its last activation; with activations inside, the units count whose derivative for the central
+    unit is not zero at one of four fixed random states.
 
     Args:
         predictor: Module of one tensor a source.
         sources: Shapes of the sources, without the batch.
         index: Which source is moved.
     """
-    linear = _without_last_activations(copy.deepcopy(predictor)).double().eval().requires_grad_(False)
-    device = next((p.device for p in linear.parameters()), torch.device("cpu"))
+    probe = _without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
+    central = tuple(size // 2 for size in sources[index])
+    with torch.no_grad():
+        reached = (_linear_probe if _is_linear(probe) else _derivative_probe)(probe, sources, index, central)
+    return max(1, int(reached.sum()))
+
+
+def _linear_probe(probe: nn.Module, sources: Sequence[Shape], index: int, central: Shape) -> Tensor:
+    """Without its constants, a linear predictor of the one unit is zero where nothing depends on it."""
+    for part in probe.modules():
+        for constant in ("bias", "running_mean"):
+            if isinstance(getattr(part, constant, None), Tensor):
+                getattr(part, constant).zero_()
+    states = [torch.zeros(1, *shape) for shape in sources]
+    states[index][(0, *central)] = 1.0
+    first = probe[0] if isinstance(probe, nn.Sequential) else probe
+    convolution = probe[1] if isinstance(first, nn.Upsample) and isinstance(probe, nn.Sequential) else first
+    if isinstance(convolution, nn.ConvTranspose2d) and convolution.groups == 1:
+        # the other channels are zero: leaving them out saves nearly all the work
+        convolution.weight.data = convolution.weight[central[0] : central[0] + 1]
+        states[index] = states[index][:, central[0] : central[0] + 1]
+    predicted: Tensor = probe.float()(*states)
+    return predicted != 0
+
+
+def _derivative_probe(probe: nn.Module, sources: Sequence[Shape], index: int, central: Shape) -> Tensor:
+    probe = probe.double()
     generator = torch.Generator().manual_seed(0)
-    tangent = torch.zeros(1, *sources[index], dtype=torch.float64, device=device)
-    tangent[(0, *(size // 2 for size in sources[index]))] = 1.0
-    reached: Tensor | None = None
-    for _ in range(4 if _is_nonlinear(linear) else 1):
-        states = [
-            torch.randn(1, *shape, dtype=torch.float64, generator=generator).to(device) for shape in sources
-        ]
+    tangent = torch.zeros(1, *sources[index], dtype=torch.float64)
+    tangent[(0, *central)] = 1.0
+    reached = torch.tensor(False)
+    for _ in range(4):
+        states = [torch.randn(1, *shape, dtype=torch.float64, generator=generator) for shape in sources]
 
         def along(moved: Tensor, states: list[Tensor] = states) -> Tensor:
-            prediction: Tensor = linear(*states[:index], moved, *states[index + 1 :])
-            return prediction
+            predicted: Tensor = probe(*states[:index], moved, *states[index + 1 :])
+            return predicted
 
-        _, change = torch.func.jvp(along, (states[index],), (tangent,))
-        reached = change != 0 if reached is None else reached | (change != 0)
-    assert reached is not None
-    return max(1, int(reached.sum()))
+        reached = reached | (torch.func.jvp(along, (states[index],), (tangent,))[1] != 0)
+    return reached
 
 
 def _without_last_activations(module: nn.Module) -> nn.Module:
@@ -208,7 +229,7 @@ def _without_last_activations(module: nn.Module) -> nn.Module:
     return module
 
 
-def _is_nonlinear(module: nn.Module) -> bool:
+def _is_linear(module: nn.Module) -> bool:
     known = (
         nn.Linear,
         nn.modules.conv._ConvNd,
@@ -225,7 +246,7 @@ def _is_nonlinear(module: nn.Module) -> bool:
         ToMap,
         FromMap,
     )
-    return not all(isinstance(part, known) for part in module.modules())
+    return all(isinstance(part, known) for part in module.modules())
 
 
 def _channels(shape: Shape) -> int:
@@ -295,7 +316,9 @@ def _from_layers(layers: Sequence[Layer], source: Shape, target: Shape, path: Fi
             shape = _shape_after(module, [shape])
         except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise SpecError(Fault(f"{layer.name} does not fit states of shape {shape}: {reason}", where)) from None
+            raise SpecError(
+                Fault(f"{layer.name} does not fit states of shape {shape}: {reason}", where)
+            ) from None
         built.append(module)
     return built[0] if len(built) == 1 else nn.Sequential(*built)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.network import PCNetwork
-
-if TYPE_CHECKING:
-    from pcgraph.scheduler import State
+from pcgraph.state import State
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,15 @@ class Request:
         for item in record:
             quantity, colon, name = item.partition(":")
             if quantity not in names:
-                raise InputError(Fault(f"nothing called '{quantity}' can be recorded", hint=closest(quantity, names)))
+                raise InputError(
+                    Fault(f"nothing called '{quantity}' can be recorded", hint=closest(quantity, names))
+                )
             if quantity == "output" and network.drive is None:
                 raise InputError("a network without a backbone has no output to record; record 'values'")
             if colon and name not in names[quantity]:
-                raise InputError(Fault(f"'{item}': there is no '{name}'", hint=closest(name, names[quantity])))
+                raise InputError(
+                    Fault(f"'{item}': there is no '{name}'", hint=closest(name, names[quantity]))
+                )
             wanted[quantity].update(dict.fromkeys([name] if colon else names[quantity]))
         return cls(
             output=bool(wanted["output"]),
@@ -89,7 +91,9 @@ class Series(dict[str, list[Tensor]]):
 
     def __missing__(self, name: str) -> list[Tensor]:
         raise InputError(
-            Fault(f"'{name}' was not recorded", hint=closest(name, self) or "Ask for it in run(record=[...]).")
+            Fault(
+                f"'{name}' was not recorded", hint=closest(name, self) or "Ask for it in run(record=[...])."
+            )
         )
 
 

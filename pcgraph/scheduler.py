@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -114,11 +114,15 @@ class Scheduler:
         """Start, make some steps, and keep what was asked for.
 
         Args:
-            inputs: See `start`, as for ``clamp``, ``mask``, ``free`` and ``generator``.
+            inputs: Images; see `start`.
             steps: Number of steps; left out, the spec's.
             record: Quantities to keep at every step: ``output``, ``values``, ``predictions``,
                 ``errors``, ``energy``, ``gradients``, or one name of them, as in ``values:e3``.
                 Left out: ``output``, or nothing without a backbone.
+            clamp: Values of other nodes that are held; see `start`.
+            mask: Which part of a node is held; see `start`.
+            free: Given nodes that move; see `start`.
+            generator: Source of the numbers for ``initial: normal``.
             tolerance: Stop once no state changes by more than this share of its norm; left out, the
                 spec's.
             differentiable: See `step`.
@@ -144,7 +148,9 @@ class Scheduler:
         with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
             for step in range(steps + 1):
                 last = step == steps or run.converged
-                plan = self._plan(state.fixed, state.batch, request.watched, acting=not last or bool(request.gradients))
+                plan = self._plan(
+                    state.fixed, state.batch, request.watched, acting=not last or bool(request.gradients)
+                )
                 evaluation = None
                 if request.watched or request.gradients or not (last or checkpoint):
                     evaluation = self._evaluate(plan, state, differentiable)
@@ -208,7 +214,9 @@ class Scheduler:
                 weighted[name] = _weighted(errors[name], plan.precision[name])
         pulls: dict[tuple[str, str], Tensor] = {}
         if leaves:
-            cotangents = [weighted[block.edges[index].bundle].to(result.dtype) for block, index, result in outputs]
+            cotangents = [
+                weighted[block.edges[index].bundle].to(result.dtype) for block, index, result in outputs
+            ]
             gradients = torch.autograd.grad(
                 [result for _, _, result in outputs],
                 leaves,
@@ -222,9 +230,7 @@ class Scheduler:
             predictions = {name: prediction.detach() for name, prediction in predictions.items()}
         return Evaluation(predictions, errors, pulls)
 
-    def _error(
-        self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]
-    ) -> Tensor:
+    def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less the sum of the term's predictions."""
         first, *others = plan.terms[term]
         error = state.values[first.target] - predictions[first.name]
@@ -254,8 +260,7 @@ class Scheduler:
             if held is not None:
                 value = torch.where(held, state.values[visit.node], value)
             values[visit.node] = env[visit.node] = value
-        past = {node: (state.values[node], *earlier[:-1]) for node, earlier in state.past.items()}
-        return replace(state, values=values, past=past, step=state.step + 1)
+        return state.followed_by(values)
 
     def _record(
         self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None
@@ -279,7 +284,9 @@ class Scheduler:
         for name in request.errors:
             run.errors.setdefault(name, []).append(errors[name])
         for name in request.energy:
-            squares = errors[name].float().square() if errors[name].dtype.itemsize < 4 else errors[name].square()
+            squares = (
+                errors[name].float().square() if errors[name].dtype.itemsize < 4 else errors[name].square()
+            )
             energy = squares.flatten(1).sum(dim=1) * (plan.precision[name] / 2)
             run.energy.setdefault(name, []).append(energy)
         for node in request.gradients:
@@ -326,7 +333,9 @@ def _check_finite(state: State, nodes: Iterable[str]) -> None:
         for node in nodes:
             if not torch.isfinite(state.values[node]).all():
                 raise DivergenceError(
-                    node, state.step, "Lower the gains (or rate) that move it, or look at the errors before this step."
+                    node,
+                    state.step,
+                    "Lower the gains (or rate) that move it, or look at the errors before this step.",
                 )
 
 

@@ -63,7 +63,9 @@ def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor
         raise InputError("nothing is given; give inputs or clamp={node: value}")
     for name, value in given.items():
         if name not in network.graph.nodes:
-            raise InputError(Fault(f"clamp: there is no node '{name}'", hint=closest(name, network.graph.nodes)))
+            raise InputError(
+                Fault(f"clamp: there is no node '{name}'", hint=closest(name, network.graph.nodes))
+            )
         shape = network.graph.nodes[name].shape
         if not isinstance(value, Tensor) or tuple(value.shape[1:]) != shape or not len(value):
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

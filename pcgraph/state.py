@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -42,3 +42,8 @@ class State:
     def read(self, node: str, delay: int) -> Tensor:
         """The value of ``node`` as the next step's edges of this delay (1 or more) see it."""
         return self.values[node] if delay == 1 else self.past[node][delay - 2]
+
+    def followed_by(self, values: Mapping[str, Tensor]) -> State:
+        """The state one step later, with these values."""
+        past = {node: (self.values[node], *earlier[:-1]) for node, earlier in self.past.items()}
+        return replace(self, values=values, past=past, step=self.step + 1)

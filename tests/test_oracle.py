@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from reference import Record, Reference, written_edges
+from tests.reference import Record, Reference, written_edges
 from torch import Tensor
 
 import pcgraph as pcg
@@ -228,14 +228,14 @@ def check_against_the_reference(case: Case) -> None:
         torch.testing.assert_close(value, expected.values[name][-1], **EXACT)
 
 
-@settings(max_examples=60)
+@settings(max_examples=250)
 @given(cases())
 def test_every_quantity_at_every_step(case: Case) -> None:
     check_against_the_reference(case)
 
 
 @pytest.mark.slow
-@settings(max_examples=1500)
+@settings(max_examples=4000)
 @given(cases())
 def test_every_quantity_at_every_step_of_many_networks(case: Case) -> None:
     check_against_the_reference(case)
@@ -295,7 +295,7 @@ def check_gradients(case: Case, differentiable: Any) -> None:
 
 
 @pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=20)
+@settings(max_examples=100)
 @given(case=cases())
 def test_gradients_of_a_differentiable_run(differentiable: Any, case: Case) -> None:
     check_gradients(case, differentiable)
@@ -303,7 +303,7 @@ def test_gradients_of_a_differentiable_run(differentiable: Any, case: Case) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=500)
+@settings(max_examples=1500)
 @given(case=cases())
 def test_gradients_of_many_differentiable_runs(differentiable: Any, case: Case) -> None:
     check_gradients(case, differentiable)

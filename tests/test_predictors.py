@@ -142,7 +142,12 @@ def test_several_sources_are_joined_along_the_first_dimension() -> None:
             [{"ConvTranspose2d": {"kernel_size": 14, "stride": 2, "padding": 6}}, "ReLU"],
             14 * 14 * 4,
         ),
-        ([8, 3, 3], [4, 6, 6], [{"ConvTranspose2d": {"kernel_size": 14, "stride": 2, "padding": 6}}], 6 * 6 * 4),
+        (
+            [8, 3, 3],
+            [4, 6, 6],
+            [{"ConvTranspose2d": {"kernel_size": 14, "stride": 2, "padding": 6}}],
+            6 * 6 * 4,
+        ),
         ([10], [1, 6, 6], ["Linear", "Unflatten", "Tanh"], 36),
         ([10], [10], ["Tanh"], 1),
     ],

@@ -1,7 +1,9 @@
-"""Where the nodes and edges of a graph go in its drawing: layers from the image upwards.
+"""Where the nodes and edges of a graph go in its drawing: levels from the image upwards.
 
 After Sugiyama, Tagawa & Toda (1981): nodes into levels, an edge over several levels through a slot in
-each of them, an order within each level that crosses few edges, then coordinates.
+each of them, an order within each level that crosses few edges, then coordinates. Where each level has
+one node the drawing is a column instead, and edges over several levels run in lanes beside it:
+feedforward on the left, feedback on the right.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import networkx as nx
 
 from pcgraph.graph import Edge, PCGraph
 
-SLOT = 0.34
-"""Width that an edge takes where it passes a level."""
-GAP = 0.5
-"""Space between two things in a level."""
+SLOT = 0.12
+"""Width that an edge takes where it passes a level, in inches."""
+GAP = 0.24
+"""Space between two things in a level, in inches."""
 ROUNDS = 12
+UPRIGHT = 0.9
+"""How far a node follows its neighbours to the side; less than 1, so that the drawing does not lean."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,22 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Layout:
-    """Levels from the bottom, the slots in each from the left, and the middle of each slot."""
+    """Where everything is.
+
+    Attributes:
+        levels: The slots of each level from the left; the lowest level first.
+        strokes: The lines, self edges left out.
+        x: The middle of each slot, in inches.
+        node: The slot of each node.
+        lanes: In a column: the lane of each stroke that passes a node (by its place in ``strokes``),
+            the innermost 0. None where some level has several nodes.
+    """
 
     levels: list[list[Slot]]
     strokes: list[Stroke]
     x: dict[Slot, float]
     node: dict[str, Slot]
+    lanes: dict[int, int] | None = None
 
 
 def lay_out(graph: PCGraph, widths: Mapping[str, float], passing: Mapping[str, float]) -> Layout:
@@ -61,8 +75,8 @@ def lay_out(graph: PCGraph, widths: Mapping[str, float], passing: Mapping[str, f
 
     Args:
         graph: The graph.
-        widths: Width of each node's box, self edges included.
-        passing: Width of an edge where it passes a level (for its label), by edge name.
+        widths: Width of each node's box in inches, self edges included.
+        passing: Width of each edge's label in inches.
     """
     rank = levels(graph)
     node = {name: Slot(rank[name], node=name) for name in graph.nodes}
@@ -71,21 +85,19 @@ def lay_out(graph: PCGraph, widths: Mapping[str, float], passing: Mapping[str, f
         for source in edge.sources:
             if source != edge.target:
                 stroke = Stroke(edge, source)
-                between = _between(rank[source], rank[edge.target])
-                passed = [Slot(level, stroke=len(strokes)) for level in between]
+                passed = [Slot(level, stroke=len(strokes)) for level in _between(rank[source], rank[edge.target])]
                 stroke.slots = [node[source], *passed, node[edge.target]]
                 strokes.append(stroke)
     rows: list[list[Slot]] = [[] for _ in range(max(rank.values()) + 1)]
     for slot in node.values():
         rows[slot.level].append(slot)
-    for index, stroke in sorted(enumerate(strokes), key=lambda pair: len(pair[1].slots)):
+    if all(len(row) == 1 for row in rows):
+        return Layout(rows, strokes, dict.fromkeys(node.values(), 0.0), node, _lanes(strokes))
+    for stroke in sorted(strokes, key=lambda stroke: len(stroke.slots)):
+        # Feedforward strokes pass to the left of the nodes, feedback to the right, long ones outside.
         for slot in stroke.slots[1:-1]:
-            # Feedforward strokes to the left of the nodes, feedback to the right, long ones outside.
-            if stroke.edge.kind == "feedforward":
-                rows[slot.level].insert(0, slot)
-            else:
-                rows[slot.level].append(slot)
-        del index
+            row = rows[slot.level]
+            row.insert(0 if stroke.edge.kind == "feedforward" else len(row), slot)
     neighbours: dict[Slot, list[Slot]] = defaultdict(list)
     for stroke in strokes:
         for one, other in pairwise(stroke.slots):
@@ -105,6 +117,23 @@ def lay_out(graph: PCGraph, widths: Mapping[str, float], passing: Mapping[str, f
 
 def _between(low: int, high: int) -> range:
     return range(low + 1, high) if low < high else range(low - 1, high, -1)
+
+
+def _lanes(strokes: Sequence[Stroke]) -> dict[int, int]:
+    """A lane for each stroke that passes a node: short ones inside, and none over another."""
+    lanes: dict[int, int] = {}
+    passing = [index for index, stroke in enumerate(strokes) if len(stroke.slots) > 2]
+    for index in sorted(passing, key=lambda index: len(strokes[index].slots)):
+        stroke = strokes[index]
+        low, high = sorted((stroke.slots[0].level, stroke.slots[-1].level))
+        busy = set()
+        for other, lane in lanes.items():
+            beside = strokes[other]
+            bottom, top = sorted((beside.slots[0].level, beside.slots[-1].level))
+            if beside.edge.kind == stroke.edge.kind and bottom < high and low < top:
+                busy.add(lane)
+        lanes[index] = min(set(range(len(lanes) + 1)) - busy)
+    return lanes
 
 
 def levels(graph: PCGraph) -> dict[str, int]:
@@ -210,8 +239,9 @@ def _coordinates(
                 near = list(neighbours.get(slot, ()))
                 if slot.node:  # nodes line up with nodes; strokes that pass make way
                     near = [other for other in near if other.node] or near
-                wanted.append(sum(x[other] for other in near) / len(near) if near else x[slot])
-                weights.append(20.0 if slot.node else 1.0)
+                mean = sum(x[other] for other in near) / len(near) if near else x[slot]
+                wanted.append(UPRIGHT * mean if slot.node else mean)
+                weights.append(1e4 if slot.node else 1.0)
             left = _starts(row, width)
             moved = _monotone([w - s for w, s in zip(wanted, left, strict=True)], weights)
             x.update((slot, m + s) for slot, m, s in zip(row, moved, left, strict=True))

@@ -254,8 +254,12 @@ def _preprocess(parts: Parts) -> Iterator[Fault]:
         return
     for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
         if len(values) != shape[0]:
-            message = f"{len(values)} values for an input of {shape[0]} channel{'s' if shape[0] > 1 else ''}"
+            message = f"{_count(len(values), 'value')} for an input of {_count(shape[0], 'channel')}"
             yield Fault(message, (*path, name), f"Give '{name}' one value for each channel.")
     if preprocess.resize is not None and preprocess.resize < min(shape[1:]):
         message = f"{preprocess.resize} pixels are less than the crop to {shape[1]} x {shape[2]}"
         yield Fault(message, (*path, "resize"), f"At least {min(shape[1:])}.")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -33,8 +33,8 @@ _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Schedule, "under 'schedule'"),
     (PredifyDynamics, "under 'dynamics', with rule 'predify'"),
     (EnergyDynamics, "under 'dynamics', with rule 'energy'"),
-    (Node, "to a node"),
     (Edge, "to an edge"),
+    (Node, "to a node"),
     (Skip, "to a pattern of its own, {skip: 2}"),
 )
 _OTHER_NAMES = {
@@ -62,6 +62,8 @@ def translate(error: ValidationError, data: dict[str, Any]) -> list[Fault]:
     }
     for detail in details:
         path = _field_path(detail["loc"], data)
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # its items are faulty, and were not counted
         if detail["type"] == "faults":
             faults += [Fault(message, path + tail, hint) for tail, message, hint in detail["ctx"]["faults"]]
         elif detail["type"] == "extra_forbidden":
@@ -146,7 +148,7 @@ def _fault(detail: ErrorDetails, path: FieldPath) -> Fault:
     expected = _EXPECTED.get(kind)
     if expected is None:
         return Fault(f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {show(given)}", path)
-    hint = _type_hint(kind, given, path[-1] if path else "")
+    hint = _type_hint(kind, given, path)
     return Fault(f"expected {expected.format(**context)}, got {show(given)}", path, hint)
 
 
@@ -167,14 +169,22 @@ _EXPECTED = {
 }
 
 
-def _type_hint(kind: str, given: Any, name: str | int) -> str:
+def _type_hint(kind: str, given: Any, path: FieldPath) -> str:
     quoted = isinstance(given, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", given.strip())
     if kind in ("int_type", "float_type") and quoted:
         return "Leave out the quotes."
-    if kind == "string_type" and isinstance(given, (bool, int, float)) and name not in ("source", "target"):
-        return "Put it in quotes."
-    if kind == "list_type" and isinstance(given, dict):
-        return "Begin each item with '- '."
-    if kind == "tuple_type" and isinstance(given, int) and not isinstance(given, bool):
-        return f"Write [{given}]."
+    match kind, given, path:
+        case "string_type", list(), (*_, "target"):
+            return "An edge has one target."
+        case "string_type", bool() | int() | float(), (*_, "name" | "extends" | "weights" | "bundle"):
+            return "Put it in quotes."
+        case "list_type", dict(), _:
+            return "Begin each item with '- '."
+        case "tuple_type", int(), _ if not isinstance(given, bool):
+            return f"Write [{given}]."
+        case "model_type" | "model_attributes_type", str(), ("backbone",):
+            return f"Write {{model: {given}}}."
+        case "model_type" | "model_attributes_type", str(), ("edges", _) if given.count("->") == 1:
+            source, target = given.split("->")
+            return f"Write {{source: {source.strip()}, target: {target.strip()}}}."
     return ""

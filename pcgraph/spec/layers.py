@@ -258,7 +258,7 @@ def _layer_hint(name: str) -> str:
     if name.startswith("python:"):
         return f"Write 'predictor: {name}', without the list."
     if name.startswith(("nn.", "torch.nn.")):
-        return closest(name.rpartition(".")[2], LAYERS)
+        return _layer_hint(name.rpartition(".")[2])
     if name == "Sequential":
         return "A list of layers already is a sequence; write its layers one after the other."
     same = [layer for layer in LAYERS if layer.lower() == name.lower().replace("_", "")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def validate(document: Document, folder: Path) -> Spec:
     """
     source = Source(document.places, folder)
     data = {name: value for name, value in document.data.items() if name != "$schema"}
+    if broken := list(_half_characters(data, ())):
+        raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in broken)
     faults: list[Fault] = []
     spec = None
     try:
@@ -81,6 +83,20 @@ def validate(document: Document, folder: Path) -> Spec:
         raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in faults)
     spec._source = source
     return spec
+
+
+def _half_characters(value: Any, path: FieldPath) -> Iterator[Fault]:
+    """Texts with half of a surrogate pair (JSON can write one): they can be neither shown nor saved."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _half_characters(key, path)
+            yield from _half_characters(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _half_characters(item, (*path, index))
+    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        place = tuple(part if isinstance(part, int) else ascii(part)[1:-1] for part in path)
+        yield Fault(f"{ascii(value)} is no text: it holds half of a character", place)
 
 
 def _plain(value: Any, path: FieldPath) -> Any:

@@ -78,7 +78,7 @@ def parse_yaml(text: str, file: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        message = f"not text: the character {error.character!r} is not allowed in YAML"
+        message = f"not text: the character {text[error.position]!r} is not allowed in YAML"
         raise SpecError(Fault(message, where=f"{file}:{line}:{column}")) from None
     except RecursionError:
         raise SpecError(too_deep(file)) from None

@@ -1,0 +1,53 @@
+"""The numbers of an edge in a few characters, for drawings and trees."""
+
+from __future__ import annotations
+
+from pcgraph.dynamics import Energy, Gains
+from pcgraph.graph import Edge
+from pcgraph.network import PCNetwork
+from pcgraph.spec import Layer, PredifyDynamics
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """``64×56×56``."""
+    return "×".join(map(str, shape))
+
+
+def gain_text(network: PCNetwork, edge: Edge, gains: Gains) -> str:
+    """The gains that hold for an edge, in the letters of its rule: ``λ 0.1  α 0.01`` or ``π 1``."""
+    if isinstance(network.dynamics, Energy):
+        return f"π {edge.precision:.3g}"
+    letter = "β" if edge.kind == "feedforward" else "λ"
+    text = f"{letter} {float(gains.target[edge.bundle]):.3g}"
+    errors = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
+    if edge.kind == "feedback" or any(errors.values()):
+        shown = dict.fromkeys(f"{error:.3g}" for error in errors.values())
+        text += f"  α {'/'.join(shown)}"
+    return text
+
+
+def rate_text(network: PCNetwork, node: str) -> str:
+    """``rate 0.1`` where the rule has one for each node; else empty."""
+    dynamics = network.spec.dynamics
+    if isinstance(dynamics, PredifyDynamics):
+        return ""
+    own = dynamics.nodes.get(node)
+    return f"rate {dynamics.rate if own is None else own.rate:.3g}"
+
+
+def predictor_text(edge: Edge) -> str:
+    """``auto``, ``ConvTranspose2d + ReLU``, or ``backbone``."""
+    if edge.predictor is None:
+        return "backbone"
+    if isinstance(edge.predictor, str):
+        return edge.predictor
+    return " + ".join(layer.name for layer in edge.predictor if isinstance(layer, Layer))
+
+
+def rule_text(network: PCNetwork) -> str:
+    """The rule and the order in a line."""
+    dynamics = network.spec.dynamics
+    parts = [f"rule {dynamics.rule}"]
+    if isinstance(dynamics, PredifyDynamics):
+        parts.append(f"gradient {dynamics.gradient}")
+    return " · ".join([*parts, f"order {network.spec.schedule.order}"])

@@ -1,0 +1,114 @@
+"""hypothesis strategies for valid specs, as plain values."""
+
+import keyword
+from typing import Any
+
+from hypothesis import strategies as st
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True).filter(
+    lambda name: not keyword.iskeyword(name) and name != "input"
+)
+words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+spec_names = st.one_of(
+    words.filter(lambda name: name.strip() and not set("/\\") & set(name) and name not in (".", "..")),
+    st.sampled_from(
+        ["no", "1e-3", "null", "true", "2024-01-01", "0x1F", "12:30", "- a", "a: b", "#", "~", "<<"]
+    ),
+)
+shares = st.floats(0, 0.5)
+positive = st.floats(1e-6, 1e6)
+natural = st.integers(0, 5)
+shapes = st.lists(st.integers(1, 512), min_size=1, max_size=3)
+layers = st.one_of(
+    st.sampled_from(["ReLU", "Linear", "Flatten", "Identity"]),
+    st.fixed_dictionaries(
+        {
+            "ConvTranspose2d": st.fixed_dictionaries(
+                {"kernel_size": st.integers(1, 9)},
+                optional={"padding": st.lists(natural, min_size=2, max_size=2), "bias": st.booleans()},
+            )
+        }
+    ),
+    st.fixed_dictionaries(
+        {"Conv2d": st.fixed_dictionaries({"padding": st.sampled_from(["same", "valid", 2])})}
+    ),
+    st.fixed_dictionaries({"LeakyReLU": st.fixed_dictionaries({"negative_slope": st.floats(1e-8, 1)})}),
+)
+predictors = st.one_of(
+    st.just("auto"), st.just("python:nets.models:Net"), st.lists(layers, min_size=1, max_size=3)
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid spec, with or without a backbone, under either rule."""
+    nodes = draw(st.lists(names, min_size=2, max_size=6, unique=True))
+    backbone = draw(st.booleans())
+    energy = draw(st.booleans())
+    spec: dict[str, Any] = {"name": draw(spec_names)}
+    if backbone:
+        spec["backbone"] = draw(
+            st.fixed_dictionaries(
+                {"model": st.sampled_from(["torchvision:vgg16", "timm:resnet18", "python:nets:chain"])},
+                optional={
+                    "weights": st.sampled_from(["DEFAULT", "weights/a.pth", "package:some/file.safetensors"]),
+                    "match": st.sampled_from(["name", "order"]),
+                    "arguments": st.dictionaries(
+                        names, st.one_of(st.booleans(), st.integers(), st.floats(-1, 1))
+                    ),
+                    "preprocess": st.fixed_dictionaries({}, optional={"resize": st.integers(224, 512)}),
+                },
+            )
+        )
+    spec["nodes"] = {
+        name: draw(
+            st.sampled_from([f"features.{index}", {"module": f"layer.{index}", "delay": draw(natural)}])
+        )
+        if backbone and index < 2
+        else {"shape": draw(shapes)}
+        for index, name in enumerate(nodes)
+    }
+    pairs = draw(st.lists(st.tuples(*[st.sampled_from(nodes)] * 2), unique=True, min_size=1, max_size=6))
+    edges = [_edge(draw, pair, energy) for pair in pairs]
+    cut = draw(st.integers(1, len(edges)))
+    spec["edges"] = edges[:cut]
+    pattern = st.one_of(
+        st.sampled_from(["chain", "to_input", "dense"]), st.fixed_dictionaries({"skip": st.integers(1, 3)})
+    )
+    patterns = draw(st.lists(pattern, max_size=2))
+    spec["feedback"] = draw(st.permutations([*edges[cut:], *patterns]))
+    if energy:
+        rates = st.fixed_dictionaries({"rate": positive})
+        spec["dynamics"] = {"rule": "energy", "rate": draw(positive), "nodes": _some(draw, nodes, rates)}
+    elif draw(st.booleans()):
+        gains = st.fixed_dictionaries(
+            {}, optional={"feedforward": shares, "feedback": shares, "error": positive}
+        )
+        spec["dynamics"] = {
+            **draw(gains),
+            "gradient": draw(st.sampled_from(["sum", "mean", "normalized"])),
+            "nodes": _some(draw, nodes, gains),
+        }
+    spec["schedule"] = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "order": st.sampled_from(["synchronous", "sweep"]),
+                "steps": natural,
+                "initial": st.sampled_from(["feedforward", "zeros", "normal"]),
+                "tolerance": positive,
+            },
+        )
+    )
+    return spec
+
+
+def _edge(draw: st.DrawFn, pair: tuple[str, str], energy: bool) -> dict[str, Any]:
+    fields: dict[str, st.SearchStrategy[Any]] = {"predictor": predictors, "delay": natural}
+    fields |= {"precision": positive} if energy else {"gain": positive, "error": positive, "reach": positive}
+    source: Any = [pair[0]] if draw(st.booleans()) else pair[0]
+    return {"source": source, "target": pair[1], **draw(st.fixed_dictionaries({}, optional=fields))}
+
+
+def _some(draw: st.DrawFn, nodes: list[str], values: st.SearchStrategy[Any]) -> dict[str, Any]:
+    return {name: draw(values) for name in draw(st.lists(st.sampled_from(nodes), unique=True))}
