@@ -1,21 +1,29 @@
 """What mkdocs does while it builds the pages.
 
-Reference pages hold a marker such as ``<!-- generated: spec -->`` where the text that is made from the
-code goes. Formulas become MathML, which browsers draw without any script.
+Pages hold a marker such as ``<!-- generated: spec -->`` where the text that is made from the code goes.
+Formulas become MathML, which browsers draw without any script.
 """
 
 import html
 import re
+from pathlib import Path
 
 from latex2mathml.converter import convert
 
-MARKER = re.compile(r"<!-- generated: (\w+) -->")
+MARKER = re.compile(r"<!-- generated: (\w+)(?: (\S+))? -->")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+CELL = re.compile(r"^# %%(?P<prose> \[markdown\])?$\n(?P<text>.*?)(?=^# %%|\Z)", re.DOTALL | re.MULTILINE)
+TUTORIALS = Path(__file__).parent.parent / "tutorials"
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Fill in the generated parts of a page."""
-    return MARKER.sub(lambda match: GENERATED[match[1]](), markdown)
+
+    def made(match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        return GENERATED[kind](name)
+
+    return MARKER.sub(made, markdown)
 
 
 def on_page_content(content: str, **_: object) -> str:
@@ -28,22 +36,34 @@ def mathml(tex: str, block: bool) -> str:
     return convert(tex.strip(), display="block" if block else "inline")
 
 
-def spec_reference() -> str:
+def tutorial(name: str) -> str:
+    """A tutorial script as a page: its prose cells as text, the others as code."""
+    parts = []
+    for cell in CELL.finditer((TUTORIALS / f"{name}.py").read_text(encoding="utf-8")):
+        text = cell["text"].strip()
+        prose = re.sub(r"^# ?", "", text, flags=re.MULTILINE)
+        parts.append(prose if cell["prose"] else f"```python\n{text}\n```")
+    return "\n\n".join(parts)
+
+
+def spec_reference(_: str) -> str:
     """The tables of every field of a spec, from the descriptions in the schema."""
     from pcgraph.spec import reference
 
     return reference()
 
 
-def cli_reference() -> str:
+def cli_reference(_: str) -> str:
     """The help texts of every command."""
     import typer
-    from pcgraph.cli import app
     from typer.cli import get_docs_for_click
+
+    from pcgraph.cli import app
 
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name="pcgraph")
-    return get_docs_for_click(obj=command, ctx=context, name="pcgraph")
+    text = get_docs_for_click(obj=command, ctx=context, name="pcgraph")
+    return text[text.index("\n## ") :]  # the page has its own title and introduction
 
 
-GENERATED = {"spec": spec_reference, "cli": cli_reference}
+GENERATED = {"tutorial": tutorial, "spec": spec_reference, "cli": cli_reference}

@@ -57,8 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; it takes the place of ``path`` when the block ends
-    without error, and of whatever was there."""
+    """Give a temporary folder beside ``path``; it replaces ``path`` when the block ends without error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

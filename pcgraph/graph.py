@@ -148,10 +148,17 @@ class PCGraph:
     def start_order(self) -> list[tuple[str, frozenset[str]]]:
         """All nodes in feedforward order, each with the nodes of the cycle it lies in (if any).
 
-        Within a cycle no node comes before another: only predictions from outside it count.
+        Within a cycle no node comes before another: only predictions from outside it count. The image
+        of a backbone and the nodes in it start as in the plain network; no other edge into them counts.
         """
-        view = self.to_networkx(kind="feedforward")
-        cycles = nx.condensation(nx.DiGraph(view))
+        driven = {edge.target for edge in self.edges.values() if edge.predictor is None}
+        plain = driven | {self.receiver} if driven else driven
+        view = nx.DiGraph()
+        view.add_nodes_from(self.nodes)
+        for edge in self.edges.values():
+            if edge.kind == "feedforward" and (edge.predictor is None or edge.target not in plain):
+                view.add_edges_from((source, edge.target) for source in edge.sources)
+        cycles = nx.condensation(view)
         position = {name: index for index, name in enumerate(self.nodes)}
         order = []
         for component in nx.topological_sort(cycles):
@@ -243,7 +250,8 @@ def assemble(
             )
     for index, written in enumerate(spec.edges):
         edges.append(_explicit(written, "feedforward", feedforward_delay, ("edges", index)))
-        below[written.target] += [name for name in written.sources if name not in below[written.target]]
+        known = below.setdefault(written.target, [])  # the image may be a target too
+        known += [name for name in written.sources if name not in known]
     edges += [_explicit(written, "feedback", 1, path) for written, path in wire(spec, below)]
     return PCGraph(nodes, edges)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ DATA_SETS = ("photos",)
 """Data sets that come with pcgraph: ``photos`` are its photographs; ``photos:NAME`` is one of them."""
 PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
 """Plain pixels, from 0 to 1."""
+Kind = Literal["gaussian", "salt_pepper"]
 
 
 def find_images(references: Iterable[str]) -> list[Path]:
@@ -55,6 +56,12 @@ def find_images(references: Iterable[str]) -> list[Path]:
             hint = hint if hint.startswith("Did") else "Give image files, folders of them, or 'photos'."
             raise InputError(Fault("no such file, folder or data set", hint=hint, where=reference))
     return found
+
+
+def image_name(path: Path) -> str:
+    """What an image is called in results: its path, or ``photos:NAME``."""
+    shipped = path.stem in photos() and path == photo(path.stem)
+    return f"photos:{path.stem}" if shipped else str(path)
 
 
 def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Tensor:
@@ -102,11 +109,12 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
 def _planes(image: Image.Image, channels: int, path: Path) -> list[Image.Image]:
     """One floating-point picture (mode F) a channel, with values from 0 to 1."""
     if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image, dtype=np.float32)
-        values = values if image.mode == "F" else values / 65535
+        depth = 1 if image.mode == "F" else 65535
+        values = np.asarray(image, dtype=np.float32) / np.float32(depth)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            depth = "from 0 to 1" if image.mode == "F" else "of 16 bits"
-            message = f"values from {values.min():g} to {values.max():g}, expected pixels {depth}"
+            message = (
+                f"values from {values.min() * depth:g} to {values.max() * depth:g}, expected 0 to {depth}"
+            )
             raise InputError(Fault(message, hint="Convert the image to 8 or 16 bits.", where=str(path)))
         return [Image.fromarray(values)] * channels
     if image.has_transparency_data:
@@ -114,8 +122,8 @@ def _planes(image: Image.Image, channels: int, path: Path) -> list[Image.Image]:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     image = image.convert("L" if channels == 1 else "RGB")
-    values = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, channels) / 255
-    return [Image.fromarray(np.ascontiguousarray(values[:, :, channel])) for channel in range(channels)]
+    values = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, channels)
+    return [Image.fromarray(values[:, :, channel] / np.float32(255)) for channel in range(channels)]
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -146,7 +154,7 @@ class Noise:
         level: sigma, or the share.
     """
 
-    kind: Literal["gaussian", "salt_pepper"]
+    kind: Kind
     level: float
 
     @classmethod
@@ -157,8 +165,8 @@ class Noise:
             InputError: It is neither.
         """
         kind, _, number = text.partition(":")
-        if kind != "gaussian" and kind != "salt_pepper":
-            hint = closest(kind, ("gaussian", "salt_pepper"))
+        if kind not in get_args(Kind):
+            hint = closest(kind, get_args(Kind))
             raise InputError(Fault(f"noise '{text}': unknown kind '{kind}'", hint=hint))
         try:
             level = float(number)
@@ -173,7 +181,7 @@ class Noise:
                     hint=f"For example {kind}:0.5.",
                 )
             )
-        return cls(kind, level)
+        return cls(cast(Kind, kind), level)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.level:g}"
@@ -235,7 +243,7 @@ def load_images(
         seed: Seed of the noise.
 
     Yields:
-        The paths, as text, and their images (batch, channels, height, width), float32.
+        The names (see `image_name`) and their images (batch, channels, height, width), float32.
 
     Raises:
         InputError: A file is no readable image (says which), or the input is no image's.
@@ -252,7 +260,7 @@ def load_images(
             if noise is not None and noise.kind == "gaussian":
                 image = add_gaussian(image, noise.level, generator)
             images.append(image)
-        yield [str(path) for path in chosen], torch.stack(images)
+        yield [image_name(path) for path in chosen], torch.stack(images)
 
 
 def _mixed(seed: int, place: int) -> int:

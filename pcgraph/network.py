@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +94,12 @@ def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:
 
 
 def build(
-    spec: Spec | str | Path, model: nn.Module | None = None, *, trust: bool = False, seed: int = 0
+    spec: Spec | str | Path,
+    model: nn.Module | None = None,
+    *,
+    trust: bool = False,
+    seed: int = 0,
+    weights: bool = True,
 ) -> PCNetwork:
     """Build the network that a spec describes.
 
@@ -102,6 +108,8 @@ def build(
         model: The backbone itself, instead of the one that the spec names; it is copied.
         trust: Whether ``python:`` references in the spec may be imported.
         seed: Seed of the predictors' (and a random backbone's) first weights.
+        weights: Whether to load weights. A network without them is there to be looked at: its backbone
+            may have no storage, and C is not counted.
 
     Returns:
         The network in eval mode; the backbone's parameters are frozen.
@@ -115,16 +123,16 @@ def build(
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = _build(spec, model, trust)
-        if spec.weights is not None:
+            network = _build(spec, model, trust, weights)
+        if weights and spec.weights is not None:
             network.load_weights(spec.folder / spec.weights)
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
 
 
-def _build(spec: Spec, model: nn.Module | None, trust: bool) -> PCNetwork:
-    drive = _drive(spec, model, trust)
+def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
+    drive = _drive(spec, model, trust, weights)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     predictors = nn.ModuleDict()
     faults: list[Fault] = []
@@ -136,27 +144,31 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool) -> PCNetwork:
                 faults += error.faults
     if faults:
         raise SpecError(faults)
-    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors))
+    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors, weights))
 
 
-def _drive(spec: Spec, model: nn.Module | None, trust: bool) -> Drive | None:
+def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> Drive | None:
     places = {name: node.module for name, node in spec.nodes.items() if node.module is not None}
     if spec.backbone is None:
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
-    backbone = load_model(
-        spec.backbone.model if model is None else model,
-        weights=None if model is not None else spec.backbone.weights,
-        match=spec.backbone.match,
-        arguments=spec.backbone.arguments,
-        trust=trust,
-        folder=spec.folder,
-    )
-    return Drive(backbone, places, spec.backbone.input)
+    try:
+        backbone = load_model(
+            spec.backbone.model if model is None else model,
+            weights=None if model is not None else spec.backbone.weights,
+            match=spec.backbone.match,
+            arguments=spec.backbone.arguments,
+            trust=trust,
+            meta=not weights,
+            folder=spec.folder,
+        )
+        return Drive(backbone, places, spec.backbone.input)
+    except ModelError as error:
+        raise ModelError(replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults) from None
 
 
-def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict) -> Dynamics:
+def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:
     if isinstance(spec.dynamics, EnergyDynamics):
         return Energy(graph, spec.dynamics)
     reach: dict[str, float] = {}
@@ -164,5 +176,5 @@ def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict) -> Dynamics
         for name, predictor in predictors.items():
             edge = graph.edges[name]
             shapes = [graph.nodes[source].shape for source in edge.sources]
-            reach[name] = edge.reach or count_reach(predictor, shapes)
+            reach[name] = edge.reach or (count_reach(predictor, shapes) if count else math.nan)
     return Predify(graph, spec.dynamics, reach)

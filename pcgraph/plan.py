@@ -156,7 +156,8 @@ class Plan:
         stages = self.network.drive.stages([[edge.target for edge in group] for group in groups], self.fixed)
         blocks = []
         for group, stage in zip(groups, stages, strict=True):
-            sources = tuple(dict.fromkeys(source for edge in group for source in edge.sources))
+            # a pass may also ask a state for its size alone, which makes no edge
+            sources = tuple(name for name in stage.takes if name in self.network.graph.nodes)
             results = tuple(f"{edge.target}.prediction" for edge in group)
             function = partial(_drive_pass, stage, results)
             blocks.append(Block(tuple(group), sources, group[0].delay, self._pulled(group), function))

@@ -68,7 +68,8 @@ class Scheduler:
             inputs: Images (batch, *shape) for the node ``input``, or without a backbone for the first
                 node of the spec. Tensors are moved to the network's device and dtype.
             clamp: Values (batch, *shape) of other nodes that are held.
-            mask: For a node that is held in part: True where it is held; broadcast to its value.
+            mask: For a node that is held in part: True where it is held; broadcast to its value. The
+                rest of the node starts as if it were not given.
             free: Given nodes that start at their value but move.
             generator: Source of the numbers for ``initial: normal``.
             differentiable: Whether gradients shall flow to the inputs, clamps and parameters.
@@ -135,6 +136,7 @@ class Scheduler:
         """
         spec = self.network.spec.schedule
         steps = spec.steps if steps is None else steps
+        checkpoint = checkpoint and bool(differentiable)
         tolerance = spec.tolerance if tolerance is None else tolerance
         if record is None:
             record = ["output"] if self.network.drive else []
@@ -157,7 +159,7 @@ class Scheduler:
                 self._record(run, request, plan, state, evaluation)
                 if last:
                     break
-                if checkpoint and differentiable:
+                if checkpoint:
                     following = checkpointed(self, state, differentiable)
                 else:
                     assert evaluation is not None
@@ -176,15 +178,16 @@ class Scheduler:
         acting: bool = True,
     ) -> Plan:
         """The plan for these fixed nodes; made once, unless the gains are learned."""
-        gains = self.network.dynamics.gains(batch)
-        if not acting:
-            gains = Gains(dict.fromkeys(gains.target, 0.0), {}, {})
-        if any(isinstance(gain, Tensor) for gain in (*gains.target.values(), *gains.source.values())):
-            return Plan(self.network, gains, fixed, watched)
         key = (fixed, batch, watched, acting)
-        if key not in self._plans:
-            self._plans[key] = Plan(self.network, gains, fixed, watched)
-        return self._plans[key]
+        plan = self._plans.get(key)
+        if plan is None:
+            gains = self.network.dynamics.gains(batch)
+            if not acting:
+                gains = Gains(dict.fromkeys(gains.target, 0.0), {}, {})
+            plan = Plan(self.network, gains, fixed, watched)
+            if not any(isinstance(gain, Tensor) for gain in (*gains.target.values(), *gains.source.values())):
+                self._plans[key] = plan
+        return plan
 
     def _evaluate(self, plan: Plan, state: State, differentiable: Differentiable) -> Evaluation:
         """Predictions and errors of the delayed edges, and what the errors do to the sources."""
@@ -202,7 +205,7 @@ class Scheduler:
                     owners.append((block.reader(source), source))
                 with torch.enable_grad():
                     results = block.function(env)
-                outputs += [(block, index, result) for index, result in enumerate(results)]
+                outputs += [(block, i, result) for i, result in enumerate(results) if result.requires_grad]
             else:
                 results = block.function(env)
             predictions.update((edge.name, result) for edge, result in zip(block.edges, results, strict=True))
@@ -213,7 +216,7 @@ class Scheduler:
                 errors[name] = self._error(plan, name, state, predictions)
                 weighted[name] = _weighted(errors[name], plan.precision[name])
         pulls: dict[tuple[str, str], Tensor] = {}
-        if leaves:
+        if outputs:
             cotangents = [
                 weighted[block.edges[index].bundle].to(result.dtype) for block, index, result in outputs
             ]

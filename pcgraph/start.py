@@ -134,7 +134,8 @@ def _feedforward(
     dtype = network.dtype
     graph = network.graph
     if graph.receiver not in values and graph.receiver in given and network.drive:
-        values[graph.receiver] = given[graph.receiver]
+        image = given[graph.receiver]
+        values[graph.receiver] = _merged(graph.receiver, torch.zeros_like(image), given, held)
     if network.drive is not None:
         cuts = [name for name in network.drive.order if name not in plan.fixed]
         env: dict[str, Any] = {**constants, **values}

@@ -6,8 +6,9 @@ import operator
 
 import torch
 import torch.nn.functional as F
-from tests.goldens.nets import Residual, chain
 from torch import Tensor, nn
+
+from tests.goldens.nets import Residual, chain
 
 __all__ = ["INPLACE", "DictOutput", "Residual", "Shared", "TupleOutput", "chain", "settled"]
 

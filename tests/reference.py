@@ -20,7 +20,7 @@ Function = Callable[..., Tensor]
 Values = dict[str, Tensor]
 
 
-@dataclass
+@dataclass(eq=False)
 class Edge:
     """A prediction of `target` from `sources`, with everything that the equations say about it."""
 
@@ -100,6 +100,7 @@ class Reference:
             self.terms.setdefault(edge.bundle, []).append(edge)
         self.history: list[Values] = []
         self.held: dict[str, Tensor | bool] = {}
+        self.counted: dict[str, int] = {}
 
     # ---- gains ------------------------------------------------------------------------------------
 
@@ -150,14 +151,15 @@ class Reference:
         """
         if edge.reach is not None:
             return edge.reach
-        generator = torch.Generator().manual_seed(7)
-        states = [
-            torch.randn(1, *self.shapes[name], dtype=torch.float64, generator=generator) for name in edge.sources
-        ]
-        jacobian = torch.autograd.functional.jacobian(edge.function, tuple(states))[0]
-        centre = (0, *(size // 2 for size in self.shapes[edge.sources[0]]))
-        column = jacobian[(..., *centre)]
-        return max(1, int((column != 0).sum()))
+        if edge.name not in self.counted:
+            generator = torch.Generator().manual_seed(7)
+            shapes = [(1, *self.shapes[name]) for name in edge.sources]
+            states = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
+            with torch.enable_grad():
+                jacobian = torch.autograd.functional.jacobian(edge.function, tuple(states))[0]
+            centre = (0, *(size // 2 for size in self.shapes[edge.sources[0]]))
+            self.counted[edge.name] = max(1, int((jacobian[(..., *centre)] != 0).sum()))
+        return self.counted[edge.name]
 
     # ---- time -------------------------------------------------------------------------------------
 
@@ -279,39 +281,42 @@ class Reference:
         self.history = [{node: values[node] for node in self.shapes}]
 
     def feedforward_value(self, node: str, values: Values, shape: tuple[int, ...]) -> Tensor:
-        """The mean of the feedforward predictions, weighted by precision; zero where there is none.
-
-        A backbone's own prediction is what the plain network computes, and stands alone.
-        """
+        """The mean of the feedforward predictions, weighted by precision; zero where there is none."""
         total = torch.zeros(shape, dtype=torch.float64)
         weight = 0.0
         for members in self.terms.values():
-            if members[0].target != node or members[0].kind != "feedforward":
-                continue
-            usable = [edge for edge in members if not self.in_cycle(edge)]
-            if not usable:
-                continue
-            if members[0].drive:
-                return self.predict(members[0], values)
-            for edge in usable:
-                total = total + edge.precision * self.predict(edge, values)
-            weight += members[0].precision
+            usable = [edge for edge in members if edge in self.starting() and not self.in_cycle(edge)]
+            if members[0].target == node and usable:
+                weight += members[0].precision
+                for edge in usable:
+                    total = total + edge.precision * self.predict(edge, values)
         return total / weight if weight else total
 
+    def starting(self) -> list[Edge]:
+        """The edges that the start reads: the feedforward ones.
+
+        A backbone's nodes start as in the plain network: there its own prediction alone counts, and
+        for its image none does.
+        """
+        plain = [edge.target for edge in self.edges if edge.drive]
+        if plain:
+            plain.append(next(iter(self.shapes)))
+        return [e for e in self.edges if e.drive or (e.kind == "feedforward" and e.target not in plain)]
+
     def reachable(self, node: str) -> set[str]:
-        """Nodes that one or more feedforward edges lead to from a node."""
+        """Nodes that one or more of these edges lead to from a node."""
         found: set[str] = set()
         frontier = [node]
         while frontier:
             one = frontier.pop()
-            for edge in self.edges:
-                if edge.kind == "feedforward" and one in edge.sources and edge.target not in found:
+            for edge in self.starting():
+                if one in edge.sources and edge.target not in found:
                     found.add(edge.target)
                     frontier.append(edge.target)
         return found
 
     def in_cycle(self, edge: Edge) -> bool:
-        """Whether one of the edge's sources lies in a feedforward cycle with its target."""
+        """Whether one of the edge's sources lies in a cycle with its target."""
         return any(source in self.reachable(edge.target) for source in edge.sources)
 
     def start_order(self) -> list[str]:

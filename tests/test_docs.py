@@ -9,7 +9,7 @@ import typer
 from pcgraph.spec import parse_spec
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -52,3 +52,9 @@ def test_links_between_files_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_every_tutorial_has_a_page():
+    scripts = {script.stem for script in (ROOT / "tutorials").glob("*.py")}
+    pages = {page.stem for page in (ROOT / "docs" / "tutorials").glob("*.md")}
+    assert scripts == pages

@@ -27,7 +27,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Predictive-coding dynamics on the graph of any PyTorch model.",
-    epilog="Faults go to standard error, as JSON with --json. Exit status: 0, or 2 for a fault that you can mend.",
+    epilog="Faults go to standard error; with --json as its last line, in JSON. "
+    "Exit status: 0, or 2 for a fault that you can mend.",
 )
 
 

@@ -27,13 +27,14 @@ class Commands(TyperGroup):
         prog_name: str | None = None,
         complete_var: str | None = None,
         standalone_mode: bool = True,
+        windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
         """Run a command and leave the program with its status."""
         given = sys.argv[1:] if args is None else list(args)
         as_json = "--json" in given
         try:
-            status = super().main(given, prog_name, complete_var, standalone_mode=False, **extra)
+            status = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except PCGraphError as error:
             status = report(error.faults, as_json)
         except BrokenPipeError:
@@ -54,7 +55,10 @@ class Commands(TyperGroup):
 
 
 def report(faults: Iterable[Fault], as_json: bool) -> int:
-    """Print faults on standard error, as text or as ``{"faults": [...]}``, and give the exit status."""
+    """Print faults on standard error and give the exit status.
+
+    With ``as_json`` they are one line, the last one: ``{"faults": [{"message": ..., ...}]}``.
+    """
     faults = list(faults)
     if as_json:
         print(json.dumps({"faults": [asdict(fault) for fault in faults]}), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only: no remarks, no progress.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Import 'python:' objects; this runs their code. They may lie in this folder.")
+    bool,
+    typer.Option("--trust", help="Import 'python:' objects (this runs their code), from this folder too."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists already.")]
 SpecFile = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help="A spec file (.yaml, .json, .toml), or the name of a spec that pcgraph ships."),
+    typer.Argument(
+        metavar="SPEC", help="A spec file (.yaml, .json, .toml), or the name of a spec that pcgraph ships."
+    ),
 ]
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="torchvision:NAME, timm:NAME, or python:PACKAGE.MODULE:NAME (--trust).")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="torchvision:NAME, timm:NAME, or python:PACKAGE.MODULE:NAME (--trust)."
+    ),
 ]
 
 
@@ -38,7 +45,9 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 InputShape = Annotated[
     str | None,
-    typer.Option("--input", metavar="SHAPE", help="Shape of one image, such as 3,224,224. Left out: the model's own."),
+    typer.Option(
+        "--input", metavar="SHAPE", help="Shape of one image, such as 3,224,224. Left out: the model's own."
+    ),
 ]
 
 
@@ -72,5 +81,22 @@ def read_spec(reference: str) -> Spec:
     if reference in shipped_specs():
         return load_spec(shipped_spec(reference))
     raise SpecError(
-        Fault(f"no such file, and no shipped spec is called '{reference}'", hint=closest(reference, shipped_specs()))
+        Fault(
+            f"no such file, and no shipped spec is called '{reference}'",
+            hint=closest(reference, shipped_specs()),
+        )
     )
+
+
+def beside_spec(weights: str | None, spec: Path) -> str | None:
+    """A weight file as a spec names it: seen from the spec's folder. Other weights stay as they are."""
+    from pcgraph.trace.weights import PACKAGE, is_file_reference
+
+    if (
+        weights is None
+        or not is_file_reference(weights)
+        or weights.startswith(PACKAGE)
+        or os.path.isabs(weights)
+    ):
+        return weights
+    return Path(os.path.relpath(weights, spec.parent)).as_posix()

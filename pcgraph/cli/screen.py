@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 PATIENCE = 1.0
 """Seconds of silence before a progress bar appears."""
@@ -36,18 +37,18 @@ class Screen:
         if self.as_json:
             print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
             return
-        for item in shown:
-            self._console().print(item, soft_wrap=isinstance(item, str))
+        self._print(*shown)
 
     def remark(self, *shown: RenderableType) -> None:
         """Print what a person likes to know besides the result."""
         if not (self.as_json or self.quiet):
-            for item in shown:
-                self._console().print(item, soft_wrap=isinstance(item, str))
+            self._print(*shown)
 
     @contextmanager
     def working(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """Show a progress bar on standard error if the block takes longer than a second.
+
+        What libraries and foreign code print meanwhile goes there too, or nowhere with ``--json``.
 
         Args:
             what: What is being done.
@@ -56,6 +57,14 @@ class Screen:
         Yields:
             A function that is told how many more of them are done.
         """
+        with (
+            redirect_stdout(io.StringIO() if self.as_json else sys.stderr),
+            self._bar(what, total) as advance,
+        ):
+            yield advance
+
+    @contextmanager
+    def _bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         if self.as_json or self.quiet or not sys.stderr.isatty():
             yield lambda done: None
             return
@@ -74,8 +83,10 @@ class Screen:
             timer.join()
             progress.stop()
 
-    def _console(self) -> Console:
+    def _print(self, *shown: RenderableType) -> None:
         from rich.console import Console
 
         fits = sys.stdout.isatty() or "COLUMNS" in os.environ
-        return Console(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
+        console = Console(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
+        for item in shown:
+            console.print(item, soft_wrap=isinstance(item, str))

@@ -80,12 +80,14 @@ def lay_out(graph: PCGraph, widths: Mapping[str, float], passing: Mapping[str, f
     """
     rank = levels(graph)
     node = {name: Slot(rank[name], node=name) for name in graph.nodes}
-    strokes = []
+    strokes: list[Stroke] = []
     for edge in graph.edges.values():
         for source in edge.sources:
             if source != edge.target:
                 stroke = Stroke(edge, source)
-                passed = [Slot(level, stroke=len(strokes)) for level in _between(rank[source], rank[edge.target])]
+                passed = [
+                    Slot(level, stroke=len(strokes)) for level in _between(rank[source], rank[edge.target])
+                ]
                 stroke.slots = [node[source], *passed, node[edge.target]]
                 strokes.append(stroke)
     rows: list[list[Slot]] = [[] for _ in range(max(rank.values()) + 1)]
@@ -196,7 +198,9 @@ def _ordered(rows: list[list[Slot]], neighbours: Mapping[Slot, Sequence[Slot]]) 
             def mean(
                 slot: Slot, level: int = level, place: dict[Slot, float] = place, upwards: bool = upwards
             ) -> float:
-                fixed = [place[other] for other in neighbours.get(slot, ()) if (other.level < level) == upwards]
+                fixed = [
+                    place[other] for other in neighbours.get(slot, ()) if (other.level < level) == upwards
+                ]
                 return sum(fixed) / len(fixed) if fixed else place[slot]
 
             current[level] = sorted(current[level], key=mean)

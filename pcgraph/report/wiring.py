@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,10 @@ from matplotlib.textpath import TextPath
 from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
 from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text
-from pcgraph.report.layout import Layout, Slot, lay_out, levels
+from pcgraph.report.layout import levels
+from pcgraph.report.routes import BOX_HEIGHT, JUNCTION, Joint, Point, Routes
 
 # Everything is in inches: the axes' data are inches on paper, and text widths are measured.
-BOX_HEIGHT = 0.62
-CHANNEL = 0.86
-JUNCTION = 0.24
 LOOP = 0.3
 MARGIN = 0.35
 WIDEST = 3.0
@@ -38,7 +35,6 @@ BOX_OF_IMAGE = "#e4ebf4"
 BOX_FREE = "#fdf7ea"
 COLOURS = {"feedforward": "#20609f", "feedback": "#c4472b"}
 DASHES: dict[str, Any] = {"feedforward": "solid", "feedback": (0, (4.2, 2.2))}
-Point = tuple[float, float]
 
 
 def wiring_figure(network: PCNetwork) -> Figure:
@@ -70,15 +66,6 @@ class _Box:
         return int(inside.sum())
 
 
-@dataclass(frozen=True)
-class _Joint:
-    """Where on a box the strokes of one error term arrive."""
-
-    term: str
-    target: Slot
-    side: str
-
-
 class _Drawing:
     def __init__(self, network: PCNetwork) -> None:
         self.network = network
@@ -92,20 +79,20 @@ class _Drawing:
             if edge.target in edge.sources:
                 self.loops[edge.target].append(edge)
         self.box_width = self._box_widths()
-        widths = {name: 2 * self._half_width(name) for name in self.graph.nodes}
-        self.layout: Layout = lay_out(self.graph, widths, self.label_width)
-        self.floor = self._floors()
+        halves = {name: self._half_width(name) for name in self.graph.nodes}
+        self.routes = Routes(self.graph, self.box_width, halves, self.label_width)
         self.taken: list[_Box] = []
         self.paths: dict[tuple[str, str], Path] = {}
 
     def draw(self) -> Figure:
         name, rule, letters = self.network.spec.name, rule_text(self.network), self._letters()
-        left, right = self._sides()
+        left, right = self.routes.extent()
+        left, right = left - MARGIN, right + MARGIN
         header = max(_text_width(name, 13, bold=True), _text_width(rule, 8.5), _text_width(letters, 8))
         missing = max(header, self._legend_width()) + 2 * MARGIN - (right - left)
         left, right = left - max(missing, 0) / 2, right + max(missing, 0) / 2
-        top = self.floor[-1] + BOX_HEIGHT + 0.9
-        if any(stroke.slots[0].level == stroke.slots[-1].level for stroke in self.layout.strokes):
+        top = self.routes.floor[-1] + BOX_HEIGHT + 0.9
+        if any(stroke.slots[0].level == stroke.slots[-1].level for stroke in self.routes.layout.strokes):
             top += 0.4
         bottom = -0.85
         figure = Figure(figsize=(right - left, top - bottom), facecolor="white")
@@ -161,49 +148,12 @@ class _Drawing:
         labels = [self.label_width[edge.name] for edge in self.loops.get(name, ())]
         return self.box_width[name] / 2 + (LOOP + max(labels) + 0.2 if labels else 0.0)
 
-    def _sides(self) -> Point:
-        """Left and right end of the drawing."""
-        left = min(self.layout.x[slot] - self._half_width(slot.node) for slot in self.layout.node.values())
-        right = max(self.layout.x[slot] + self._half_width(slot.node) for slot in self.layout.node.values())
-        for index, stroke in enumerate(self.layout.strokes):
-            half = self.label_width[stroke.edge.name] / 2
-            xs = [self.layout.x[slot] for slot in stroke.slots if slot in self.layout.x]
-            if self.layout.lanes is not None and index in self.layout.lanes:
-                xs = [self._lane_x(index)]
-            left, right = min(left, min(xs) - half), max(right, max(xs) + half)
-        return left - MARGIN, right + MARGIN
-
-    def _lane_x(self, index: int) -> float:
-        """Where the lane of a stroke runs."""
-        assert self.layout.lanes is not None
-        kind = self.layout.strokes[index].edge.kind
-        beside = [i for i in self.layout.lanes if self.layout.strokes[i].edge.kind == kind]
-        count = 1 + max(self.layout.lanes[i] for i in beside)
-        widest = max(self.label_width[self.layout.strokes[i].edge.name] for i in beside)
-        apart = min(widest + 0.08, max(0.16, 7.5 / count))
-        edge_of_nodes = max(self._half_width(name) for name in self.graph.nodes)
-        x = edge_of_nodes + 0.12 + widest / 2 + apart * self.layout.lanes[index]
-        return -x if kind == "feedforward" else x
-
-    def _floors(self) -> list[float]:
-        """The lower side of each level's boxes; a channel that many strokes cross is higher."""
-        crossing = [0] * len(self.layout.levels)
-        for stroke in self.layout.strokes if self.layout.lanes is None else ():
-            for one, other in pairwise(stroke.slots):
-                if abs(self.layout.x[one] - self.layout.x[other]) > 0.6 or one.level == other.level:
-                    crossing[min(one.level, other.level)] += 1
-        channel = CHANNEL if len(crossing) <= 10 else 0.72 * CHANNEL
-        floors = [0.0]
-        for count in crossing[:-1]:
-            floors.append(floors[-1] + BOX_HEIGHT + channel + min(0.11 * count, 1.3))
-        return floors
-
     # ---- nodes ---------------------------------------------------------------------------------
 
     def _draw_node(self, axes: Axes, name: str) -> None:
-        slot = self.layout.node[name]
+        slot = self.routes.layout.node[name]
         node = self.graph.nodes[name]
-        width, x, y = self.box_width[name], self.layout.x[slot], self.floor[slot.level]
+        width, x, y = self.box_width[name], self.routes.layout.x[slot], self.routes.floor[slot.level]
         colour = BOX_OF_IMAGE if name == self.graph.receiver else BOX if node.module else BOX_FREE
         box = FancyBboxPatch(
             (x - width / 2, y),
@@ -229,112 +179,24 @@ class _Drawing:
     # ---- strokes -------------------------------------------------------------------------------
 
     def _draw_strokes(self, axes: Axes) -> None:
-        ports = self._ports()
-        joints: dict[_Joint, list[int]] = defaultdict(list)
-        for index in range(len(self.layout.strokes)):
-            joints[self._joint(index)].append(index)
+        ports = self.routes.ports
+        joints: dict[Joint, list[int]] = defaultdict(list)
+        for index in range(len(self.routes.layout.strokes)):
+            joints[self.routes.joint(index)].append(index)
         for joint, members in joints.items():
-            edge = self.layout.strokes[members[0]].edge
+            edge = self.routes.layout.strokes[members[0]].edge
             end = ports[joint]
             stop = end
-            if self._joins(joint):
+            if self.routes.joins(joint):
                 stop = (end[0], end[1] + (JUNCTION if joint.side == "top" else -JUNCTION))
                 self._draw_line(axes, Path([stop, end]), edge.kind, arrow=True)
                 self._draw_joint(axes, stop, edge)
             for index in members:
-                stroke = self.layout.strokes[index]
-                path = self._path(index, ports[index], stop)
+                stroke = self.routes.layout.strokes[index]
+                path = self.routes.path(index, ports[index], stop)
                 self.paths[stroke.edge.name, stroke.source] = path
                 self._draw_line(axes, path, edge.kind, arrow=stop is end)
             self.taken.append(_Box(end[0] - 0.07, end[1] - 0.1, end[0] + 0.07, end[1] + 0.1))
-
-    def _is_bundle(self, edge: Edge) -> bool:
-        return len(self.graph.terms[edge.bundle]) > 1
-
-    def _joint(self, index: int) -> _Joint:
-        """Where a stroke arrives. Strokes of one error term join, if they come from one side."""
-        stroke = self.layout.strokes[index]
-        target = stroke.slots[-1]
-        side = "top" if stroke.slots[-2].level >= target.level else "bottom"
-        joint = _Joint(stroke.edge.bundle, target, side)
-        if self._in_lane(index) and not self._joins(joint):
-            return _Joint(stroke.edge.bundle, target, "left" if stroke.edge.kind == "feedforward" else "right")
-        return joint
-
-    def _joins(self, joint: _Joint) -> bool:
-        """Whether a dot or Σ stands before the box: several strokes arrive, or one of a bundle."""
-        edges = self.graph.terms[joint.term]
-        sources = [name for edge in edges for name in edge.sources if name != edge.target]
-        return joint.side in ("top", "bottom") and (len(edges) > 1 or len(sources) > 1)
-
-    def _in_lane(self, index: int) -> bool:
-        return self.layout.lanes is not None and index in self.layout.lanes
-
-    def _ports(self) -> dict[int | _Joint, Point]:
-        """Where on a box each stroke begins (by its index) and arrives (by its joint)."""
-        sides: dict[tuple[Slot, str], dict[int | _Joint, list[tuple[float, ...]]]]
-        sides = defaultdict(lambda: defaultdict(list))
-        for index, stroke in enumerate(self.layout.strokes):
-            source, joint = stroke.slots[0], self._joint(index)
-            kind = 0.0 if stroke.edge.kind == "feedforward" else 1.0
-            side = "top" if stroke.slots[1].level >= source.level else "bottom"
-            if self._in_lane(index):
-                assert self.layout.lanes is not None
-                side = "left" if stroke.edge.kind == "feedforward" else "right"
-                lane = float(self.layout.lanes[index])
-                for place, other, key in ((source, stroke.slots[-1], index), (stroke.slots[-1], source, joint)):
-                    where = side if isinstance(key, int) else joint.side
-                    rises = other.level > place.level
-                    if where == side:  # strokes to above leave above those to below, inner lanes outermost
-                        sides[place, where][key].append((-1.0 if rises else 1.0, lane if rises else -lane))
-                    else:
-                        sides[place, where][key].append((-0.6 if side == "left" else 0.6, kind))
-            else:
-                x = self.layout.x
-                sides[source, side][index].append((x[stroke.slots[1]], kind, x[stroke.slots[-1]]))
-                sides[stroke.slots[-1], joint.side][joint].append((x[stroke.slots[-2]], kind, x[source]))
-        ports: dict[int | _Joint, Point] = {}
-        for (slot, side), entries in sides.items():
-            keys = {entry: [sum(part) / len(found) for part in zip(*found)] for entry, found in entries.items()}
-            order = sorted(entries, key=lambda entry: ([round(part, 3) for part in keys[entry]], str(entry)))
-            for rank, entry in enumerate(order):
-                ports[entry] = self._on_side(slot, side, (rank + 0.5) / len(order))
-        return ports
-
-    def _on_side(self, slot: Slot, side: str, share: float) -> Point:
-        """A point on the side of a box, from the left or from the top."""
-        x, y, width = self.layout.x[slot], self.floor[slot.level], self.box_width[slot.node]
-        if side in ("left", "right"):
-            return x + (width / 2 if side == "right" else -width / 2), y + BOX_HEIGHT * (0.94 - 0.88 * share)
-        return x + (share - 0.5) * (width - 0.16), y + (BOX_HEIGHT if side == "top" else 0.0)
-
-    def _path(self, index: int, begin: Point, end: Point) -> Path:
-        """Smooth curves from level to level, upright where they pass one."""
-        stroke = self.layout.strokes[index]
-        if self._in_lane(index):
-            return _around(begin, end, self._lane_x(index))
-        if stroke.slots[0].level == stroke.slots[-1].level:
-            rise = 0.75 + 0.1 * abs(begin[0] - end[0])
-            over = [(begin[0], begin[1] + rise), (end[0], end[1] + rise)]
-            return Path([begin, *over, end], [Path.MOVETO, *[Path.CURVE4] * 3])
-        up = stroke.slots[-1].level > stroke.slots[0].level
-        stops: list[Point] = [begin]
-        for slot in stroke.slots[1:-1]:
-            low = self.floor[slot.level]
-            high = low + BOX_HEIGHT
-            stops += [(self.layout.x[slot], y) for y in ((low, high) if up else (high, low))]
-        stops.append(end)
-        points: list[Point] = [begin]
-        codes: list[Any] = [Path.MOVETO]
-        for place, (one, other) in enumerate(pairwise(stops)):
-            if place % 2:
-                points.append(other)
-                codes.append(Path.LINETO)
-            else:
-                bend = 0.5 * (other[1] - one[1])
-                points += [(one[0], one[1] + bend), (other[0], other[1] - bend), other]
-                codes += [Path.CURVE4] * 3
-        return Path(points, codes)
 
     def _draw_line(self, axes: Axes, path: Path, kind: str, arrow: bool) -> None:
         line = FancyArrowPatch(
@@ -353,7 +215,7 @@ class _Drawing:
 
     def _draw_joint(self, axes: Axes, place: Point, edge: Edge) -> None:
         colour = COLOURS[edge.kind]
-        if not self._is_bundle(edge):
+        if not self.routes.is_bundle(edge):
             axes.add_patch(Circle(place, 0.035, color=colour, zorder=3))
             self.taken.append(_Box(place[0] - 0.06, place[1] - 0.06, place[0] + 0.06, place[1] + 0.06))
             return
@@ -363,17 +225,17 @@ class _Drawing:
 
     def _draw_loop(self, axes: Axes, name: str, edge: Edge, index: int) -> None:
         """A self edge: a loop at the box's right side, the next one at the left side."""
-        slot = self.layout.node[name]
+        slot = self.routes.layout.node[name]
         side = 1 if index % 2 == 0 else -1
-        x = self.layout.x[slot] + side * self.box_width[name] / 2
-        middle = self.floor[slot.level] + BOX_HEIGHT / 2 + 0.08 * (index // 2)
+        x = self.routes.layout.x[slot] + side * self.box_width[name] / 2
+        middle = self.routes.floor[slot.level] + BOX_HEIGHT / 2 + 0.08 * (index // 2)
         out = LOOP + 0.12 * (index // 2)
         begin, end = (x, middle + 0.17), (x, middle - 0.17)
         over = [(x + side * out * 1.3, middle + 0.3), (x + side * out * 1.3, middle - 0.3)]
         path = Path([begin, *over, end], [Path.MOVETO, *[Path.CURVE4] * 3])
         self._draw_line(axes, path, edge.kind, arrow=True)
         text = self.labels[edge.name]
-        if self._is_bundle(edge):
+        if self.routes.is_bundle(edge):
             text = f"Σ  {text}"
         if self.labelled:
             place = x + side * (out + 0.05)
@@ -405,7 +267,7 @@ class _Drawing:
             width, height = _text_width(text, 7.5) + 0.06, 0.27
             best: tuple[float, Point, _Box] | None = None
             for key, line in own.items():
-                direct = self.layout.node[key[1]].level, self.layout.node[edge.target].level
+                direct = self.routes.layout.node[key[1]].level, self.routes.layout.node[edge.target].level
                 far = 0.0 if abs(direct[0] - direct[1]) == 1 else 1.5
                 for index in range(4, len(line) - 4, 2):
                     x, y = float(line[index, 0]), float(line[index, 1])
@@ -431,8 +293,10 @@ class _Drawing:
 
     def _legend(self) -> list[tuple[str, str]]:
         kinds = {edge.kind for edge in self.graph.edges.values()}
-        entries = [(kind, kind) for kind in ("feedforward", "feedback") if kind in kinds]
-        if any(self._is_bundle(edge) for edge in self.graph.edges.values()):
+        entries: list[tuple[str, str]] = [
+            (kind, kind) for kind in ("feedforward", "feedback") if kind in kinds
+        ]
+        if any(self.routes.is_bundle(edge) for edge in self.graph.edges.values()):
             entries.append(("bundle", "bundle: one summed prediction"))
         return entries
 
@@ -451,26 +315,6 @@ class _Drawing:
             x += 0.8 + _text_width(text, 8)
 
 
-def _around(begin: Point, end: Point, lane: float) -> Path:
-    """Out to a lane beside the column, along it, and back, with rounded corners."""
-    radius = min(0.28, abs(end[1] - begin[1]) / 2)
-    up = 1 if end[1] > begin[1] else -1
-    outwards = 1 if lane > begin[0] else -1
-    near = lane - outwards * radius
-    points = [
-        begin,
-        (near, begin[1]),
-        (lane, begin[1]),
-        (lane, begin[1] + up * radius),
-        (lane, end[1] - up * radius),
-        (lane, end[1]),
-        (near, end[1]),
-        end,
-    ]
-    codes: list[Any] = [Path.MOVETO, Path.LINETO, *[Path.CURVE3] * 2, Path.LINETO, *[Path.CURVE3] * 2, Path.LINETO]
-    return Path(points, codes)
-
-
 def _text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of the widest line, in inches."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
@@ -481,7 +325,8 @@ def _text_width(text: str, size: float, bold: bool = False) -> float:
 
 def _sampled(path: Path, count: int = 61) -> np.ndarray[Any, Any]:
     """Points along a path, evenly spread over its length."""
-    dense = np.concatenate([[curve(t) for t in np.linspace(0, 1, 20)] for curve, _ in path.iter_bezier()])
+    curves: list[Any] = [curve for curve, _ in path.iter_bezier()]  # type: ignore[misc, has-type]
+    dense = np.concatenate([[curve(t) for t in np.linspace(0, 1, 20)] for curve in curves])
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(dense, axis=0).T))])
     wanted = np.linspace(0, along[-1], count)
     return np.stack([np.interp(wanted, along, dense[:, axis]) for axis in (0, 1)], axis=1)

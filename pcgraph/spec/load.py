@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _half_characters(value: Any, path: FieldPath) -> Iterator[Fault]:
             yield from _half_characters(item, (*path, index))
     elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
         place = tuple(part if isinstance(part, int) else ascii(part)[1:-1] for part in path)
-        yield Fault(f"{ascii(value)} is no text: it holds half of a character", place)
+        yield Fault(f"{value!a} is no text: it holds half of a character", place)
 
 
 def _plain(value: Any, path: FieldPath) -> Any:
@@ -151,8 +152,10 @@ def read_text(path: Path) -> str:
 
 
 def _files_in(folder: Path, name: str) -> str:
-    files = sorted(file.name for file in folder.iterdir() if file.suffix in PARSERS)
-    return closest(name, files)
+    """A sentence that names the spec files most like ``name``; their suffixes count for nothing."""
+    files = {file.stem: file.name for file in sorted(folder.iterdir()) if file.suffix in PARSERS}
+    alike = get_close_matches(Path(name).stem, files, n=3, cutoff=0.6)
+    return closest(name, [files[stem] for stem in alike] or files.values())
 
 
 def _read(path: Path) -> Document:

@@ -148,7 +148,9 @@ class _Config:
         given = coder.get("hyperparameters", {})
         if not isinstance(given, dict):
             self.fault(
-                f"expected a table, got {show(given)}", path, "For example {feedforward=0.4, feedback=0.1}."
+                f"expected a table, got {show(given)}",
+                path,
+                "For example {feedforward=0.4, feedback=0.1, pc=0.01}.",
             )
             given = {}
         self._unknown_fields(given, GAINS, path)

@@ -168,10 +168,12 @@ class _Builder:
         entries: list[tuple[str, yaml.Node, yaml.Node]] = []
         for part in parts:
             self._count += 1
+            if self._count > SIZE_LIMIT:
+                raise SpecError(too_large(self.file))
             if not isinstance(part, yaml.MappingNode):
                 message = "'<<' takes a mapping, or a list of mappings"
                 self.faults.append(Fault(message, path, where=str(self.place(part))))
-            elif id(part) in self._open or self._count > SIZE_LIMIT:
+            elif id(part) in self._open:
                 message = "a mapping cannot be merged into itself"
                 raise SpecError(Fault(message, path, "Write its fields out.", str(self.place(part))))
             else:

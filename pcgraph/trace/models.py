@@ -132,10 +132,9 @@ def default_input(ref: str | nn.Module, weights: str | None = None) -> tuple[int
         return (3, side, side)
     config: Any = getattr(ref, "pretrained_cfg", None)
     if isinstance(ref, str) and ref.startswith(TIMM):
-        config = _timm_config(ref.removeprefix(TIMM), None).to_dict()
-    if isinstance(config, Mapping) and config.get("input_size"):
-        return tuple(config["input_size"])
-    return (3, 224, 224)
+        config = vars(_timm_config(ref.removeprefix(TIMM), None) or object)
+    size = config.get("input_size") if isinstance(config, Mapping) else None
+    return tuple(size) if size else (3, 224, 224)
 
 
 def imagenet_categories() -> list[str]:

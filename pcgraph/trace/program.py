@@ -148,8 +148,7 @@ class CutGraph:
             for node in part.computes:
                 if node.op not in ("get_attr", "output") and node.name not in self.state:
                     maker[node.name] = part
-            changed = set(group) - fixed
-            maker = {name: made for name, made in maker.items() if not self.asks[name] & changed}
+            maker = {name: made for name, made in maker.items() if not self.asks[name] & set(group)}
         return parts
 
     def write(self, part: Part, *, named: bool = False) -> tuple[tuple[str, ...], fx.Graph]:

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcgraph.errors import Fault, ModelError
@@ -155,10 +156,11 @@ def _run(
 
 @contextlib.contextmanager
 def _attention_by_matmul() -> Iterator[None]:
-    """Keep attention out of the fused kernel, whose multiply-adds nobody counts."""
+    """Keep attention out of the fused kernels, not all of whose multiply-adds are counted."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

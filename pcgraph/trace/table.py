@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import rich.table
 from torch import fx, nn
 
-from pcgraph.errors import InputError, closest
+from pcgraph.errors import Fault, InputError, closest
 from pcgraph.trace.drive import reached_by_input
 from pcgraph.trace.models import default_input, load_model
 from pcgraph.trace.shapes import propagate
@@ -54,12 +54,14 @@ class Table(Sequence[Candidate]):
         input_shape: Shape of one image.
         candidates: Every place whose value depends on the image.
         total_cost: Multiply-adds of the whole model for one image.
+        total_parameters: Weights that the whole model uses.
     """
 
     model: str
     input_shape: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     total_cost: int
+    total_parameters: int
 
     def __getitem__(self, which: Any) -> Any:
         if not isinstance(which, str):
@@ -68,7 +70,7 @@ class Table(Sequence[Candidate]):
             if candidate.name == which:
                 return candidate
         names = [candidate.name for candidate in self.candidates]
-        raise InputError(f"{self.model} has no node '{which}'. {closest(which, names)}")
+        raise InputError(Fault(f"{self.model} has no node '{which}'", hint=closest(which, names)))
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
@@ -83,15 +85,15 @@ class Table(Sequence[Candidate]):
             "model": self.model,
             "input": list(self.input_shape),
             "total_cost": self.total_cost,
+            "total_parameters": self.total_parameters,
             "candidates": rows,
         }
 
     def __rich__(self) -> rich.table.Table:
-        parameters = sum(row.parameters for row in self)
         view = rich.table.Table(
             title=f"{self.model}, input {format_shape(self.input_shape)}",
             caption=f"{format_count(self.total_cost)} multiply-adds an image, "
-            f"{format_count(parameters)} parameters. In bold: all paths pass here.",
+            f"{format_count(self.total_parameters)} parameters. In bold: all paths pass here.",
         )
         view.add_column("node", no_wrap=True)
         view.add_column("op")
@@ -141,11 +143,13 @@ def trace(
     trunk = _trunk(graph, reached)
     modules = dict(root.named_modules())
     counted: set[int] = set()
+    total_parameters = 0
     rows: list[Candidate] = []
     for node in graph.nodes:
         if node.op in ("placeholder", "output", "get_attr"):
             continue
         parameters = _parameters(root, modules, node, counted)
+        total_parameters += parameters
         if node.name in reached:
             rows.append(
                 Candidate(
@@ -157,8 +161,13 @@ def trace(
                     trunk=node.name in trunk,
                 )
             )
-    total = sum(value.cost for value in values.values())
-    return Table(model if isinstance(model, str) else type(model).__name__, shape, tuple(rows), total)
+    return Table(
+        model=model if isinstance(model, str) else type(model).__name__,
+        input_shape=shape,
+        candidates=tuple(rows),
+        total_cost=sum(value.cost for value in values.values()),
+        total_parameters=total_parameters,
+    )
 
 
 def _op(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
@@ -220,7 +229,6 @@ def format_count(count: int) -> str:
 
 MOST = 6
 SHRINKS = 0.75  # a side that shrinks by less stays in its stage: a convolution without padding
-ROUNDING = 1.5  # how far strides may bend a feature map's proportions away from the image's
 _CARRIES = """
     permute transpose swapaxes reshape view contiguous flatten getitem to type_as pad roll dropout
     Permute Flatten Dropout Identity StochasticDepth DropPath
@@ -249,47 +257,76 @@ def suggest_nodes(table: Table) -> dict[str, str]:
 
 def _by_resolution(table: Table, trunk: Sequence[Candidate]) -> list[Candidate]:
     """The last trunk node of each resolution at which anything is learned."""
-    spatial = {row.name: side for row in trunk if (side := _side(row.shape or (), table.input_shape)) > 1}
-    stages: list[tuple[Candidate, float, int]] = []
+    stages: list[_Resolution] = []
     weights = 0
     for row in table:
         weights += row.parameters
-        if row.name not in spatial:
+        side = _side(row.shape or (), table.input_shape) if row in trunk else 0.0
+        if side <= 1:
             continue
-        side = spatial[row.name]
-        if stages and side > SHRINKS * stages[-1][1]:
-            stages[-1] = (row, side, stages[-1][2] + weights)
-        else:
-            stages.append((row, side, weights))
+        if not stages or side <= SHRINKS * stages[-1].side:
+            stages.append(_Resolution(side))
+        stages[-1].rows.append(row)
+        stages[-1].side = side
+        stages[-1].weights += weights
         weights = 0
-    return [row for row, _, weights in stages if weights]
+    pairs = itertools.zip_longest(stages, (stage.rows[0].name for stage in stages[1:]))
+    return [stage.last_before(following) for stage, following in pairs if stage.weights]
+
+
+@dataclass
+class _Resolution:
+    """A run of trunk nodes of about the same resolution."""
+
+    side: float
+    rows: list[Candidate] = field(default_factory=list)
+    weights: int = 0
+
+    def last_before(self, following: str | None) -> Candidate:
+        """The last node outside the block that changes the resolution.
+
+        That is the largest module that holds ``following``, the first node of the next resolution,
+        and not the first node of this one. Such blocks often widen at the old resolution first.
+        """
+        if following is None:
+            return self.rows[-1]
+        modules = itertools.accumulate(following.split("."), "{}.{}".format)
+        block = next((name for name in modules if not _inside(self.rows[0].name, name)), following)
+        outside = [row for row in self.rows if not _inside(row.name, block)]
+        return (outside or self.rows)[-1]
+
+
+def _inside(name: str, module: str) -> bool:
+    return f"{name}.".startswith(f"{module}.")
 
 
 def _side(shape: tuple[int, ...], image: tuple[int, ...]) -> float:
-    """Mean side of a feature map, channels first or last, whichever has the image's proportions."""
+    """Mean side of a feature map, channels first or last; 0 for what has not the image's proportions."""
     if len(shape) != 3 or len(image) != 3:
         return 0.0
-
-    def misfit(height: int, width: int) -> float:
-        ratio = (height * image[2]) / (width * image[1])
-        return max(ratio, 1 / ratio)
-
-    height, width = min((shape[1:], shape[:2]), key=lambda sides: misfit(*sides))
-    return float((height * width) ** 0.5) if misfit(height, width) < ROUNDING else 0.0
+    for height, width in (shape[1:], shape[:2]):
+        side = float((height * width) ** 0.5)
+        scale = side / (image[1] * image[2]) ** 0.5
+        if abs(height - scale * image[1]) <= 1 and abs(width - scale * image[2]) <= 1:
+            return side
+    return 0.0
 
 
 def _blocks(trunk: Sequence[Candidate]) -> list[Candidate]:
     """The last trunk node of each block, of the kind that there is most of."""
     ends = [
         row
-        for row, after in zip(trunk, [*trunk[1:], None], strict=True)
+        for row, after in itertools.zip_longest(trunk, trunk[1:])
         if after is None or after.name.rpartition(".")[0] != row.name.rpartition(".")[0]
     ]
     if not ends:
         return []
-    (kind, _), *_ = Counter((row.op, row.shape) for row in ends).most_common(1)
-    alike = [row for row in ends if (row.op, row.shape) == kind]
-    return _spread(alike, 4)
+
+    def kind(row: Candidate) -> tuple[object, ...]:
+        return row.op, row.shape, row.name.count(".")
+
+    ((most, _),) = Counter(map(kind, ends)).most_common(1)
+    return _spread([row for row in ends if kind(row) == most], 4)
 
 
 def _by_shape(trunk: Sequence[Candidate]) -> list[Candidate]:

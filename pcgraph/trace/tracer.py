@@ -48,7 +48,7 @@ def trace_copy(model: nn.Module) -> tuple[nn.Module, fx.Graph, dict[str, str]]:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(_fault(error, root, tracer.current_module_qualname)) from error
+        raise ModelError(_fault(error, root, tracer.failed_in)) from error
     names = {qualified: node.name for node, qualified in tracer.node_to_qualname.items()}
     functionalise(root, graph, {name: qualified for qualified, name in names.items()})
     _constants_to_buffers(root)
@@ -71,11 +71,21 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
             autowrap_functions=tuple(functions),
             leaf_modules=leaves,
         )
+        self.failed_in = ""  # the innermost module whose forward cannot be traced
         self._counts: dict[str, int] = {}
         self._module_names: set[str] = set()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return InPlaceProxy(node, self)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or self.path_of_module(m)
+            raise
 
     def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
         """The name that torchvision gives, except that a module called ``conv_1`` keeps that name.
@@ -138,7 +148,7 @@ def _fault(error: Exception, root: nn.Module, qualified: str) -> Fault:
     ours = ("torch/fx/", "torch/nn/modules/module.py", "feature_extraction.py", "pcgraph/trace/")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename.replace("\\", "/") for part in ours):
-            place += f", line {frame.lineno} of {frame.filename}: {frame.line}"
+            place += f", line {frame.lineno} of {frame.filename} (`{frame.line}`)"
             break
     hint = "A model is read by running it once on a stand-in for the image."
     text = str(error).partition("\n")[0]

@@ -1,0 +1,83 @@
+"""``pcgraph check``: is a spec valid, and does it fit its model and weights?"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from pcgraph.cli.options import AsJson, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from pcgraph.network import PCNetwork
+    from pcgraph.spec import Spec
+
+
+def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Check a spec: every fault with file, line and column. Needs no network and downloads nothing.
+
+    Weights that are files are compared with the model; weights that would have to be downloaded are
+    checked by name only.
+    """
+    screen = Screen(as_json, quiet)
+    given = read_spec(spec)
+    with screen.working("Checking"):
+        from pcgraph.network import build
+        from pcgraph.report.description import describe, step_cost
+        from pcgraph.trace.table import format_count as short
+
+        network = build(given, trust=trusted(trust), weights=False)
+        check_weights(given, network, trust)
+        facts = {"ok": True, **describe(network)}
+        parameters = {
+            "backbone": _count(network.drive) if network.drive else 0,
+            "predictors": _count(network.predictors),
+        }
+        facts.update(parameters=parameters, cost=step_cost(network))
+    kinds = [edge.kind for edge in network.graph.edges.values()]
+    cost = "unknown" if facts["cost"] is None else f"{short(facts['cost'])} multiply-adds a step and image"
+    counts = f"backbone {short(parameters['backbone'])}, predictors {short(parameters['predictors'])}"
+    lines = [
+        f"{spec}: OK",
+        f"  nodes       {len(network.graph.nodes)}: {', '.join(network.graph.nodes)}",
+        f"  edges       {kinds.count('feedforward')} feedforward, {kinds.count('feedback')} feedback",
+        f"  parameters  {counts}",
+        f"  cost        {cost}",
+    ]
+    screen.result(facts, *([] if quiet else ["\n".join(lines)]))
+
+
+def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
+    """Compare weights that are files with what they are for.
+
+    Raises:
+        ModelError: They are missing or do not fit; at their place in the spec.
+    """
+    from dataclasses import replace
+
+    from pcgraph.errors import FieldPath, ModelError
+    from pcgraph.trace.models import load_model
+    from pcgraph.trace.weights import find_weights, is_file_reference, load_weights
+
+    backbone = spec.backbone
+    try:
+        path: FieldPath = ("backbone", "weights")
+        if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
+            file = find_weights(backbone.weights, spec.folder)
+            model = load_model(backbone.model, arguments=backbone.arguments, trust=trust, meta=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # nothing can be copied into a model without storage
+                load_weights(model, file, backbone.match)
+        path = ("weights",)
+        if spec.weights is not None:
+            network.load_weights(spec.folder / spec.weights)
+    except ModelError as error:
+        placed = [replace(fault, path=fault.path or path) for fault in error.faults]
+        raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in placed) from None
+
+
+def _count(module: object) -> int:
+    from torch import nn
+
+    assert isinstance(module, nn.Module)
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,365 @@
+"""``pcgraph run``: simulate, and see what happened."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.screen import Screen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pcgraph.images import Noise
+    from pcgraph.network import PCNetwork
+    from pcgraph.report.trajectory import Trajectory
+    from pcgraph.spec import Preprocess, Spec
+
+SHOWN = 4
+"""Images up to which each has a table of its own."""
+
+
+class Precision(StrEnum):
+    """What the run computes in."""
+
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+
+
+def run(
+    spec: SpecFile,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES]...",
+            help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
+            "for one), or 'random' (one input of standard normal numbers). Left out: 'photos' where the "
+            "input is an image, else 'random'.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:LEVEL",
+            help="gaussian:SIGMA is added to the normalised input and not clipped; salt_pepper:P turns the "
+            "share P of the pixels black or white, before the normalisation.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the noise and of all random weights and states.")
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")
+    ] = "auto",
+    dtype: Annotated[
+        Precision, typer.Option(help="bfloat16 computes under autocast and keeps the states in float32.")
+    ] = Precision.float32,
+    record: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUANTITY[:NAME]",
+            help="Keep tensors: output, values, predictions, errors, energy or gradients, or one of them, as "
+            "in values:e3. Repeat it for several.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
+    ] = None,
+    force: Force = False,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a network on images: the best classes and the energy of every edge at each step.
+
+    Writes a run folder: the resolved spec, run.json (versions, seed, command), metrics.csv, the recorded
+    tensors and a figure.
+    """
+    screen = Screen(as_json, quiet)
+    given = read_spec(spec)
+    begun = time.perf_counter()
+    with screen.working("Building the network"):
+        from pcgraph.images import Noise
+        from pcgraph.report.folder import new_run_folder
+
+        folder = new_run_folder(given.name, out, force)
+        noisy = None if noise is None else Noise.parse(noise)
+        setup = Setup(steps, seed, find_device(device), dtype)
+        network = setup.build(given, trusted(trust))
+        inputs = find_inputs(network, images or [], noisy, seed)
+    with screen.working(f"Running {given.name}", len(inputs)) as advance:
+        found = setup.run(network, inputs.batches(batch), record or [], advance)
+    record_of_run = {
+        "name": given.name,
+        "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+        "seed": seed,
+        "device": str(network.device),
+        "dtype": dtype.value,
+        "noise": None if noisy is None else str(noisy),
+        "steps": max(one.steps for one in found.trajectories),
+        "feedback_trained": network.feedback_trained,
+        "seconds": round(time.perf_counter() - begun, 3),
+        "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
+    }
+    figures = run_figures(given.name, found)
+    from pcgraph.report.folder import write_run_folder
+
+    write_run_folder(
+        folder, given, record_of_run, found.terms, found.labels, found.trajectories, found.tensors, figures
+    )
+    screen.remark(*tables(found))
+    screen.remark(*remarks(network, figures))
+    screen.result({**record_of_run, "folder": str(folder), **as_data(found)}, f"Run folder: {folder}")
+
+
+# ---- the pieces, which the demo uses too -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to run."""
+
+    steps: int | None
+    seed: int
+    device: torch.device
+    dtype: Precision
+
+    def build(self, spec: Spec, trust: bool) -> PCNetwork:
+        """The network, where and in what it is to compute."""
+        import torch
+
+        from pcgraph.network import build
+
+        network = build(spec, trust=trust, seed=self.seed)
+        return network.to(self.device, torch.float64 if self.dtype == Precision.float64 else torch.float32)
+
+    def run(
+        self,
+        network: PCNetwork,
+        batches: Iterable[tuple[list[str], Tensor]],
+        record: Sequence[str],
+        advance: Callable[[int], None],
+    ) -> Found:
+        """Run the dynamics on all batches, and keep what ``record`` names."""
+        import torch
+
+        from pcgraph.report.summary import class_labels
+        from pcgraph.report.trajectory import follow
+        from pcgraph.scheduler import Scheduler
+        from pcgraph.trace.models import categories_of
+
+        generator = torch.Generator().manual_seed(self.seed)
+        trajectories: list[Trajectory] = []
+        kept: dict[str, list[Tensor]] = {}
+        terms: list[str] = []
+        classes = 0
+        for found, run in follow(
+            Scheduler(network),
+            batches,
+            steps=self.steps,
+            record=record,
+            generator=generator,
+            bfloat16=self.dtype == Precision.bfloat16,
+        ):
+            trajectories += found
+            terms = list(run.energy)
+            if found[0].classes:
+                classes = run.output[0].shape[1]
+            for item in record:
+                for name, series in recorded(run, item).items():
+                    kept.setdefault(name, []).append(torch.stack(series).cpu())
+            advance(len(found))
+        backbone = network.spec.backbone
+        names = categories_of(backbone.model, backbone.weights) if backbone is not None else None
+        tensors = {name: together(parts) for name, parts in kept.items()}
+        return Found(terms, class_labels(names, classes), trajectories, tensors)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run found.
+
+    Attributes:
+        terms: Names of the error terms.
+        labels: Names of the classes; empty without class scores.
+        trajectories: What each image did.
+        tensors: What was recorded, by ``quantity:name``; each (steps + 1, images, *shape).
+    """
+
+    terms: list[str]
+    labels: list[str]
+    trajectories: list[Trajectory]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is given to a network: image files, or random numbers."""
+
+    paths: Sequence[Path]
+    preprocess: Preprocess
+    shape: tuple[int, ...]
+    noise: Noise | None
+    seed: int
+
+    def __len__(self) -> int:
+        return max(len(self.paths), 1)
+
+    def batches(self, size: int) -> Iterable[tuple[list[str], Tensor]]:
+        """Names and inputs, batch by batch."""
+        from pcgraph.images import load_images
+
+        if self.paths:
+            return load_images(
+                self.paths, self.preprocess, self.shape, batch=size, noise=self.noise, seed=self.seed
+            )
+        import torch
+
+        generator = torch.Generator().manual_seed(self.seed)
+        return [(["random"], torch.randn(1, *self.shape, generator=generator))]
+
+
+def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, seed: int) -> Inputs:
+    """What to run on.
+
+    Raises:
+        InputError: There are no such images, or the network takes none.
+    """
+    from pcgraph.errors import Fault, InputError
+    from pcgraph.images import PIXELS, find_images, image_shape
+    from pcgraph.spec import Preprocess
+    from pcgraph.trace.models import preprocess_of
+
+    shape = network.graph.nodes[network.graph.receiver].shape
+    backbone = network.spec.backbone
+    preprocess = PIXELS
+    if backbone is not None:
+        preprocess = backbone.preprocess or preprocess_of(backbone.model, backbone.weights) or Preprocess()
+    if not images:
+        images = ["photos"] if len(shape) == 3 and shape[0] in (1, 3) else ["random"]
+    if "random" not in images:
+        image_shape(shape)
+        return Inputs(find_images(images), preprocess, shape, noise, seed)
+    if len(images) > 1 or noise is not None:
+        what = "--noise" if len(images) == 1 else "images"
+        raise InputError(
+            Fault(f"'random' stands alone, got {what} besides", hint="Run it once without the other.")
+        )
+    return Inputs([], preprocess, shape, None, seed)
+
+
+def find_device(name: str) -> torch.device:
+    """The device that ``--device`` means.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    import torch
+
+    from pcgraph.errors import Fault, InputError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except Exception as error:  # each kind of device has its own way to say that it is not there
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(
+            Fault(f"device '{name}' cannot be used: {reason}", hint="Try 'cpu' or 'auto'.")
+        ) from None
+    return device
+
+
+def recorded(run: Any, item: str) -> dict[str, list[Tensor]]:
+    """The series of a run that ``--record`` asked for, by ``quantity:name``."""
+    from torch import Tensor
+
+    quantity, _, wanted = item.partition(":")
+    if quantity == "output":
+        return {"output": run.output} if all(isinstance(output, Tensor) for output in run.output) else {}
+    series = getattr(run, quantity)
+    return {f"{quantity}:{name}": values for name, values in series.items() if wanted in ("", name)}
+
+
+def together(parts: Sequence[Tensor]) -> Tensor:
+    """The batches of a recorded quantity as one tensor; a batch that stopped early keeps its last value."""
+    import torch
+
+    longest = max(len(part) for part in parts)
+    return torch.cat([torch.cat([part, *[part[-1:]] * (longest - len(part))]) for part in parts], dim=1)
+
+
+def run_figures(title: str, found: Found) -> dict[str, Any]:
+    """The figure of a run; none where matplotlib is not installed."""
+    try:
+        from pcgraph.report.figures import run_figure
+    except ImportError:
+        return {}
+    return {"figure": run_figure(title, found.terms, found.labels, found.trajectories)}
+
+
+def tables(found: Found) -> list[Any]:
+    """The tables that a person reads."""
+    from pcgraph.report.tables import answer_table, class_table, energy_tables
+
+    shown: list[Any] = []
+    if found.labels and len(found.trajectories) > SHOWN:
+        shown.append(answer_table(found.trajectories))
+    elif found.labels:
+        shown += [class_table(one, found.labels) for one in found.trajectories]
+    if found.terms:
+        shown += energy_tables(found.terms, found.trajectories)
+    return shown
+
+
+def remarks(network: PCNetwork, figures: dict[str, Any]) -> list[str]:
+    """What one should know about the result."""
+    said = []
+    if len(network.predictors) and not network.feedback_trained:
+        what = "feedback" if network.drive is not None else "edges"
+        said.append(
+            f"The weights of the {what} are random, not trained: the dynamics run, but mean nothing yet."
+        )
+    backbone = network.spec.backbone
+    if backbone is not None and backbone.weights is None:
+        said.append("The backbone's weights are random: the spec names none.")
+    if not figures:
+        said.append("No figure: matplotlib is not installed (pip install 'pcgraph[plot]').")
+    return said
+
+
+def as_data(found: Found) -> dict[str, Any]:
+    """The tables as plain values."""
+    from pcgraph.report.summary import mean_energy
+
+    energy = mean_energy(found.trajectories)
+    classes = {
+        one.image: [
+            [
+                {"class": found.labels[index], "probability": probability}
+                for index, probability in one.best(step)
+            ]
+            for step in range(one.steps + 1)
+        ]
+        for one in found.trajectories
+        if one.classes
+    }
+    return {"energy": dict(zip(found.terms, energy.tolist(), strict=True)), "classes": classes}
