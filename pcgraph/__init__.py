@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pcgraph.scheduler import Scheduler
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State
-    from pcgraph.trace import Drive, Table, trace
+    from pcgraph.tracing import Drive, Table, trace
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOMES = {
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),
-    "trace": ("Drive", "Table", "trace"),
+    "tracing": ("Drive", "Table", "trace"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,8 +16,8 @@ from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import PCGraph, assemble
 from pcgraph.predictors import build_predictor, count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
-from pcgraph.trace.drive import Drive
-from pcgraph.trace.models import load_model
+from pcgraph.tracing.drive import Drive
+from pcgraph.tracing.models import load_model
 
 
 class PCNetwork(nn.Module):
@@ -153,9 +153,14 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
+    named = spec.backbone.model if model is None else model
+    if named is None:
+        raise SpecError(
+            Fault("the spec names no model", ("backbone",), "Name one under 'model', or pass build(model=...).")
+        )
     try:
         backbone = load_model(
-            spec.backbone.model if model is None else model,
+            named,
             weights=None if model is not None else spec.backbone.weights,
             match=spec.backbone.match,
             arguments=spec.backbone.arguments,

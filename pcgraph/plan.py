@@ -16,7 +16,7 @@ from torch import Tensor
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
-from pcgraph.trace.drive import Stage
+from pcgraph.tracing.drive import Stage
 
 Env = dict[str, Any]
 

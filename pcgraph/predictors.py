@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.spec.layers import LAYERS, Layer
-from pcgraph.trace.objects import import_object
+from pcgraph.tracing.objects import import_object
 
 Shape = tuple[int, ...]
 

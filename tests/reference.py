@@ -156,7 +156,7 @@ class Reference:
             shapes = [(1, *self.shapes[name]) for name in edge.sources]
             states = [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes]
             with torch.enable_grad():
-                jacobian = torch.autograd.functional.jacobian(edge.function, tuple(states))[0]
+                jacobian = torch.autograd.functional.jacobian(edge.function, tuple(states), vectorize=True)[0]
             centre = (0, *(size // 2 for size in self.shapes[edge.sources[0]]))
             self.counted[edge.name] = max(1, int((jacobian[(..., *centre)] != 0).sum()))
         return self.counted[edge.name]

@@ -47,7 +47,7 @@ for candidate in table:
 spec = pcg.parse_spec(
     """
     name: my-first
-    backbone: {model: "python:my.package:cnn", input: [3, 32, 32]}   # replaced by model=cnn below
+    backbone: {input: [3, 32, 32]}   # the model itself is handed to build below
     nodes: {e1: "1", e2: "3", e3: "5"}
     feedback: chain
     dynamics: {rule: predify, feedforward: 0.4, feedback: 0.2, error: 0.1}

@@ -24,7 +24,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     with screen.working("Checking"):
         from pcgraph.network import build
         from pcgraph.report.description import describe, step_cost
-        from pcgraph.trace.table import format_count as short
+        from pcgraph.tracing.table import format_count as short
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)
@@ -56,14 +56,15 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     from dataclasses import replace
 
     from pcgraph.errors import FieldPath, ModelError
-    from pcgraph.trace.models import load_model
-    from pcgraph.trace.weights import find_weights, is_file_reference, load_weights
+    from pcgraph.tracing.models import load_model
+    from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
 
     backbone = spec.backbone
     try:
         path: FieldPath = ("backbone", "weights")
         if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
             file = find_weights(backbone.weights, spec.folder)
+            assert backbone.model is not None  # the network was built from it
             model = load_model(backbone.model, arguments=backbone.arguments, trust=trust, meta=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # nothing can be copied into a model without storage

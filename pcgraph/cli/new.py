@@ -26,7 +26,7 @@ from pcgraph.cli.options import (
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from pcgraph.trace.table import Table
+    from pcgraph.tracing.table import Table
 
 SCHEMA = "spec.schema.json"
 
@@ -57,7 +57,7 @@ def new(
         from pcgraph.errors import ModelError, SpecError
         from pcgraph.network import build
         from pcgraph.spec import parse_spec
-        from pcgraph.trace.table import format_shape, suggest_nodes, trace
+        from pcgraph.tracing.table import format_shape, suggest_nodes, trace
 
         table = trace(model, shape, trust=trusted(trust))
         nodes = suggest_nodes(table)
@@ -77,7 +77,7 @@ def new(
 
 def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> str:
     """The text of a spec with these nodes; it names the values that people change first."""
-    from pcgraph.trace.table import format_shape
+    from pcgraph.tracing.table import format_shape
 
     name = re.sub(r"[/\\\s]", "-", table.model.rpartition(":")[2])
     loaded = f", weights: {_plain(weights)}" if weights else ""

@@ -90,7 +90,7 @@ def read_spec(reference: str) -> Spec:
 
 def beside_spec(weights: str | None, spec: Path) -> str | None:
     """A weight file as a spec names it: seen from the spec's folder. Other weights stay as they are."""
-    from pcgraph.trace.weights import PACKAGE, is_file_reference
+    from pcgraph.tracing.weights import PACKAGE, is_file_reference
 
     if (
         weights is None

@@ -163,7 +163,7 @@ class Setup:
         from pcgraph.report.summary import class_labels
         from pcgraph.report.trajectory import follow
         from pcgraph.scheduler import Scheduler
-        from pcgraph.trace.models import categories_of
+        from pcgraph.tracing.models import categories_of
 
         generator = torch.Generator().manual_seed(self.seed)
         trajectories: list[Trajectory] = []
@@ -187,7 +187,7 @@ class Setup:
                     kept.setdefault(name, []).append(torch.stack(series).cpu())
             advance(len(found))
         backbone = network.spec.backbone
-        names = categories_of(backbone.model, backbone.weights) if backbone is not None else None
+        names = categories_of(backbone.model, backbone.weights) if backbone and backbone.model else None
         tensors = {name: together(parts) for name, parts in kept.items()}
         return Found(terms, class_labels(names, classes), trajectories, tensors)
 
@@ -245,12 +245,13 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
     from pcgraph.errors import Fault, InputError
     from pcgraph.images import PIXELS, find_images, image_shape
     from pcgraph.spec import Preprocess
-    from pcgraph.trace.models import preprocess_of
+    from pcgraph.tracing.models import preprocess_of
 
     shape = network.graph.nodes[network.graph.receiver].shape
     backbone = network.spec.backbone
     preprocess = PIXELS
     if backbone is not None:
+        assert backbone.model is not None  # the network was built from it
         preprocess = backbone.preprocess or preprocess_of(backbone.model, backbone.weights) or Preprocess()
     if not images:
         images = ["photos"] if len(shape) == 3 and shape[0] in (1, 3) else ["random"]

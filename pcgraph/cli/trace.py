@@ -17,7 +17,7 @@ def trace(
     screen = Screen(as_json, quiet)
     shape = input_shape(input)
     with screen.working(f"Tracing {model}"):
-        from pcgraph.trace.table import trace as trace_model
+        from pcgraph.tracing.table import trace as trace_model
 
         table = trace_model(model, shape, trust=trusted(trust))
     screen.result(table.to_dict(), table)

@@ -62,7 +62,7 @@ def check(data: dict[str, Any]) -> list[Fault]:
     Fields that are faulty by themselves are passed over: the schema reports those.
     """
     parts = _parts(data)
-    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _shares, _bundles, _preprocess)
+    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _bundles, _preprocess)
     return [fault for one in checks for fault in one(parts)]
 
 
@@ -104,6 +104,9 @@ def _places(parts: Parts) -> Iterator[Fault]:
     if parts.has_backbone and INPUT in parts.names:
         message = f"'{INPUT}' is the image of a network with a backbone and is not declared"
         yield Fault(message, ("nodes", INPUT), "Remove it, or give the node another name.")
+    if parts.backbone is not None and parts.backbone.weights and parts.backbone.model is None:
+        message = f"'{parts.backbone.weights}' without a model"
+        yield Fault(message, ("backbone", "weights"), "Name the 'model' that they are for.")
     for name, node in parts.nodes.items():
         if node.module is None:
             continue
@@ -189,23 +192,6 @@ def _rule_fields(parts: Parts) -> Iterator[Fault]:
         elif placed.edge.precision != 1:
             hint = "Rule 'predify' weighs an edge by its 'gain' and 'error'."
             yield Fault("'precision' belongs to rule 'energy'", (*placed.path, "precision"), hint)
-
-
-def _shares(parts: Parts) -> Iterator[Fault]:
-    """Feedforward and feedback together replace at most the whole state."""
-    dynamics = parts.dynamics
-    if not isinstance(dynamics, PredifyDynamics):
-        return
-    rows: list[tuple[FieldPath, float, float]] = [(("dynamics",), dynamics.feedforward, dynamics.feedback)]
-    for name, gains in dynamics.nodes.items():
-        forward = dynamics.feedforward if gains.feedforward is None else gains.feedforward
-        back = dynamics.feedback if gains.feedback is None else gains.feedback
-        if gains.feedforward is not None or gains.feedback is not None:
-            rows.append((("dynamics", "nodes", name), forward, back))
-    for path, forward, back in rows:
-        if forward + back > 1 + 1e-9:
-            message = f"feedforward {forward:g} and feedback {back:g} are more than 1, the whole state"
-            yield Fault(message, path, f"For example feedback {max(0.0, 1 - forward):.4g}.")
 
 
 def _bundles(parts: Parts) -> Iterator[Fault]:

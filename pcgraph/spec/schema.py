@@ -75,8 +75,9 @@ class Preprocess(Model):
 class Backbone(Model):
     """The pretrained network whose graph is read."""
 
-    model: Annotated[str, AfterValidator(model_name)]
-    """`torchvision:NAME`, `timm:NAME`, or `python:PACKAGE.MODULE:NAME` (needs trust)."""
+    model: Annotated[str, AfterValidator(model_name)] | None = None
+    """`torchvision:NAME`, `timm:NAME`, or `python:PACKAGE.MODULE:NAME` (needs trust). Left out: the
+    program that builds the network hands the model over, `build(spec, model=...)`."""
     weights: Annotated[str | None, BeforeValidator(weights_name)] = None
     """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
     `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""

@@ -8,9 +8,9 @@ from typing import Any
 from torch import fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
-from pcgraph.trace.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
-from pcgraph.trace.shapes import Value, propagate
-from pcgraph.trace.tracer import trace_copy
+from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
+from pcgraph.tracing.shapes import Value, propagate
+from pcgraph.tracing.tracer import trace_copy
 
 __all__ = ["Drive", "Stage"]
 

@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pcgraph.errors import ModelError, SpecError
-from pcgraph.trace import Drive, load_model, suggest_nodes, trace
+from pcgraph.tracing import Drive, load_model, suggest_nodes, trace
 from tests.nets import INPLACE, DictOutput, Residual, Shared, TupleOutput, chain, settled
 
 IMAGE = frozenset({"input"})

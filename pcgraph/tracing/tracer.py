@@ -17,7 +17,7 @@ from torch import fx, nn
 from torchvision.models import feature_extraction
 
 from pcgraph.errors import Fault, ModelError
-from pcgraph.trace.functional import InPlaceProxy, functionalise
+from pcgraph.tracing.functional import InPlaceProxy, functionalise
 
 
 def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -145,7 +145,7 @@ def _name(model: nn.Module) -> str:
 def _fault(error: Exception, root: nn.Module, qualified: str) -> Fault:
     """Where in the model's own code tracing failed, and what it means."""
     place = f"in its forward (module '{qualified}')" if qualified else "in its forward"
-    ours = ("torch/fx/", "torch/nn/modules/module.py", "feature_extraction.py", "pcgraph/trace/")
+    ours = ("torch/fx/", "torch/nn/modules/module.py", "feature_extraction.py", "pcgraph/tracing/")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename.replace("\\", "/") for part in ours):
             place += f", line {frame.lineno} of {frame.filename} (`{frame.line}`)"

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pcgraph.errors import InputError, ModelError
-from pcgraph.trace import Drive, Table, load_model, suggest_nodes, trace
+from pcgraph.tracing import Drive, Table, load_model, suggest_nodes, trace
 from tests.nets import Residual, chain
 
 CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)

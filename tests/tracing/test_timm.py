@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pcgraph.errors import ModelError
-from pcgraph.trace import (
+from pcgraph.tracing import (
     Drive,
     categories_of,
     load_model,

@@ -1,9 +1,9 @@
 """From a model to its table of candidate nodes, and to the programs of its drive."""
 
-from pcgraph.trace.drive import Drive, Stage
-from pcgraph.trace.models import categories_of, load_model, preprocess_of
-from pcgraph.trace.table import Candidate, Table, suggest_nodes, trace
-from pcgraph.trace.tracer import symbolic_trace
+from pcgraph.tracing.drive import Drive, Stage
+from pcgraph.tracing.models import categories_of, load_model, preprocess_of
+from pcgraph.tracing.table import Candidate, Table, suggest_nodes, trace
+from pcgraph.tracing.tracer import symbolic_trace
 
 __all__ = [
     "Candidate",

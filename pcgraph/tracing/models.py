@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from pcgraph.errors import Fault, ModelError, closest
 from pcgraph.spec.schema import Preprocess
-from pcgraph.trace import objects
-from pcgraph.trace.weights import find_weights, is_file_reference, load_weights
+from pcgraph.tracing import objects
+from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"

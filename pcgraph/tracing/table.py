@@ -12,10 +12,10 @@ import rich.table
 from torch import fx, nn
 
 from pcgraph.errors import Fault, InputError, closest
-from pcgraph.trace.drive import reached_by_input
-from pcgraph.trace.models import default_input, load_model
-from pcgraph.trace.shapes import propagate
-from pcgraph.trace.tracer import trace_copy
+from pcgraph.tracing.drive import reached_by_input
+from pcgraph.tracing.models import default_input, load_model
+from pcgraph.tracing.shapes import propagate
+from pcgraph.tracing.tracer import trace_copy
 
 
 @dataclass(frozen=True)
