@@ -93,10 +93,10 @@ def test_name_and_nodes_may_come_from_the_extended_file() -> None:
 # What an editor cannot see: how fields agree, words of Python, what only a whole spec knows, tags and
 # doubled keys, infinities (JSON has none) and 10.0 (JSON Schema takes it for a whole number).
 BEYOND = re.compile(
-    r"twice|already given|alone|the same place|unknown node|whole state|bundle|channels|the crop|for images"
+    r"twice|already given|alone|the same place|unknown node|bundle|channels|the crop|for images"
     r"|belongs to rule|follows the feedforward|no 'backbone'|needs 'edges'|word of Python|is not declared"
     r"|cannot name a spec|which library|unknown library|names no|not both|got the text|contains itself"
-    r"|part of the spec language|key of a field|not valid YAML|finite number|got 10\.0"
+    r"|part of the spec language|key of a field|without a model|not valid YAML|finite number|got 10\.0"
 )
 
 
