@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
     from pcgraph.graph import PCGraph
+    from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
     from pcgraph.recording import Run
     from pcgraph.scheduler import Scheduler
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
     "graph": ("PCGraph",),
+    "learning": ("learn",),
     "network": ("PCNetwork", "build"),
     "recording": ("Run",),
     "scheduler": ("Scheduler",),
@@ -47,6 +49,7 @@ __all__ = [
     "State",
     "Table",
     "build",
+    "learn",
     "load_spec",
     "parse_spec",
     "trace",

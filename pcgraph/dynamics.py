@@ -97,7 +97,7 @@ class Predify(Dynamics):
 
 
 class Energy(Dynamics):
-    """Gradient descent on ``F = sum over terms of precision_e * |error_e|^2 / 2``.
+    """Gradient descent on ``F``, the sum of all terms' energies (``precision_e * |error_e|^2 / 2``).
 
     Every edge has ``a_e = rate_target`` and ``b_e = rate_source``; delay-0 edges carry nothing back
     (Whittington & Bogacz 2017; Millidge et al. 2022, eq. 3, on any graph).
@@ -107,13 +107,13 @@ class Energy(Dynamics):
         super().__init__()
         self.graph = graph
         self.spec = spec
+        self.rate = {
+            name: spec.nodes[name].rate if name in spec.nodes else spec.rate for name in graph.nodes
+        }
 
     def gains(self, batch: int) -> Gains:
         """See `Dynamics.gains`."""
-        rate = {
-            name: self.spec.nodes[name].rate if name in self.spec.nodes else self.spec.rate
-            for name in self.graph.nodes
-        }
+        rate = self.rate
         return Gains(
             {name: rate[edge.target] for name, (edge, *_) in self.graph.terms.items()},
             {

@@ -11,7 +11,7 @@ import networkx as nx
 
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.spec.schema import Edge as EdgeSpec
-from pcgraph.spec.schema import Predictor, Spec
+from pcgraph.spec.schema import EnergyName, Predictor, Spec
 from pcgraph.spec.wiring import wire
 
 INPUT = "input"
@@ -45,7 +45,9 @@ class Edge:
         bundle: The error term that the edge belongs to; the edge's own name when it is alone.
         gain: The edge's own gain a_e; None shares the target's.
         error: The edge's own gain b_e; None takes the sources'.
-        precision: Weight of the squared error.
+        energy: What an error costs.
+        precision: Weight of the error: a number, one for each entry of the target's first dimension, or
+            ``learned``.
         reach: C of gradient ``normalized``; None counts it.
         path: The field of the spec that the edge comes from.
     """
@@ -59,7 +61,8 @@ class Edge:
     bundle: str
     gain: float | None = None
     error: float | None = None
-    precision: float = 1.0
+    energy: EnergyName = "gaussian"
+    precision: float | tuple[float, ...] | Literal["learned"] = 1.0
     reach: float | None = None
     path: FieldPath = ()
 
@@ -171,7 +174,7 @@ class PCGraph:
         faults = []
         for name, (first, *others) in self.terms.items():
             for edge in others:
-                for what in ("target", "kind", "precision", "gain"):
+                for what in ("target", "kind", "energy", "precision", "gain"):
                     one, other = getattr(first, what), getattr(edge, what)
                     if one != other:
                         faults.append(
@@ -246,7 +249,18 @@ def assemble(
             delay = feedforward_delay if place.delay is None else place.delay
             own = edge_name(sources, name)
             edges.append(
-                Edge(own, sources, name, "feedforward", None, delay, bundle=own, path=("nodes", name))
+                Edge(
+                    own,
+                    sources,
+                    name,
+                    "feedforward",
+                    None,
+                    delay,
+                    bundle=own,
+                    energy=place.energy,
+                    precision=place.precision,
+                    path=("nodes", name),
+                )
             )
     for index, written in enumerate(spec.edges):
         edges.append(_explicit(written, "feedforward", feedforward_delay, ("edges", index)))
@@ -268,6 +282,7 @@ def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath
         bundle=written.bundle or name,
         gain=written.gain,
         error=written.error,
+        energy=written.energy,
         precision=written.precision,
         reach=written.reach,
         path=path,

@@ -96,11 +96,11 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     except Exception as error:  # decoders raise what they please on a broken file
         reason = str(error).strip() or type(error).__name__
         raise InputError(Fault(f"the image is broken: {reason}", where=str(path))) from None
-    shorter = max(preprocess.resize or 0, 1)
-    old_width, old_height = planes[0].size
-    scale = max(shorter / min(planes[0].size), width / old_width, height / old_height)
-    size = (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    old = planes[0].size
+    scales = [(preprocess.resize or 1, min(old)), (width, old[0]), (height, old[1])]
+    new, given = max(scales, key=lambda scale: scale[0] / scale[1])
+    size = (max(width, old[0] * new // given), max(height, old[1] * new // given))  # as torchvision rounds
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
     resized = [plane.resize(size, Image.Resampling.BILINEAR) for plane in planes]
     cropped = [np.asarray(plane)[top : top + height, left : left + width] for plane in resized]
     return torch.from_numpy(np.stack(cropped).astype(np.float32)).clamp_(0, 1)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pcgraph.dynamics import Dynamics, Energy, Predify
+from pcgraph.energies import TermEnergy
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import PCGraph, assemble
 from pcgraph.predictors import build_predictor, count_reach
@@ -29,6 +30,7 @@ class PCNetwork(nn.Module):
         drive: The backbone cut at the nodes; None without a backbone.
         predictors: The functions of all other edges, by edge name.
         dynamics: The rule, as gains.
+        energies: The energies of the error terms, by the first edge of each; see `energy`.
         feedback_trained: Whether the predictors' weights came from a file.
     """
 
@@ -41,7 +43,17 @@ class PCNetwork(nn.Module):
         self.drive = drive
         self.predictors = predictors
         self.dynamics = dynamics
+        self.energies = nn.ModuleDict()
+        for first, *_ in graph.terms.values():
+            shape = graph.nodes[first.target].shape
+            self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
         self.feedback_trained = False
+
+    def energy(self, term: str) -> TermEnergy:
+        """The energy of an error term."""
+        energy = self.energies[self.graph.terms[term][0].name]
+        assert isinstance(energy, TermEnergy)
+        return energy
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +168,9 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
     named = spec.backbone.model if model is None else model
     if named is None:
         raise SpecError(
-            Fault("the spec names no model", ("backbone",), "Name one under 'model', or pass build(model=...).")
+            Fault(
+                "the spec names no model", ("backbone",), "Name one under 'model', or pass build(model=...)."
+            )
         )
     try:
         backbone = load_model(
@@ -168,9 +182,11 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
             meta=not weights,
             folder=spec.folder,
         )
-        return Drive(backbone, places, spec.backbone.input)
+        return Drive(backbone, places, spec.backbone.input, owned=True)
     except ModelError as error:
-        raise ModelError(replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults) from None
+        raise ModelError(
+            replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults
+        ) from None
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:

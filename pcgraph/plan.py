@@ -81,7 +81,7 @@ class Plan:
         visits: The moving nodes in the order of the sweep.
         terms: The error terms that are evaluated, with their edges.
         delayed_terms: Those of them whose edges have delays of 1 or more.
-        precision: Precision of each of them.
+        energy: The energy of each of them.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Plan:
         instant = [edge for edge in others if edge.delay == 0]
         self._watched_instant = tuple(edge for edge in instant if edge.bundle in watched)
         self.terms = {name: members for name, members in graph.terms.items() if name in needed}
-        self.precision = {name: members[0].precision for name, members in self.terms.items()}
+        self.energy = {name: network.energy(name) for name in self.terms}
         self.delayed_terms = tuple(name for name, members in self.terms.items() if members[0].delay)
         self.visits = tuple(self._visits([edge for edge in instant if edge.target in self.moving]))
 

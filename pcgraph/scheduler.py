@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,7 @@ from pcgraph.errors import DivergenceError
 from pcgraph.network import PCNetwork
 from pcgraph.plan import Block, Plan
 from pcgraph.recording import Request, Run
-from pcgraph.start import start_state
+from pcgraph.start import resting_predictions, start_state
 from pcgraph.state import State
 
 Differentiable = bool | Literal["first_order"]
@@ -91,6 +91,13 @@ class Scheduler:
         with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
             plan = self._plan(state.fixed, state.batch)
             return self._advance(plan, state, self._evaluate(plan, state, differentiable))
+
+    def refresh(self, state: State) -> State:
+        """The same state for weights that have moved: what it keeps of them is computed anew."""
+        with torch.inference_mode(False), torch.no_grad():
+            plan = self._plan(state.fixed, state.batch)
+            constants = plan.constants(state.values) if plan.constants else {}
+            return replace(state, constants=constants, resting=resting_predictions(plan, state.values))
 
     def readout(self, state: State, *, differentiable: Differentiable = False) -> Any:
         """The backbone's output for a state, in the form that the model returns it."""
@@ -214,7 +221,7 @@ class Scheduler:
         with torch.set_grad_enabled(bool(differentiable)):
             for name in plan.delayed_terms:
                 errors[name] = self._error(plan, name, state, predictions)
-                weighted[name] = _weighted(errors[name], plan.precision[name])
+                weighted[name] = plan.energy[name].weighted(errors[name])
         pulls: dict[tuple[str, str], Tensor] = {}
         if outputs:
             cotangents = [
@@ -234,17 +241,14 @@ class Scheduler:
         return Evaluation(predictions, errors, pulls)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Error of one term: the target's state less the sum of the term's predictions."""
-        first, *others = plan.terms[term]
-        error = state.values[first.target] - predictions[first.name]
-        for edge in others:
-            error = error - predictions[edge.name]
-        return error
+        """Error of one term: the target's state less what the sum of the term's predictions expects."""
+        target = state.values[plan.terms[term][0].target]
+        return plan.energy[term].error(target, _summed(plan, term, predictions))
 
     def _advance(self, plan: Plan, state: State, evaluation: Evaluation) -> State:
         """Move every node by the errors; delay-0 edges are evaluated on the way, in the sweep's order."""
         env: dict[str, Any] = {**state.constants, **state.values}
-        predictions = dict(state.resting)
+        predictions = dict(evaluation.predictions)
         values = dict(state.values)
         moves: dict[str, list[tuple[Scalar, Tensor]]] = {node: [] for node in plan.moving}
         for owner, gradient in evaluation.pulls.items():
@@ -254,10 +258,14 @@ class Scheduler:
                 results = block.function(env)
                 predictions.update((edge.name, r) for edge, r in zip(block.edges, results, strict=True))
             for term, gain in visit.draws:
-                error = evaluation.errors.get(term)
-                if error is None:
-                    error = self._error(plan, term, state, predictions)
-                moves[visit.node].append((-gain, _weighted(error, plan.precision[term])))
+                energy, error = plan.energy[term], evaluation.errors.get(term)
+                if not energy.is_gaussian:
+                    force = energy.force(state.values[visit.node], _summed(plan, term, predictions))
+                else:
+                    if error is None:
+                        error = self._error(plan, term, state, predictions)
+                    force = energy.weighted(error)
+                moves[visit.node].append((-gain, force))
             value = _moved(state.values[visit.node], moves[visit.node])
             held = state.clamp.get(visit.node)
             if held is not None:
@@ -279,7 +287,7 @@ class Scheduler:
         for block in plan.observed:
             results = block.function(env)
             predictions.update((edge.name, r) for edge, r in zip(block.edges, results, strict=True))
-        for term in (*request.errors, *request.energy):
+        for term in request.errors:
             if term not in errors:
                 errors[term] = self._error(plan, term, state, predictions)
         for name in request.predictions:
@@ -287,10 +295,8 @@ class Scheduler:
         for name in request.errors:
             run.errors.setdefault(name, []).append(errors[name])
         for name in request.energy:
-            squares = (
-                errors[name].float().square() if errors[name].dtype.itemsize < 4 else errors[name].square()
-            )
-            energy = squares.flatten(1).sum(dim=1) * (plan.precision[name] / 2)
+            target = state.values[plan.terms[name][0].target]
+            energy = plan.energy[name](target, _summed(plan, name, predictions))
             run.energy.setdefault(name, []).append(energy)
         for node in request.gradients:
             gradient = torch.zeros_like(state.values[node])
@@ -307,8 +313,13 @@ def _leaf(value: Tensor, differentiable: Differentiable) -> Tensor:
     return value.detach().requires_grad_()
 
 
-def _weighted(error: Tensor, precision: float) -> Tensor:
-    return error if precision == 1 else error * precision
+def _summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:
+    """What the edges of a term predict together."""
+    first, *others = plan.terms[term]
+    prediction = predictions[first.name]
+    for edge in others:
+        prediction = prediction + predictions[edge.name]
+    return prediction
 
 
 def _moved(value: Tensor, moves: Sequence[tuple[Scalar, Tensor]]) -> Tensor:

@@ -41,12 +41,15 @@ def start_state(
                 device = generator.device if generator else network.device
                 value = torch.randn(shape, generator=generator, dtype=network.dtype, device=device).to(value)
             values[name] = _merged(name, value, given, held)
-    resting = {}
-    for block in here.once:
-        (resting[block.edges[0].name],) = block.function(values)
+    resting = resting_predictions(here, values)
     values = {name: values[name] for name in network.graph.nodes}
     past = {name: (values[name],) * (depth - 1) for name, depth in network.graph.memory.items()}
     return State(values, past, held, constants, resting)
+
+
+def resting_predictions(plan: Plan, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Predictions of the edges that read fully clamped nodes alone."""
+    return {block.edges[0].name: block.function(dict(values))[0] for block in plan.once}
 
 
 def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,8 +130,8 @@ def _feedforward(
 ) -> None:
     """Fill ``values`` with what one feedforward pass from the given nodes computes.
 
-    In a free-standing part of the graph a node starts at the mean of its feedforward predictions,
-    weighted by their precisions; within a cycle only predictions from outside it count; a node that
+    In a free-standing part of the graph a node starts at the mean of what its feedforward predictions
+    expect, weighted by their precisions; within a cycle only predictions from outside it count; a node that
     nothing predicts starts at zero.
     """
     dtype = network.dtype
@@ -139,20 +142,28 @@ def _feedforward(
     if network.drive is not None:
         cuts = [name for name in network.drive.order if name not in plan.fixed]
         env: dict[str, Any] = {**constants, **values}
+        terms = {edge.target: edge.bundle for edge in graph.edges.values() if edge.predictor is None}
         for name, stage in zip(cuts, network.drive.stages([[n] for n in cuts], plan.fixed), strict=True):
             env.update(stage(env))
-            values[name] = _merged(name, env[f"{name}.prediction"].to(dtype), given, held)
+            expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
+            values[name] = _merged(name, expected.to(dtype), given, held)
             env[name] = values[name]
     for name, cycle in graph.start_order():
         if name in values:
             continue
-        total, weight = None, 0.0
+        total: Tensor | None = None
+        weight: float | Tensor = 0.0
         for term in graph.terms_into(name, "feedforward"):
-            members = [edge for edge in graph.terms[term] if cycle.isdisjoint(edge.sources)]
-            for edge in members:
-                prediction = network.predictors[edge.name](*[values[source] for source in edge.sources])
-                total = edge.precision * prediction + (0 if total is None else total)
-            weight += members[0].precision if members else 0.0
+            predictions = [
+                network.predictors[edge.name](*[values[source] for source in edge.sources])
+                for edge in graph.terms[term]
+                if cycle.isdisjoint(edge.sources)
+            ]
+            if predictions:
+                energy = network.energy(term)
+                expected = energy.weighted(energy.mean(sum(predictions[1:], predictions[0])))
+                total = expected if total is None else total + expected
+                weight = weight + energy.precision
         if total is None:
             initial = torch.zeros(batch, *graph.nodes[name].shape, dtype=dtype, device=network.device)
         else:

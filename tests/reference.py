@@ -88,7 +88,11 @@ class Reference:
     """
 
     def __init__(
-        self, spec: Spec, shapes: Mapping[str, tuple[int, ...]], edges: Sequence[Edge], first_order: bool = False
+        self,
+        spec: Spec,
+        shapes: Mapping[str, tuple[int, ...]],
+        edges: Sequence[Edge],
+        first_order: bool = False,
     ) -> None:
         self.dynamics = spec.dynamics
         self.initial = spec.schedule.initial
@@ -324,7 +328,9 @@ class Reference:
         order: list[str] = []
         while len(order) < len(self.shapes):
             for node in self.shapes:
-                upstream = [m for m in self.shapes if node in self.reachable(m) and m not in self.reachable(node)]
+                upstream = [
+                    m for m in self.shapes if node in self.reachable(m) and m not in self.reachable(node)
+                ]
                 if node not in order and all(other in order for other in upstream):
                     order.append(node)
         return order

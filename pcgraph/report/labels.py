@@ -16,7 +16,9 @@ def shape_text(shape: tuple[int, ...]) -> str:
 def gain_text(network: PCNetwork, edge: Edge, gains: Gains) -> str:
     """The gains that hold for an edge, in the letters of its rule: ``λ 0.1  α 0.01`` or ``π 1``."""
     if isinstance(network.dynamics, Energy):
-        return f"π {edge.precision:.3g}"
+        if isinstance(edge.precision, float):
+            return f"π {edge.precision:.3g}"
+        return "π learned" if edge.precision == "learned" else "π by unit"
     letter = "β" if edge.kind == "feedforward" else "λ"
     text = f"{letter} {float(gains.target[edge.bundle]):.3g}"
     errors = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}

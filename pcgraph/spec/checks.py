@@ -22,6 +22,7 @@ from pcgraph.spec.schema import (
     Schedule,
     Skip,
 )
+from pcgraph.spec.source import show
 
 _DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
 _FEEDBACK: TypeAdapter[Pattern | Edge] = TypeAdapter(FeedbackItem)
@@ -62,7 +63,7 @@ def check(data: dict[str, Any]) -> list[Fault]:
     Fields that are faulty by themselves are passed over: the schema reports those.
     """
     parts = _parts(data)
-    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _bundles, _preprocess)
+    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _precisions, _bundles, _preprocess)
     return [fault for one in checks for fault in one(parts)]
 
 
@@ -192,6 +193,31 @@ def _rule_fields(parts: Parts) -> Iterator[Fault]:
         elif placed.edge.precision != 1:
             hint = "Rule 'predify' weighs an edge by its 'gain' and 'error'."
             yield Fault("'precision' belongs to rule 'energy'", (*placed.path, "precision"), hint)
+        elif placed.edge.energy != "gaussian":
+            hint = "Rule 'predify' knows the squared error only."
+            yield Fault("'energy' belongs to rule 'energy'", (*placed.path, "energy"), hint)
+    for name, node in parts.nodes.items() if parts.dynamics.rule == "predify" else ():
+        for field_name, default in (("energy", "gaussian"), ("precision", 1)):
+            if getattr(node, field_name) != default:
+                message = f"'{field_name}' belongs to rule 'energy'"
+                yield Fault(message, ("nodes", name, field_name), "Write 'dynamics: {rule: energy}'.")
+
+
+def _precisions(parts: Parts) -> Iterator[Fault]:
+    """Precisions fit the energy and the target."""
+    placed = [(one.edge, one.path, parts.nodes.get(one.edge.target)) for one in parts.edges]
+    predictions: list[tuple[Edge | Node, FieldPath, Node | None]] = [*placed]
+    predictions += [(node, ("nodes", name), None) for name, node in parts.nodes.items()]
+    for one, path, target in predictions:
+        precision, here = one.precision, (*path, "precision")
+        if one.energy != "gaussian" and not isinstance(precision, float):
+            message = f"the precision of energy '{one.energy}' is one number"
+            yield Fault(message, here, "Lists and 'learned' are for energy 'gaussian'.")
+        elif isinstance(precision, tuple) and target is not None and target.shape is not None:
+            given, expected = len(precision), target.shape[0]
+            message = f"{_count(given, 'precision')} for a first dimension of {expected}"
+            if given != expected:
+                yield Fault(message, here, f"Give one number for each of the {expected} entries.")
 
 
 def _bundles(parts: Parts) -> Iterator[Fault]:
@@ -210,8 +236,15 @@ def _bundles(parts: Parts) -> Iterator[Fault]:
             message = f"{both} are a {other.kind} and a {placed.kind} edge"
             yield Fault(message, path, "Put all edges of a bundle under 'edges', or all under 'feedback'.")
         elif edge.precision != other.edge.precision:
-            message = f"{both} have precisions {other.edge.precision:g} and {edge.precision:g}"
+            shown = [
+                f"{one:g}" if isinstance(one, float) else show(one)
+                for one in (other.edge.precision, edge.precision)
+            ]
+            message = f"{both} have precisions {shown[0]} and {shown[1]}"
             yield Fault(message, path, "A bundle has one error, so one precision.")
+        elif edge.energy != other.edge.energy:
+            message = f"{both} have energies {other.edge.energy} and {edge.energy}"
+            yield Fault(message, path, "A bundle has one error, so one energy.")
         elif edge.gain != other.edge.gain:
             gains = ["none" if gain is None else f"{gain:g}" for gain in (other.edge.gain, edge.gain)]
             message = f"{both} have gains {gains[0]} and {gains[1]}"

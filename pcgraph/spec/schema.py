@@ -39,6 +39,7 @@ from pcgraph.spec.values import (
     NodeName,
     NonNegative,
     Positive,
+    Precision,
     Shape,
     Share,
     model_name,
@@ -52,7 +53,19 @@ from pcgraph.spec.values import Predictor as Predictor  # graph.py and others kn
 INPUT = "input"
 """The node that is the image, in a network with a backbone."""
 PATTERNS = ("chain", "to_input", "dense", "none")
-EDGE_FIELDS = ("source", "target", "predictor", "delay", "gain", "error", "precision", "bundle", "reach")
+EDGE_FIELDS = (
+    "source",
+    "target",
+    "predictor",
+    "delay",
+    "gain",
+    "error",
+    "energy",
+    "precision",
+    "bundle",
+    "reach",
+)
+EnergyName = Literal["gaussian", "categorical", "bernoulli"]
 
 
 class Model(BaseModel):
@@ -101,6 +114,10 @@ class Node(Model):
     """Shape of the state without the batch, for a node that is not in the backbone."""
     delay: Delay | None = None
     """Delay in steps of the backbone's prediction of this node. Left out: `schedule.order` says."""
+    energy: EnergyName = "gaussian"
+    """Rule `energy`: what an error of the backbone's prediction of this node costs; see the edges'."""
+    precision: Precision = 1.0
+    """Rule `energy`: the precision of the backbone's prediction of this node; see the edges'."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,17 +136,21 @@ class Node(Model):
         if self.module is None and self.shape is None:
             hint = "'module' is a place in the backbone, 'shape' makes a node outside it."
             raise refuse("a node needs 'module' or 'shape'", hint)
-        if self.shape is not None and self.delay is not None:
-            message = "'delay' of a node is for nodes in the backbone"
-            raise refuse(message, "Give the edges into this node a 'delay'.")
+        for name in ("delay", "energy", "precision") if self.shape is not None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                message = f"'{name}' of a node is for nodes in the backbone"
+                article = "an" if name == "energy" else "a"
+                raise refuse(message, f"Give the edges into this node {article} '{name}'.")
         return self
 
     @model_serializer
     def _short(self) -> str | dict[str, Any]:
-        if self.module is not None and self.delay is None:
-            return self.module
-        fields = {"module": self.module, "shape": self.shape and list(self.shape), "delay": self.delay}
-        return {name: value for name, value in fields.items() if value is not None}
+        fields: dict[str, Any] = {"module": self.module, "shape": self.shape and list(self.shape)}
+        fields |= {name: getattr(self, name) for name in ("delay", "energy", "precision")}
+        if isinstance(self.precision, tuple):
+            fields["precision"] = list(self.precision)
+        given = {k: v for k, v in fields.items() if v != type(self).model_fields[k].default}
+        return self.module if self.module is not None and len(given) == 1 else given
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -138,7 +159,8 @@ class Node(Model):
         fields = handler.resolve_ref_schema(handler(schema))
         fields.pop("title", None)
         text = fields.pop("description")
-        alone = [{"required": ["module"]}, {"required": ["shape"], "not": {"required": ["delay"]}}]
+        own = [{"required": [field]} for field in ("delay", "energy", "precision")]
+        alone = [{"required": ["module"]}, {"required": ["shape"], "not": {"anyOf": own}}]
         name = {"type": "string", "minLength": 1, "description": "Short for `{module: ...}`."}
         return {"title": "Node", "description": text, "anyOf": [name, {**fields, "oneOf": alone}]}
 
@@ -167,8 +189,15 @@ class Edge(Model):
     error: NonNegative | None = None
     """Rule `predify`: how strongly the prediction error moves the sources. Left out: each source's
     `error` for a feedback edge, 0 for a feedforward edge."""
-    precision: Positive = 1.0
-    """Rule `energy`: weight of the squared error in the energy (an inverse variance)."""
+    energy: EnergyName = "gaussian"
+    """Rule `energy`: what an error costs. `gaussian`: half its square. `categorical`: cross-entropy, the
+    prediction being logits along the target's first dimension and the target probabilities.
+    `bernoulli`: the same for units that are on or off. The last two have no lowest point in a target
+    that is free: clamp it, or give it the `rate` 0."""
+    precision: Precision = 1.0
+    """Rule `energy`: weight of the error in the energy (an inverse variance): a number; a list, one
+    number for each entry of the target's first dimension; or `learned`, one for each unit, which
+    `learn` moves with the weights. The last two are for `gaussian` alone."""
     bundle: Annotated[str, Field(min_length=1)] | None = None
     """Edges into one target with the same bundle are summed into one prediction, with one error."""
     reach: Positive | None = None
@@ -276,7 +305,7 @@ class NodeRate(Model):
 
 
 class EnergyDynamics(Model):
-    """Gradient descent of the states on the sum of precision * error^2 / 2 over all edges."""
+    """Gradient descent of the states on the sum of the energies, precision * error^2 / 2, of all edges."""
 
     rule: Literal["energy"]
     """`energy`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -107,6 +107,19 @@ def _predictor_word(value: Any) -> Any:
     raise refuse(message, "Put the layer in a list." if isinstance(value, dict) else "")
 
 
+def _precision_form(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "<list>"
+    return "<word>" if isinstance(value, str) else "<number>"
+
+
+def _precision_word(value: Any) -> Any:
+    if value != "learned":
+        message = f"expected a number, a list of numbers or 'learned', got {show(value)}"
+        raise refuse(message, closest(str(value), ("learned",)))
+    return value
+
+
 NodeName = Annotated[
     str,
     AfterValidator(_node_name),
@@ -116,6 +129,12 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Precision = Annotated[
+    Annotated[Positive, Tag("<number>")]
+    | Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1), Tag("<list>")]
+    | Annotated[Literal["learned"], BeforeValidator(_precision_word), Tag("<word>")],
+    Discriminator(_precision_form),
+]
 Delay = Annotated[int, Field(ge=0)]
 Shape = Annotated[tuple[PositiveInt, ...], Strict(False), Field(min_length=1)]
 Argument = Annotated[

@@ -26,6 +26,7 @@ class Drive(nn.Module):
         model: The network; it is not changed.
         nodes: For each cut its place: a qualified name, or a module's name for its last operation.
         input_shape: Shape of one image.
+        owned: Whether the model is nobody else's, so that its weights need not be copied.
 
     Attributes:
         nodes: The qualified name of each cut, in the order of execution.
@@ -41,9 +42,16 @@ class Drive(nn.Module):
         ModelError: The model cannot be traced, or cannot take such images.
     """
 
-    def __init__(self, model: nn.Module, nodes: Mapping[str, str], input_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        nodes: Mapping[str, str],
+        input_shape: tuple[int, ...],
+        *,
+        owned: bool = False,
+    ) -> None:
         super().__init__()
-        root, graph, names = trace_copy(model)
+        root, graph, names = trace_copy(model, owned=owned)
         qualified = {name: qualname for qualname, name in names.items()}
         values = propagate(root, graph, tuple(input_shape), qualified)
         place = _Places(graph, names, values).resolve(nodes)

@@ -35,10 +35,13 @@ def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
     return fx.GraphModule(root, graph), names
 
 
-def trace_copy(model: nn.Module) -> tuple[nn.Module, fx.Graph, dict[str, str]]:
-    """Like :func:`symbolic_trace`, with the copy itself as the module that the graph refers to."""
+def trace_copy(model: nn.Module, *, owned: bool = False) -> tuple[nn.Module, fx.Graph, dict[str, str]]:
+    """Like :func:`symbolic_trace`, with the copy itself as the module that the graph refers to.
+
+    With ``owned`` the model is used up instead of copied.
+    """
     try:
-        root = copy.deepcopy(model)
+        root = model if owned else copy.deepcopy(model)
     except Exception as error:
         raise ModelError(f"{_name(model)} cannot be copied: {type(error).__name__}: {error}") from error
     root = root.eval()

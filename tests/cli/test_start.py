@@ -81,10 +81,13 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
         cwd=tmp_path,
         env=environment,
     )
-    time.sleep(6)
+    time.sleep(5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    # Python reports some interrupts (inside `exec`, which imports use) as its own death by the signal;
+    # a shell shows 130 for both.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert out == ""
     assert err.endswith("Interrupted.\n")
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]

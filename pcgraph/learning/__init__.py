@@ -1,0 +1,6 @@
+"""Learning: the weights of a network follow the energy, by inference learning and its variants."""
+
+from pcgraph.learning.loop import Update, batches, learn, weight_gradients
+from pcgraph.learning.rules import RULES
+
+__all__ = ["RULES", "Update", "batches", "learn", "weight_gradients"]

@@ -1,0 +1,142 @@
+"""The loop that all learning rules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcgraph.errors import DivergenceError, Fault, InputError, closest
+from pcgraph.learning.local import Local, Values
+from pcgraph.learning.rules import RULES, Rule, RuleName
+from pcgraph.network import PCNetwork
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the weights learned from one batch.
+
+    Attributes:
+        values: The states at which they moved last, (batch, *shape) by node.
+        energy: The energy of each error term then, averaged over the batch.
+    """
+
+    values: Values
+    energy: Mapping[str, Tensor]
+
+    @property
+    def total(self) -> float:
+        """The energy of all terms."""
+        return float(sum(self.energy.values()))
+
+
+def learn(
+    network: PCNetwork,
+    batches: Iterable[Mapping[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    *,
+    rule: RuleName = "il",
+    steps: int | None = None,
+) -> Iterator[Update]:
+    """Let the weights follow the energy, batch by batch.
+
+    It is a generator: nothing happens until it is iterated, and it can be left at any batch.
+
+    Args:
+        network: A network with dynamics ``rule: energy``. All parameters that require gradients learn:
+            the predictors' and learned precisions', and the backbone's once it is unfrozen with
+            ``network.drive.requires_grad_(True)``.
+        batches: For each batch what is clamped: values (batch, *shape) by node.
+        optimizer: Any optimizer of these parameters. Their ``grad`` is set to the gradient of the
+            energy, averaged over the batch.
+        rule: ``il``: after inference; ``ipc``: at every step of it; ``fpa``: fixed prediction
+            assumption; ``zil``: zero-divergence; ``bp``: backpropagation. The last three need a graph
+            without cycles.
+        steps: Steps of inference; left out, the spec's.
+
+    Yields:
+        What was learned from the batch, after the weights have moved.
+
+    Raises:
+        InputError: An unknown rule, a clamp that does not fit, or a graph that the rule cannot learn on.
+        DivergenceError: A state is not finite.
+
+    Example:
+        >>> optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        >>> for update in learn(network, [{"image": images, "label": one_hot}], optimizer, rule="ipc"):
+        ...     print(update.total)
+    """
+    local, infer = Local(network), _rule(rule)
+    steps = network.spec.schedule.steps if steps is None else steps
+    for clamp in batches:
+        update = None
+        for values, energy in infer(local, clamp, steps):
+            _differentiate(network, energy)
+            optimizer.step()
+            update = Update(values, {term: one.detach() for term, one in energy.items()})
+        if update is None:
+            raise InputError(Fault(f"rule '{rule}' made no step", hint="'steps' is at least 1."))
+        _check_finite(update, steps)
+        yield update
+
+
+def weight_gradients(
+    network: PCNetwork, clamp: Mapping[str, Tensor], *, rule: RuleName = "il", steps: int | None = None
+) -> dict[str, Tensor]:
+    """The gradient that `learn` would give each weight for one batch; no weight moves.
+
+    Returns:
+        By parameter name, for those that require gradients; zeros where the energy does not depend on one.
+    """
+    local, infer = Local(network), _rule(rule)
+    steps = network.spec.schedule.steps if steps is None else steps
+    *_, (_, energy) = infer(local, clamp, steps)
+    kept = [parameter.grad for parameter in network.parameters()]
+    _differentiate(network, energy)
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    for parameter, before in zip(network.parameters(), kept, strict=True):
+        parameter.grad = before
+    return gradients
+
+
+def batches(
+    data: Mapping[str, Tensor], size: int, generator: torch.Generator | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Cut tensors that belong together into shuffled batches; what does not fill the last is left out.
+
+    Args:
+        data: Tensors of equal length by node name.
+        size: Images a batch.
+        generator: Source of the order.
+    """
+    count = len(next(iter(data.values())))
+    order = torch.randperm(count, generator=generator)
+    for rows in order.split(size):
+        if len(rows) == min(size, count):
+            yield {name: values[rows.to(values.device)] for name, values in data.items()}
+
+
+def _rule(name: str) -> Rule:
+    rules: dict[str, Rule] = dict(RULES)
+    if name not in rules:
+        raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, rules)))
+    return rules[name]
+
+
+def _differentiate(network: PCNetwork, energy: Mapping[str, Tensor]) -> None:
+    """Set the gradients of all parameters that can learn."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    total = torch.stack([one.float() if one.dtype.itemsize < 4 else one for one in energy.values()]).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
+    for index, parameter in enumerate(parameters):
+        found = gradients[index] if gradients else None
+        parameter.grad = torch.zeros_like(parameter) if found is None else found
+
+
+def _check_finite(update: Update, steps: int) -> None:
+    if not torch.isfinite(torch.stack(list(update.energy.values()))).all():
+        broken = [name for name, value in update.values.items() if not torch.isfinite(value).all()]
+        hint = "Lower 'dynamics.rate', or the optimizer's learning rate."
+        raise DivergenceError(broken[0] if broken else next(iter(update.values)), steps, hint)

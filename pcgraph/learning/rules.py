@@ -1,0 +1,94 @@
+"""Learning rules: where the states are when the weights move.
+
+A rule infers the states of one batch and yields, each time that the weights shall move, the states and
+the energy of each error term as a function of the weights. What is done with it is the loop's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from pcgraph.learning.local import Local, Values
+
+Moment = tuple[Values, Mapping[str, Tensor]]
+Rule = Callable[[Local, Values, int], Iterator[Moment]]
+RuleName = Literal["il", "ipc", "fpa", "zil", "bp"]
+
+
+def il(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
+    """Inference learning: the weights move once, after the states have settled.
+
+    Whittington and Bogacz 2017, algorithm 1, on any graph.
+    """
+    state = local.scheduler.run(steps=steps, clamp=clamp, record=[]).state
+    yield state.values, local.energies(local.predict(state).mu, state.values)
+
+
+def ipc(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
+    """Incremental predictive coding: the weights move after every step of the states.
+
+    Salvatori et al. 2024, "A stable, fast, and fully automatic learning algorithm for predictive coding
+    networks".
+    """
+    state = local.scheduler.start(clamp=clamp)
+    for _ in range(steps):
+        state = local.scheduler.step(local.scheduler.refresh(state))
+        yield state.values, local.energies(local.predict(state).mu, state.values)
+
+
+def fpa(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
+    """Fixed prediction assumption: predictions and Jacobians stay as they were before inference.
+
+    Once the errors have settled, the weights' gradients are backpropagation's (Millidge et al. 2020,
+    "Predictive coding approximates backprop along arbitrary computation graphs", algorithm 1).
+    """
+    terms = [term for level in local.levels("fpa") for term in level]
+    state = local.scheduler.start(clamp=clamp)
+    predictions = local.predict(state)
+    values, graph = dict(state.values), local.network.graph
+    for _ in range(steps):
+        pulls = local.pulls(predictions, values, terms)
+        for term in terms:
+            node = graph.terms[term][0].target
+            if node not in state.fixed:
+                force = local.network.energy(term).force(values[node], predictions.mu[term].detach())
+                values[node] = values[node] + local.rate[node] * (pulls.get(node, 0.0) - force.detach())
+    yield values, local.energies(predictions.mu, values)
+
+
+def zil(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
+    """Zero-divergence inference learning: one level a step, from the outputs down, at rate 1.
+
+    A term's error is sent on, and its weights move, at the step when it first is not zero any more:
+    nothing below has moved yet, so every Jacobian is that of the plain network, and the gradients are
+    backpropagation's (Song et al. 2020, "Can the brain do backpropagation?", algorithm 2; Salvatori et
+    al. 2022, "Reverse differentiation via predictive coding", for graphs whose paths differ in length).
+    ``steps`` has no effect: there are as many as levels.
+    """
+    levels = local.levels("zil")
+    state = local.scheduler.start(clamp=clamp)
+    predictions = local.predict(state)
+    values = dict(state.values)
+    for terms in levels:
+        for node, pull in local.pulls(predictions, values, terms).items():
+            if node not in state.fixed:
+                values[node] = values[node] + pull
+    yield values, local.energies(predictions.mu, values)
+
+
+def bp(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
+    """Backpropagation, as the control: the loss is the energy of the clamped nodes' terms.
+
+    The states are those of the plain network, and the gradient runs through all of them.
+    """
+    local.levels("bp")
+    state = local.scheduler.start(clamp=clamp, differentiable=True)
+    losses = [name for node in state.fixed for name in local.network.graph.terms_into(node)]
+    mu = local.predict(state, losses, through=True).mu
+    yield {n: value.detach() for n, value in state.values.items()}, local.energies(mu, state.values)
+
+
+RULES: dict[RuleName, Rule] = {"il": il, "ipc": ipc, "fpa": fpa, "zil": zil, "bp": bp}
