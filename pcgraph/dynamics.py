@@ -107,9 +107,7 @@ class Energy(Dynamics):
         super().__init__()
         self.graph = graph
         self.spec = spec
-        self.rate = {
-            name: spec.nodes[name].rate if name in spec.nodes else spec.rate for name in graph.nodes
-        }
+        self.rate = {name: spec.nodes[name].rate if name in spec.nodes else spec.rate for name in graph.nodes}
 
     def gains(self, batch: int) -> Gains:
         """See `Dynamics.gains`."""

@@ -66,6 +66,11 @@ class Edge:
     reach: float | None = None
     path: FieldPath = ()
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the predictor is imported code, which may write into what it is given."""
+        return isinstance(self.predictor, str) and self.predictor != "auto"
+
 
 def edge_name(sources: Iterable[str], target: str) -> str:
     """The name of an edge: ``e2->e1``, or ``e1+e2->e3`` when several nodes predict together."""

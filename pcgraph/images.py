@@ -67,7 +67,7 @@ def image_name(path: Path) -> str:
 def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Tensor:
     """Read one image file as the pixels that a network sees: resized and cropped, not normalised.
 
-    The shorter side is resized to ``preprocess.resize`` (bilinear, antialiased) or to what just covers
+    The shorter side is resized to ``preprocess.resize`` (antialiased) or to what just covers
     the crop, and the centre is cropped, as torchvision's and timm's evaluation transforms do. The
     camera's rotation (EXIF) is undone, transparent pixels are laid on white, CMYK and palettes become
     RGB, of an animation the first picture is taken, and 16-bit pixels keep their depth.
@@ -75,7 +75,7 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     Args:
         path: The file.
         shape: (channels, height, width) of the network's input; 1 channel is grey, 3 are RGB.
-        preprocess: Its ``resize``.
+        preprocess: Its ``resize`` and ``interpolation``.
 
     Returns:
         Pixels from 0 to 1, of shape ``shape``, float32.
@@ -101,7 +101,8 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     new, given = max(scales, key=lambda scale: scale[0] / scale[1])
     size = (max(width, old[0] * new // given), max(height, old[1] * new // given))  # as torchvision rounds
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-    resized = [plane.resize(size, Image.Resampling.BILINEAR) for plane in planes]
+    how = Image.Resampling[preprocess.interpolation.upper()]
+    resized = [plane.resize(size, how) for plane in planes]
     cropped = [np.asarray(plane)[top : top + height, left : left + width] for plane in resized]
     return torch.from_numpy(np.stack(cropped).astype(np.float32)).clamp_(0, 1)
 

@@ -41,6 +41,11 @@ class Block:
     function: Callable[[Env], tuple[Tensor, ...]]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the edges."""
+        return tuple(edge.name for edge in self.edges)
+
+    @property
     def in_backbone(self) -> bool:
         """Whether the backbone makes these predictions (and so reads the run's constants)."""
         return self.edges[0].predictor is None
@@ -90,6 +95,7 @@ class Plan:
         self.network = network
         self.gains = gains
         self.fixed = fixed
+        self.watched = watched
         graph = network.graph
         self.moving = tuple(name for name in graph.nodes if name not in fixed)
         self.constants: Stage | None = network.drive.constants(fixed) if network.drive else None
@@ -146,7 +152,8 @@ class Plan:
         predictors, name, sources = self.network.predictors, edge.name, edge.sources
 
         def predict(env: Env) -> tuple[Tensor, ...]:
-            return (predictors[name](*[env[source] for source in sources]),)
+            values = [env[source].clone() if edge.is_foreign else env[source] for source in sources]
+            return (predictors[name](*values),)
 
         return Block((edge,), sources, edge.delay, self._pulled([edge]), predict)
 

@@ -287,8 +287,8 @@ def _imported(
         found: Any = import_object(reference, trust=trust)
     except ModelError as error:
         raise SpecError(replace(fault, path=path) for fault in error.faults) from None
-    if not isinstance(found, nn.Module):
-        found = found(*sources, target)
+    # a module stays its owner's; the network's own copy may be moved and trained
+    found = copy.deepcopy(found) if isinstance(found, nn.Module) else found(*sources, target)
     if not isinstance(found, nn.Module):
         raise SpecError(
             Fault(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pcgraph.checkpoint import checkpointed
 from pcgraph.dynamics import Gains, Scalar
-from pcgraph.errors import DivergenceError
+from pcgraph.errors import DivergenceError, InputError
 from pcgraph.network import PCNetwork
 from pcgraph.plan import Block, Plan
+from pcgraph.pullback import Differentiable, pullback
 from pcgraph.recording import Request, Run
 from pcgraph.start import resting_predictions, start_state
 from pcgraph.state import State
-
-Differentiable = bool | Literal["first_order"]
 
 
 @dataclass
@@ -51,6 +51,23 @@ class Scheduler:
     def __init__(self, network: PCNetwork) -> None:
         self.network = network
         self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._compiled: dict[Plan, Callable[..., Any]] | None = None
+        self._compile_options: dict[str, Any] = {}
+
+    def compile(self, **options: Any) -> Scheduler:
+        """Compile the steps that are not differentiated, when they are first made; returns itself.
+
+        The whole step becomes one function without a graph break: predictions, errors, the
+        vector-Jacobian product and the updates. The weights become constants of it, so change none
+        afterwards. Another batch size or another set of clamped nodes is compiled anew.
+
+        Args:
+            options: For `torch.compile`, such as ``backend``; left out, the default backend with
+                frozen weights (batch norm folded, weights packed for the processor).
+        """
+        self._compile_options = options or {"options": {"freezing": True}}
+        self._compiled = {}
+        return self
 
     def start(
         self,
@@ -77,7 +94,7 @@ class Scheduler:
         Raises:
             InputError: A name or a shape that does not fit.
         """
-        with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        with _gradients(differentiable):
             return start_state(self.network, self._plan, inputs, clamp or {}, mask or {}, free, generator)
 
     def step(self, state: State, *, differentiable: Differentiable = False) -> State:
@@ -88,8 +105,10 @@ class Scheduler:
             differentiable: True keeps the whole graph, the error gradients included;
                 ``"first_order"`` treats the error gradients as constants; False keeps nothing.
         """
-        with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        with _gradients(differentiable):
             plan = self._plan(state.fixed, state.batch)
+            if self._compiled is not None and not differentiable:
+                return self._compiled_step(plan, state)[1]
             return self._advance(plan, state, self._evaluate(plan, state, differentiable))
 
     def refresh(self, state: State) -> State:
@@ -100,8 +119,14 @@ class Scheduler:
             return replace(state, constants=constants, resting=resting_predictions(plan, state.values))
 
     def readout(self, state: State, *, differentiable: Differentiable = False) -> Any:
-        """The backbone's output for a state, in the form that the model returns it."""
-        with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        """The backbone's output for a state, in the form that the model returns it.
+
+        Raises:
+            InputError: There is no backbone.
+        """
+        if self.network.drive is None:
+            raise InputError("a network without a backbone has no output")
+        with _gradients(differentiable):
             head = self._plan(state.fixed, state.batch).head
             return head({**state.constants, **state.values})["output"]
 
@@ -143,6 +168,8 @@ class Scheduler:
         """
         spec = self.network.spec.schedule
         steps = spec.steps if steps is None else steps
+        if steps < 0:
+            raise InputError(f"steps={steps}; expected 0 or more")
         checkpoint = checkpoint and bool(differentiable)
         tolerance = spec.tolerance if tolerance is None else tolerance
         if record is None:
@@ -154,21 +181,23 @@ class Scheduler:
         pulled = dict.fromkeys(node for _, node in gains.source if node not in state.fixed)
         request = Request.parse(record, self.network, pulled)
         run = Run(state)
-        with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        with _gradients(differentiable):
             for step in range(steps + 1):
                 last = step == steps or run.converged
                 plan = self._plan(
                     state.fixed, state.batch, request.watched, acting=not last or bool(request.gradients)
                 )
-                evaluation = None
-                if request.watched or request.gradients or not (last or checkpoint):
+                evaluation = following = None
+                if self._compiled is not None and not (differentiable or last):
+                    evaluation, following = self._compiled_step(plan, state)
+                elif request.watched or request.gradients or not (last or checkpoint):
                     evaluation = self._evaluate(plan, state, differentiable)
                 self._record(run, request, plan, state, evaluation)
                 if last:
                     break
                 if checkpoint:
                     following = checkpointed(self, state, differentiable)
-                else:
+                elif following is None:
                     assert evaluation is not None
                     following = self._advance(plan, state, evaluation)
                 _check_finite(following, plan.moving)
@@ -199,23 +228,26 @@ class Scheduler:
     def _evaluate(self, plan: Plan, state: State, differentiable: Differentiable) -> Evaluation:
         """Predictions and errors of the delayed edges, and what the errors do to the sources."""
         predictions = dict(state.resting)
-        outputs: list[tuple[Block, int, Tensor]] = []
-        leaves: list[Tensor] = []
-        owners: list[tuple[str, str]] = []
+        jobs: list[tuple[Block, dict[str, Any]]] = []
         for block in plan.delayed:
             env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
             env.update((source, state.read(source, block.delay)) for source in block.sources)
             if block.pulled:
-                for source in block.pulled:
-                    env[source] = _leaf(env[source], differentiable)
-                    leaves.append(env[source])
-                    owners.append((block.reader(source), source))
-                with torch.enable_grad():
-                    results = block.function(env)
-                outputs += [(block, i, result) for i, result in enumerate(results) if result.requires_grad]
+                jobs.append((block, env))
             else:
-                results = block.function(env)
-            predictions.update((edge.name, result) for edge, result in zip(block.edges, results, strict=True))
+                predictions.update(zip(block.names, block.function(env), strict=True))
+
+        def predict(*sources: Tensor) -> tuple[Tensor, ...]:
+            given = iter(sources)
+            results: list[Tensor] = []
+            for block, env in jobs:
+                results += block.function({**env, **{source: next(given) for source in block.pulled}})
+            return tuple(results)
+
+        sources = [env[source] for block, env in jobs for source in block.pulled]
+        results, pull = pullback(predict, sources, differentiable)
+        names = [name for block, _ in jobs for name in block.names]
+        predictions.update(zip(names, results, strict=True))
         errors: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
         with torch.set_grad_enabled(bool(differentiable)):
@@ -223,22 +255,36 @@ class Scheduler:
                 errors[name] = self._error(plan, name, state, predictions)
                 weighted[name] = plan.energy[name].weighted(errors[name])
         pulls: dict[tuple[str, str], Tensor] = {}
-        if outputs:
-            cotangents = [
-                weighted[block.edges[index].bundle].to(result.dtype) for block, index, result in outputs
-            ]
-            gradients = torch.autograd.grad(
-                [result for _, _, result in outputs],
-                leaves,
-                cotangents if differentiable is True else [c.detach() for c in cotangents],
-                create_graph=differentiable is True,
-                retain_graph=bool(differentiable),
-                allow_unused=True,
-            )
-            pulls = {owner: g for owner, g in zip(owners, gradients, strict=True) if g is not None}
+        if jobs:
+            owners = [(block.reader(source), source) for block, _ in jobs for source in block.pulled]
+            bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
+            cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
+            pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
         if not differentiable:
             predictions = {name: prediction.detach() for name, prediction in predictions.items()}
         return Evaluation(predictions, errors, pulls)
+
+    def _compiled_step(self, plan: Plan, state: State) -> tuple[Evaluation, State]:
+        """`_evaluate` and `_advance` as one compiled function of the tensors in a state."""
+        assert self._compiled is not None
+        if plan not in self._compiled:
+
+            def fused(given: State) -> tuple[Any, ...]:
+                evaluation = self._evaluate(plan, given, False)
+                values = self._advance(plan, given, evaluation).values
+                return (
+                    evaluation.predictions,
+                    evaluation.errors,
+                    evaluation.pulls,
+                ) if plan.watched else (), values
+
+            # functions that share their code would share, and overflow, one cache of compilations
+            fused.__code__ = fused.__code__.replace()
+            self._compiled[plan] = torch.compile(
+                fused, fullgraph=True, dynamic=False, **self._compile_options
+            )
+        seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
+        return Evaluation(*seen) if seen else Evaluation({}, {}, {}), state.followed_by(values)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less what the sum of the term's predictions expects."""
@@ -255,8 +301,7 @@ class Scheduler:
             moves[owner[1]].append((plan.pull_gain(owner), gradient))
         for visit in plan.visits:
             for block in visit.blocks:
-                results = block.function(env)
-                predictions.update((edge.name, r) for edge, r in zip(block.edges, results, strict=True))
+                predictions.update(zip(block.names, block.function(env), strict=True))
             for term, gain in visit.draws:
                 energy, error = plan.energy[term], evaluation.errors.get(term)
                 if not energy.is_gaussian:
@@ -285,8 +330,7 @@ class Scheduler:
         predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
         env: dict[str, Any] = {**state.constants, **state.values}
         for block in plan.observed:
-            results = block.function(env)
-            predictions.update((edge.name, r) for edge, r in zip(block.edges, results, strict=True))
+            predictions.update(zip(block.names, block.function(env), strict=True))
         for term in request.errors:
             if term not in errors:
                 errors[term] = self._error(plan, term, state, predictions)
@@ -306,11 +350,13 @@ class Scheduler:
             run.gradients.setdefault(node, []).append(gradient)
 
 
-def _leaf(value: Tensor, differentiable: Differentiable) -> Tensor:
-    """The same values as a place to take gradients at, tied to the graph so far if there is one."""
-    if differentiable and value.requires_grad:
-        return value.view_as(value)
-    return value.detach().requires_grad_()
+@contextmanager
+def _gradients(differentiable: Differentiable) -> Iterator[None]:
+    """Keep a graph or not, whatever the caller's own gradient mode is."""
+    if differentiable not in (True, False, "first_order"):
+        raise InputError(f"differentiable={differentiable!r}; expected True, False or 'first_order'")
+    with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        yield
 
 
 def _summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:

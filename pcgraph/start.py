@@ -43,7 +43,10 @@ def start_state(
             values[name] = _merged(name, value, given, held)
     resting = resting_predictions(here, values)
     values = {name: values[name] for name in network.graph.nodes}
-    past = {name: (values[name],) * (depth - 1) for name, depth in network.graph.memory.items()}
+    past = {  # distinct tensors: a compiled step would be compiled anew when they stop being the same
+        name: tuple(values[name].clone() for _ in range(depth - 1))
+        for name, depth in network.graph.memory.items()
+    }
     return State(values, past, held, constants, resting)
 
 
@@ -96,9 +99,11 @@ def _held(
             continue
         held[name] = None
         if name in mask:
-            part = mask[name].to(network.device)
-            if part.dtype != torch.bool:
-                raise InputError(f"mask: '{name}' has dtype {part.dtype}; expected torch.bool (True is held)")
+            part = mask[name]
+            if not isinstance(part, Tensor) or part.dtype != torch.bool:
+                got = part.dtype if isinstance(part, Tensor) else type(part).__name__
+                raise InputError(f"mask: '{name}' is {got}; expected a tensor of torch.bool (True is held)")
+            part = part.to(network.device)
             try:
                 held[name] = torch.broadcast_to(part, value.shape)
             except RuntimeError:
@@ -155,7 +160,9 @@ def _feedforward(
         weight: float | Tensor = 0.0
         for term in graph.terms_into(name, "feedforward"):
             predictions = [
-                network.predictors[edge.name](*[values[source] for source in edge.sources])
+                network.predictors[edge.name](
+                    *[values[s].clone() if edge.is_foreign else values[s] for s in edge.sources]
+                )
                 for edge in graph.terms[term]
                 if cycle.isdisjoint(edge.sources)
             ]

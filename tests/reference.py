@@ -32,7 +32,8 @@ class Edge:
     bundle: str
     gain: float | None = None
     error: float | None = None
-    precision: float = 1.0
+    energy: str = "gaussian"
+    precision: float | tuple[float, ...] = 1.0
     reach: float | None = None
     drive: bool = False
 
@@ -70,6 +71,7 @@ def written_edges(spec: Spec, functions: Mapping[str, Function]) -> list[Edge]:
                     bundle=name if item.bundle is None else item.bundle,
                     gain=item.gain,
                     error=item.error,
+                    energy=item.energy,
                     precision=item.precision,
                     reach=item.reach,
                 )
@@ -183,7 +185,8 @@ class Reference:
             inputs[name] = copy if copy.requires_grad else copy.requires_grad_()
         with torch.enable_grad():
             prediction = edge.function(*[inputs[name] for name in edge.sources])
-        xi = edge.precision * self.error(edge.bundle, time)
+        first = self.terms[edge.bundle][0]
+        xi = self.precision(first) * self.error(edge.bundle, time)
         (pulled,) = torch.autograd.grad(
             prediction, inputs[source], xi, create_graph=torch.is_grad_enabled(), allow_unused=True
         )
@@ -198,12 +201,46 @@ class Reference:
             return self.predict(edge, self.past(time))
         return self.predict(edge, self.past(time + 1 - edge.delay))
 
-    def error(self, term: str, time: int) -> Tensor:
-        """``x_target - mu`` at a time; mu is the sum of the bundle's predictions."""
-        mu: Tensor | float = 0.0
+    def mu(self, term: str, time: int) -> Tensor:
+        """The sum of the term's predictions."""
+        total: Tensor | float = 0.0
         for edge in self.terms[term]:
-            mu = mu + self.prediction(edge, time)
-        return self.past(time)[self.terms[term][0].target] - mu
+            total = total + self.prediction(edge, time)
+        assert isinstance(total, Tensor)
+        return total
+
+    def error(self, term: str, time: int) -> Tensor:
+        """``x_target - mu`` at a time; for other energies what their slope in mu is instead."""
+        first = self.terms[term][0]
+        return -self.slopes(first, self.past(time)[first.target], self.mu(term, time))[1]
+
+    def precision(self, edge: Edge) -> Tensor:
+        """Precision of every unit of the target: a number, or one for each entry of its first dimension."""
+        shape = self.shapes[edge.target]
+        if isinstance(edge.precision, tuple):
+            column = torch.tensor(edge.precision, dtype=torch.float64)
+            return column.reshape(-1, *[1] * (len(shape) - 1)).expand(shape)
+        return torch.full(shape, edge.precision, dtype=torch.float64)
+
+    def cost(self, edge: Edge, x: Tensor, mu: Tensor) -> Tensor:
+        """The energy of every unit, with a precision of 1."""
+        if edge.energy == "categorical":  # cross-entropy of the probabilities x and the logits mu
+            return -x * torch.log(torch.exp(mu) / torch.exp(mu).sum(dim=1, keepdim=True))
+        if edge.energy == "bernoulli":
+            on, off = 1 / (1 + torch.exp(-mu)), 1 / (1 + torch.exp(mu))
+            return -x * torch.log(on) - (1 - x) * torch.log(off)
+        return 0.5 * (x - mu) ** 2
+
+    def slopes(self, edge: Edge, x: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
+        """The cost's derivatives for x and for mu; ``x - mu`` and ``mu - x`` for squared errors."""
+        if edge.energy == "gaussian":
+            return x - mu, mu - x
+        keep = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x, mu = (v.clone() if v.requires_grad else v.clone().requires_grad_() for v in (x, mu))
+            cost = self.cost(edge, x, mu).sum()
+        by_x, by_mu = torch.autograd.grad(cost, [x, mu], create_graph=keep)
+        return by_x, by_mu
 
     def step(self, time: int) -> Values:
         """The states at ``time + 1`` from the history up to `time`."""
@@ -221,8 +258,9 @@ class Reference:
                     for edge in members:
                         states = after if edge.delay == 0 else self.past(time + 1 - edge.delay)
                         mu = mu + self.predict(edge, states)
-                    xi = members[0].precision * (before[node] - mu)
-                    change = change - self.gain(term) * xi
+                    assert isinstance(mu, Tensor)
+                    slope = self.slopes(members[0], before[node], mu)[0]
+                    change = change - self.gain(term) * self.precision(members[0]) * slope
                 for edge in self.edges:
                     if node in edge.sources and self.error_gain(edge, node) != 0:
                         change = change + self.error_gain(edge, node) * self.pull(edge, node, time)
@@ -285,16 +323,25 @@ class Reference:
         self.history = [{node: values[node] for node in self.shapes}]
 
     def feedforward_value(self, node: str, values: Values, shape: tuple[int, ...]) -> Tensor:
-        """The mean of the feedforward predictions, weighted by precision; zero where there is none."""
+        """The mean of what the feedforward predictions expect, weighted by precision.
+
+        Zero where there is none.
+        """
         total = torch.zeros(shape, dtype=torch.float64)
-        weight = 0.0
+        weight = torch.zeros(shape, dtype=torch.float64)
         for members in self.terms.values():
             usable = [edge for edge in members if edge in self.starting() and not self.in_cycle(edge)]
             if members[0].target == node and usable:
-                weight += members[0].precision
+                mu = torch.zeros(shape, dtype=torch.float64)
                 for edge in usable:
-                    total = total + edge.precision * self.predict(edge, values)
-        return total / weight if weight else total
+                    mu = mu + self.predict(edge, values)
+                if members[0].energy == "categorical":
+                    mu = mu.softmax(dim=1)
+                if members[0].energy == "bernoulli":
+                    mu = mu.sigmoid()
+                total = total + self.precision(members[0]) * mu
+                weight = weight + self.precision(members[0])
+        return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1.0), 0.0)
 
     def starting(self) -> list[Edge]:
         """The edges that the start reads: the feedforward ones.
@@ -349,7 +396,8 @@ class Reference:
                 record.predictions.setdefault(edge.name, []).append(self.prediction(edge, time))
             for term, members in self.terms.items():
                 error = self.error(term, time)
-                energy = members[0].precision / 2 * error.pow(2).flatten(1).sum(dim=1)
+                cost = self.cost(members[0], values[members[0].target], self.mu(term, time))
+                energy = (self.precision(members[0]) * cost).flatten(1).sum(dim=1)
                 record.errors.setdefault(term, []).append(error)
                 record.energy.setdefault(term, []).append(energy)
             for node in values:

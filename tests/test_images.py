@@ -59,8 +59,8 @@ GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("mode", "suffix"),
-    [("L", "png"), ("RGB", "png"), ("P", "gif"), ("1", "png"), ("LA", "png"), ("RGBA", "png"), ("I;16", "png"),
-     ("I", "tiff"), ("F", "tiff"), ("CMYK", "tiff"), ("YCbCr", "jpg")],
+    [("L", "png"), ("RGB", "png"), ("P", "gif"), ("1", "png"), ("LA", "png"), ("RGBA", "png"),
+     ("I;16", "png"), ("I", "tiff"), ("F", "tiff"), ("CMYK", "tiff"), ("YCbCr", "jpg")],
 )  # fmt: skip
 def test_every_mode(tmp_path: Path, mode: str, suffix: str, channels: int) -> None:
     grey = Image.fromarray(GRADIENT)

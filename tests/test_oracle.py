@@ -113,6 +113,12 @@ def dynamics(draw: st.DrawFn, nodes: list[str]) -> dict[str, Any]:
     return {"rule": "predify", "gradient": gradient, **general, "nodes": own}
 
 
+def precisions(entries: int = 0) -> st.SearchStrategy[Any]:
+    """One number, or one for each entry of the target's first dimension (short in binary)."""
+    number = st.sampled_from([0.25, 0.5, 1.5])
+    return st.one_of(number, st.lists(number, min_size=entries, max_size=entries)) if entries else number
+
+
 @st.composite
 def edges(draw: st.DrawFn, spec: dict[str, Any]) -> None:
     """Add random feedforward and feedback edges to a spec; every node is tied to the first one."""
@@ -121,7 +127,7 @@ def edges(draw: st.DrawFn, spec: dict[str, Any]) -> None:
     rank = {name: position for position, name in enumerate(draw(st.permutations(names)))}
     predify = spec["dynamics"]["rule"] == "predify"
     counts = predify and spec["dynamics"]["gradient"] == "normalized"
-    bundles: dict[str, dict[str, float]] = {}
+    bundles: dict[str, dict[str, Any]] = {}
     pairs: list[tuple[tuple[str, ...], str]] = []
     for position, name in enumerate(names[1:]):
         other = draw(st.sampled_from(names[: position + 1]))
@@ -144,11 +150,14 @@ def edges(draw: st.DrawFn, spec: dict[str, Any]) -> None:
             delay, now = draw(st.integers(1, 3)), False  # edges of delay 0 make no cycle
         if delay is not None:
             edge["delay"] = delay
-        weights = {}
+        weights: dict[str, Any] = {}
         if predify and draw(st.integers(0, 3)) == 0:
             weights["gain"] = draw(shares(0.3))
         if not predify and draw(st.booleans()):
-            weights["precision"] = draw(st.sampled_from([0.25, 0.5, 1.5]))
+            weights["precision"] = draw(precisions(shapes[target][0]))
+        elif not predify and draw(st.integers(0, 3)) == 0:
+            weights["energy"] = draw(st.sampled_from(["categorical", "bernoulli"]))
+            weights["precision"] = draw(precisions())
         if draw(st.booleans()):
             edge["bundle"] = f"{kind} {now} {target} {draw(st.integers(0, 1))}"
             weights = bundles.setdefault(edge["bundle"], weights)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 from tests.reference import Edge, Record, Reference, written_edges
-from tests.test_oracle import EVERYTHING, assert_close, assert_same, dynamics, loss, predictors
+from tests.test_oracle import EVERYTHING, assert_close, assert_same, dynamics, loss, precisions, predictors
 
 IMAGE = (2, 8, 8)
 Shape = tuple[int, ...]
@@ -270,6 +270,11 @@ def cases(draw: st.DrawFn) -> Case:
 
     if "label" in nodes:
         case.spec["edges"].append(edge(draw(st.sampled_from(names[:-1])), "label", None))
+    if case.spec["dynamics"]["rule"] == "energy":
+        for name in nodes:
+            if name != "label" and draw(st.integers(0, 2)) == 0:
+                written = nodes[name] if isinstance(nodes[name], dict) else {"module": nodes[name]}
+                nodes[name] = {**written, "precision": draw(precisions(shapes[name][0]))}
     for _ in range(draw(st.integers(0, 2))):  # lateral and free-standing feedforward edges
         source, target = draw(st.sampled_from(names)), draw(st.sampled_from(names))
         if source == target or "label" in (source, target):
@@ -374,7 +379,9 @@ def reference_run(
         node = case.spec["nodes"][cut]
         delay = node.get("delay", default) if isinstance(node, dict) else default
         name = "+".join(sources) + "->" + cut
-        edges.append(Edge(tuple(sources), cut, "feedforward", function, delay, bundle=name, drive=True))
+        edge = Edge(tuple(sources), cut, "feedforward", function, delay, bundle=name, drive=True)
+        edge.precision = network.spec.nodes[cut].precision
+        edges.append(edge)
     spec = pcg.parse_spec({**case.spec, "feedback": spelt_out(case, feeds)})
     edges += written_edges(spec, network.predictors)
     reference = Reference(spec, case.node_shapes(), edges, first_order)

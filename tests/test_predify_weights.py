@@ -58,7 +58,12 @@ def test_what_is_ambiguous_or_missing_is_a_fault(tmp_path: Path, names: list[str
 
 def test_only_the_predictors_tensors_are_taken(tmp_path: Path) -> None:
     weight = torch.arange(4.0)
-    state = {"pmodule.0.weight": weight, "C_sqrt": torch.tensor(3.0), "rep": torch.zeros(2), "ffm": torch.zeros(())}
+    state = {
+        "pmodule.0.weight": weight,
+        "C_sqrt": torch.tensor(3.0),
+        "rep": torch.zeros(2),
+        "ffm": torch.zeros(()),
+    }
     torch.save({"pcoderweights": state, "optimizer": {"lr": 0.1}, "loss": 3.5}, tmp_path / "pc1.pth")
     found = read_checkpoint(tmp_path / "pc1.pth")
     assert list(found.tensors) == ["0.weight"]
@@ -82,7 +87,7 @@ class Evil:
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with (tmp_path / "pc1.pth").open("wb") as file:
-        pickle.dump({"pcoderweights": Evil()}, file)
+        pickle.dump({"pcoderweights": Evil()}, file, protocol=2)
     torch.save({"pcoderweights": Evil()}, tmp_path / "pc2.pth")
     for name in ("pc1.pth", "pc2.pth"):
         with pytest.raises(ModelError, match=name):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +17,15 @@ from tests.goldens import nets
 
 QUANTITIES = ["values", "predictions", "errors", "energy", "gradients"]
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are computed fastest by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class InPlace(nn.Module):
@@ -176,9 +186,10 @@ def test_readout_is_the_recorded_output() -> None:
     assert torch.equal(scheduler.readout(run.state), run.output[3])
     with torch.no_grad():
         assert torch.equal(run.output[0], network.drive.model(images.clone()))
+    free = pcg.Scheduler(free_network())
+    state = free.start(torch.randn(2, 3))
     with pytest.raises(pcg.InputError, match="a network without a backbone has no output"):
-        free = pcg.Scheduler(free_network())
-        free.readout(free.start(torch.randn(2, 3)))
+        free.readout(state)
 
 
 # ---- recording ------------------------------------------------------------------------------------
@@ -266,7 +277,7 @@ def test_a_run_that_moves_on_has_not_converged() -> None:
 
 @pytest.mark.parametrize("bad", ["b", "c"])
 def test_divergence_names_the_node_and_the_step(bad: str) -> None:
-    gain, start = 1e9, 1.0
+    gain = 1e9
     edges = [
         {"source": "a", "target": name, "predictor": ["Linear"], **({"gain": gain} if name == bad else {})}
         for name in ("b", "c")
@@ -286,7 +297,7 @@ def test_divergence_names_the_node_and_the_step(bad: str) -> None:
     while value.isfinite():
         value, step = value - gain * (value - 1), step + 1
     assert step > 2
-    images = torch.full((2, 1), start)
+    images = torch.zeros(2, 1)
     pcg.Scheduler(network).run(images, step - 1)
     with pytest.raises(pcg.DivergenceError) as caught:
         pcg.Scheduler(network).run(images, 100)
@@ -296,7 +307,8 @@ def test_divergence_names_the_node_and_the_step(bad: str) -> None:
 
 def test_large_finite_states_are_no_divergence() -> None:
     network = free_network().double()
-    run = pcg.Scheduler(network).run(torch.full((2, 3), 1e200), 2, free=["a"], record=["values"])
+    images = torch.full((2, 3), 1e200, dtype=torch.float64)
+    run = pcg.Scheduler(network).run(images, 2, free=["a"], record=["values"])
     assert all(value.isfinite().all() for series in run.values.values() for value in series)
     assert run.values["a"][2].abs().max() > 1e100
 
@@ -318,8 +330,8 @@ def test_bfloat16_autocast_is_close(rule: str, order: str) -> None:
         for value, expected in zip(series, plain.values[name], strict=True):
             assert value.dtype == torch.float32, "states keep their own precision"
             assert value.isfinite().all()
-            # bfloat16 has 8 bits: rounding errors up to 2^-9 of each value.
-            assert (value - expected).norm() <= 0.02 * expected.norm()
+            # One rounding to bfloat16's 8 bits is up to 0.2 % of each value; measured: 0.5 %.
+            assert (value - expected).norm() <= 0.01 * expected.norm()
             different |= not torch.equal(value, expected)
     assert different, "autocast had no effect"
     for energies in run.energy.values():
@@ -331,7 +343,7 @@ def test_the_dtype_of_the_network_is_that_of_the_states(dtype: torch.dtype) -> N
     images = torch.randn(2, 3, 16, 16)
     plain = pcg.Scheduler(backbone_network()).run(images, 4, record=["values", "energy"])
     run = pcg.Scheduler(backbone_network(dtype)).run(images, 4, record=["values", "energy"])
-    share = {torch.bfloat16: 0.05, torch.float64: 1e-5}[dtype]
+    share = {torch.bfloat16: 0.015, torch.float64: 1e-6}[dtype]  # measured: 0.7 % and 2e-7
     for name, series in run.values.items():
         for value, expected in zip(series, plain.values[name], strict=True):
             assert value.dtype == dtype
@@ -449,7 +461,7 @@ BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
     ({"mask": {"b": torch.ones(2, 4) > 0}}, "mask: node 'b' is given no value\n  Choose from 'a'."),
     (
         {"mask": {"a": torch.ones(2, 3)}},
-        "mask: 'a' has dtype torch.float32; expected torch.bool (True is held)",
+        "mask: 'a' is torch.float32; expected a tensor of torch.bool (True is held)",
     ),
     (
         {"mask": {"a": torch.ones(2, 2) > 0}},
@@ -464,7 +476,7 @@ BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
     ({"record": ["value"]}, "nothing called 'value' can be recorded\n  Did you mean 'values'?"),
     (
         {"record": ["energy:b->e"]},
-        "'energy:b->e': there is no 'b->e'\n  Did you mean 'b->c' or 'c->b'?",
+        "'energy:b->e': there is no 'b->e'\n  Did you mean 'b->c'?",
     ),
     ({"record": ["output"]}, "a network without a backbone has no output to record; record 'values'"),
     ({"steps": -1}, "steps=-1; expected 0 or more"),
@@ -491,7 +503,7 @@ def test_reading_what_was_not_recorded_is_told() -> None:
     assert str(caught.value) == "'b' was not recorded\n  Choose from 'a'."
     with pytest.raises(pcg.InputError) as caught:
         run.energy["b->d"]
-    assert str(caught.value) == "'b->d' was not recorded\n  Did you mean 'b->c' or 'c->b'?"
+    assert str(caught.value) == "'b->d' was not recorded\n  Did you mean 'b->c'?"
 
 
 # ---- closed forms ---------------------------------------------------------------------------------
@@ -563,17 +575,18 @@ def test_the_rule_energy_descends_the_energy() -> None:
     torch.testing.assert_close(run.values["b"][1], b.detach() - 0.05 * slope, **EXACT)
     totals = [sum(series[step].sum() for series in run.energy.values()) for step in range(41)]
     torch.testing.assert_close(totals[0], energy.detach(), **EXACT)
-    assert all(after < before for before, after in zip(totals, totals[1:], strict=False))
+    assert all(after < before for before, after in pairwise(totals))
 
 
 def test_predify_replaces_its_shares_of_the_state() -> None:
     """With constant predictions p and q: ``x(t) = m + (1 - beta - lambda)^t (x(0) - m)``."""
     beta, lam, p, q, steps = 0.2, 0.3, 1.5, -2.0, 6
+    line = {"predictor": ["Linear"]}
     spec = {
         "name": "leak",
         "nodes": {"a": {"shape": [1]}, "b": {"shape": [1]}, "c": {"shape": [1]}},
-        "edges": [{"source": "a", "target": "b"}, {"source": "b", "target": "c"}],
-        "feedback": [{"source": "c", "target": "b"}],
+        "edges": [{"source": "a", "target": "b", **line}, {"source": "b", "target": "c", **line}],
+        "feedback": [{"source": "c", "target": "b", **line}],
         "dynamics": {"feedforward": beta, "feedback": lam, "error": 0.0},
     }
     network = pcg.build(pcg.parse_spec(spec)).double()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 import threading
@@ -35,7 +36,7 @@ class Screen:
     def result(self, data: Any, *shown: RenderableType) -> None:
         """Print what the command was asked for: ``data`` with ``--json``, else what is ``shown``."""
         if self.as_json:
-            print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
             return
         self._print(*shown)
 
@@ -90,3 +91,12 @@ class Screen:
         console = Console(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
         for item in shown:
             console.print(item, soft_wrap=isinstance(item, str))
+
+
+def _plain(data: Any) -> Any:
+    """The same with null for infinite numbers and NaN, which JSON does not have."""
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

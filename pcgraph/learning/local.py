@@ -116,8 +116,12 @@ class Local:
         )
         return {node: pull for node, pull in zip(states, found, strict=True) if pull is not None}
 
-    def levels(self, rule: str) -> list[list[str]]:
+    def levels(self, rule: str, fixed: frozenset[str]) -> list[list[str]]:
         """The error terms from the outputs down: each level waits for all that its targets predict.
+
+        Args:
+            rule: The rule that asks, for messages.
+            fixed: The clamped nodes.
 
         Raises:
             InputError: The graph is none that backpropagation could follow: it has a cycle, a node with
@@ -140,6 +144,9 @@ class Local:
                 )
             if graph.terms_into(node, "feedback"):
                 raise refuse(f"node '{node}' is predicted by feedback")
+            for term in graph.terms_into(node) if node not in fixed else ():
+                if not self.network.energy(term).is_gaussian:
+                    raise refuse(f"node '{node}' is free and its energy is not gaussian")
         if self.network.spec.schedule.initial != "feedforward":
             raise refuse("'schedule.initial' is not feedforward")
         generations = nx.topological_generations(view.reverse())

@@ -113,16 +113,15 @@ def batches(
     """
     count = len(next(iter(data.values())))
     order = torch.randperm(count, generator=generator)
-    for rows in order.split(size):
+    for rows in torch.split(order, size):
         if len(rows) == min(size, count):
             yield {name: values[rows.to(values.device)] for name, values in data.items()}
 
 
 def _rule(name: str) -> Rule:
-    rules: dict[str, Rule] = dict(RULES)
-    if name not in rules:
-        raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, rules)))
-    return rules[name]
+    if name not in RULES:
+        raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, RULES)))
+    return RULES[name]
 
 
 def _differentiate(network: PCNetwork, energy: Mapping[str, Tensor]) -> None:

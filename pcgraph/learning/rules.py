@@ -45,8 +45,8 @@ def fpa(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
     Once the errors have settled, the weights' gradients are backpropagation's (Millidge et al. 2020,
     "Predictive coding approximates backprop along arbitrary computation graphs", algorithm 1).
     """
-    terms = [term for level in local.levels("fpa") for term in level]
     state = local.scheduler.start(clamp=clamp)
+    terms = [term for level in local.levels("fpa", state.fixed) for term in level]
     predictions = local.predict(state)
     values, graph = dict(state.values), local.network.graph
     for _ in range(steps):
@@ -60,7 +60,7 @@ def fpa(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
 
 
 def zil(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
-    """Zero-divergence inference learning: one level a step, from the outputs down, at rate 1.
+    """Zero-divergence inference learning: one level a step, from the outputs down, at rate 1 / precision.
 
     A term's error is sent on, and its weights move, at the step when it first is not zero any more:
     nothing below has moved yet, so every Jacobian is that of the plain network, and the gradients are
@@ -68,14 +68,14 @@ def zil(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
     al. 2022, "Reverse differentiation via predictive coding", for graphs whose paths differ in length).
     ``steps`` has no effect: there are as many as levels.
     """
-    levels = local.levels("zil")
     state = local.scheduler.start(clamp=clamp)
+    levels = local.levels("zil", state.fixed)
     predictions = local.predict(state)
-    values = dict(state.values)
+    values, graph = dict(state.values), local.network.graph
     for terms in levels:
         for node, pull in local.pulls(predictions, values, terms).items():
-            if node not in state.fixed:
-                values[node] = values[node] + pull
+            for term in graph.terms_into(node) if node not in state.fixed else ():
+                values[node] = values[node] + pull / local.network.energy(term).precision
     yield values, local.energies(predictions.mu, values)
 
 
@@ -84,11 +84,11 @@ def bp(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
 
     The states are those of the plain network, and the gradient runs through all of them.
     """
-    local.levels("bp")
     state = local.scheduler.start(clamp=clamp, differentiable=True)
+    local.levels("bp", state.fixed)
     losses = [name for node in state.fixed for name in local.network.graph.terms_into(node)]
     mu = local.predict(state, losses, through=True).mu
     yield {n: value.detach() for n, value in state.values.items()}, local.energies(mu, state.values)
 
 
-RULES: dict[RuleName, Rule] = {"il": il, "ipc": ipc, "fpa": fpa, "zil": zil, "bp": bp}
+RULES: dict[str, Rule] = {"il": il, "ipc": ipc, "fpa": fpa, "zil": zil, "bp": bp}

@@ -79,6 +79,8 @@ class Preprocess(Model):
 
     resize: PositiveInt | None = None
     """Length of the shorter side in pixels before the crop to `input`. Left out: `input`'s own."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How pixels are interpolated when the photograph is resized (antialiased)."""
     mean: Annotated[tuple[Finite, ...], Strict(False), Field(min_length=1)] = (0.485, 0.456, 0.406)
     """Subtracted from each channel; pixels run from 0 to 1."""
     std: Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)] = (0.229, 0.224, 0.225)

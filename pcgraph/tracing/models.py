@@ -8,6 +8,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -69,11 +70,13 @@ def load_model(
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
     if weights is not None and not meta:
         if is_file_reference(weights):
-            load_weights(model, find_weights(weights, folder), match)
+            with _about("weights"):
+                load_weights(model, find_weights(weights, folder), match)
         elif isinstance(ref, nn.Module) or ref.startswith(objects.PREFIX):
             raise ModelError(
                 Fault(
                     f"weights '{weights}': only torchvision and timm models have weights by name",
+                    ("weights",),
                     hint="Give a .safetensors or .pth file, or leave 'weights' out.",
                 )
             )
@@ -89,12 +92,23 @@ def preprocess_of(ref: str | nn.Module, weights: str | None) -> Preprocess | Non
         sizes = getattr(transforms, "resize_size", None)
         if not sizes:
             return None
-        return Preprocess(resize=sizes[0], mean=tuple(transforms.mean), std=tuple(transforms.std))
+        bicubic = transforms.interpolation.value == "bicubic"
+        return Preprocess(
+            resize=sizes[0],
+            interpolation="bicubic" if bicubic else "bilinear",
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+        )
     if ref.startswith(TIMM):
         config = _timm_config(ref.removeprefix(TIMM), weights)
         if config is not None:
             side = min(config.input_size[-2:])
-            return Preprocess(resize=int(side / config.crop_pct), mean=config.mean, std=config.std)
+            return Preprocess(
+                resize=int(side / config.crop_pct),
+                interpolation="bicubic" if config.interpolation == "bicubic" else "bilinear",
+                mean=config.mean,
+                std=config.std,
+            )
     return None
 
 
@@ -151,7 +165,8 @@ def _torchvision_model(
     _known_torchvision(name)
     chosen: Any = None
     if weights is not None and not is_file_reference(weights):
-        chosen = _torchvision_weights(name, weights)
+        with _about("weights"):
+            chosen = _torchvision_weights(name, weights)
     options = dict(arguments)
     if name in SLOW_INITIALISATION:
         options.setdefault("init_weights", False)
@@ -213,7 +228,8 @@ def _timm_model(name: str, weights: str | None, arguments: Mapping[str, object],
     _known_timm(name)
     full, pretrained = name, False
     if weights is not None and not is_file_reference(weights):
-        full, pretrained = _timm_tagged(name, weights), not meta
+        with _about("weights"):
+            full, pretrained = _timm_tagged(name, weights), not meta
 
     def build() -> nn.Module:
         model: nn.Module = timm.create_model(full, pretrained=pretrained, **arguments)
@@ -298,11 +314,21 @@ def _construct(ref: str, build: Callable[[], nn.Module], meta: bool, downloads: 
                 raise ModelError(
                     Fault(
                         f"the weights of '{ref}' cannot be downloaded: {error}",
+                        ("weights",),
                         hint="Download the file where there is a network, put it next to the spec, "
                         "and write 'weights: FILE'; or leave 'weights' out for random ones.",
                     )
                 ) from error
             raise ModelError(f"'{ref}' cannot be built: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _about(argument: str) -> Iterator[None]:
+    """Say of faults in the block which argument they are about."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(replace(fault, path=(argument,)) for fault in error.faults) from error
 
 
 def _is_about_network(error: BaseException) -> bool:

@@ -51,13 +51,21 @@ def save_checkpoints(folder: Path, tensors: dict[str, Tensor], roots: list[float
         torch.save(held, folder / f"pnet_pretrained_pc{index + 1}_005.pth")
 
 
-@pytest.mark.parametrize("form", ["training", "bare"])
-@pytest.mark.parametrize("case", ["chain_mean", "chain_normalized", "chain_shared"])
-def test_config_and_checkpoints_repeat_the_published_run(cli: Cli, tmp_path: Path, case: str, form: str) -> None:
+# A bare module does not hold the published package's estimate of C, which `normalized` needs.
+@pytest.mark.parametrize(
+    ("case", "form"),
+    [
+        ("chain_mean", "training"),
+        ("chain_mean", "bare"),
+        ("chain_normalized", "training"),
+        ("chain_shared", "training"),
+    ],
+)
+def test_config_and_checkpoints_repeat_the_published_run(
+    cli: Cli, tmp_path: Path, case: str, form: str
+) -> None:
     tensors = load_file(GOLDENS / f"{case}.safetensors")
     roots = json.loads((GOLDENS / f"{case}.json").read_text()).get("sqrt_c")
-    if form == "bare" and roots is not None:
-        pytest.skip("a bare module does not hold the published package's estimate of C")
     save_checkpoints(tmp_path, tensors, roots, form)
     outcome = cli(
         *("import", "predify", GOLDENS / f"{case}.toml", "--model", MODEL, "-o", "p.yaml"),
@@ -66,7 +74,9 @@ def test_config_and_checkpoints_repeat_the_published_run(cli: Cli, tmp_path: Pat
     assert outcome.status == 0, outcome.err
     assert outcome.out == "Wrote p.yaml and p.safetensors\n"
     model = Wrapper()
-    model.load_state_dict({k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")})
+    model.load_state_dict(
+        {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
+    )
     network = pcg.build(tmp_path / "p.yaml", model=model)
     assert network.feedback_trained
     run = pcg.Scheduler(network).run(tensors["input"], steps=6, record=["output", "values"])
@@ -80,14 +90,32 @@ def test_config_and_checkpoints_repeat_the_published_run(cli: Cli, tmp_path: Pat
 def test_the_reach_is_the_square_of_what_the_checkpoint_holds(cli: Cli, tmp_path: Path) -> None:
     tensors = load_file(GOLDENS / "chain_shared.safetensors")
     save_checkpoints(tmp_path, tensors, [27**0.5, 288**0.5, 432.3**0.5], "training")
-    arguments = ("import", "predify", GOLDENS / "chain_shared.toml", "--model", MODEL, "-o", "p.yaml", "--trust")
+    arguments = (
+        "import",
+        "predify",
+        GOLDENS / "chain_shared.toml",
+        "--model",
+        MODEL,
+        "-o",
+        "p.yaml",
+        "--trust",
+    )
     cli(*arguments, "--weights", "*pc*.pth")
     edges = [edge for edge in pcg.load_spec(tmp_path / "p.yaml").feedback if isinstance(edge, Edge)]
     assert [edge.reach for edge in edges] == [27, 288, pytest.approx(432.3, rel=1e-6)]
 
 
 def test_a_config_alone(cli: Cli, tmp_path: Path) -> None:
-    arguments = ("import", "predify", GOLDENS / "chain_mean.toml", "--model", MODEL, "-o", "p.yaml", "--trust")
+    arguments = (
+        "import",
+        "predify",
+        GOLDENS / "chain_mean.toml",
+        "--model",
+        MODEL,
+        "-o",
+        "p.yaml",
+        "--trust",
+    )
     assert cli(*arguments, "--json").json == {"spec": "p.yaml", "weights": None, "nodes": ["e1", "e2", "e3"]}
     spec = pcg.load_spec(tmp_path / "p.yaml")
     assert spec.weights is None
@@ -110,7 +138,7 @@ def test_faults(cli: Cli, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text(text.replace("ConvTranspose2d(12", "ConvTransposed2d(12"))
     assert "bad.toml:" in (message := refused(bad))
-    assert "Did you mean 'ConvTranspose2d'?" in message
+    assert "Did you mean 'ConvTranspose2d'" in message
     bad.write_text(text.replace("features[3]", "features[33]"))
     assert "the model has no node 'features.33'" in refused(bad)
     assert "no file matches 'none*.pth'" in refused(good, "--weights", "none*.pth")

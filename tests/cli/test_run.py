@@ -12,9 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pcgraph as pcg
+from pcgraph.cli.run import preprocess_for
 from pcgraph.images import PIXELS, Noise, find_images, load_images
 from pcgraph.resources import photo
-from pcgraph.spec import Preprocess
+from pcgraph.spec import Backbone, Preprocess
 
 from .conftest import SMALL, Cli
 
@@ -29,7 +30,18 @@ def metrics(folder: Path) -> dict[tuple[str, int, str, str], float]:
 
 
 def test_run_writes_what_the_scheduler_computes(cli: Cli, small: Path, tmp_path: Path) -> None:
-    outcome = cli("run", "small.yaml", "photos", "--trust", "--out", "out", "--record", "values:e2", "--record", "errors")
+    outcome = cli(
+        "run",
+        "small.yaml",
+        "photos",
+        "--trust",
+        "--out",
+        "out",
+        "--record",
+        "values:e2",
+        "--record",
+        "errors",
+    )
     assert outcome.status == 0, outcome.err
     _, images = next(load_images(find_images(["photos"]), IMAGENET, (3, 16, 16)))
     network = pcg.build(small, trust=True)
@@ -39,7 +51,9 @@ def test_run_writes_what_the_scheduler_computes(cli: Cli, small: Path, tmp_path:
         probabilities = run.output[step].softmax(dim=1)
         for place, name in enumerate(["photos:chelsea", "photos:coffee", "photos:rocket"]):
             for term, energy in run.energy.items():
-                assert found[name, step, "energy", term] == pytest.approx(energy[step][place].item(), rel=1e-6)
+                assert found[name, step, "energy", term] == pytest.approx(
+                    energy[step][place].item(), rel=1e-6
+                )
             best = int(probabilities[place].argmax())
             expected = pytest.approx(probabilities[place, best].item(), rel=1e-6)
             assert found[name, step, "probability", f"class {best}"] == expected
@@ -85,15 +99,31 @@ def test_the_run_folder_repeats_the_run(cli: Cli, small: Path, tmp_path: Path) -
     assert record["device"] == "cpu"
     assert record["versions"]["torch"] == str(torch.__version__)
     assert record["spec"]["dynamics"]["feedforward"] == 0.3
-    assert [image["name"] for image in record["images"]] == ["photos:chelsea", "photos:coffee", "photos:rocket"]
-    outcome = cli("run", "a/spec.yaml", "photos", "--trust", "--out", "b", "--noise", "gaussian:0.5", "--seed", "3")
+    assert [image["name"] for image in record["images"]] == [
+        "photos:chelsea",
+        "photos:coffee",
+        "photos:rocket",
+    ]
+    outcome = cli(
+        "run", "a/spec.yaml", "photos", "--trust", "--out", "b", "--noise", "gaussian:0.5", "--seed", "3"
+    )
     assert outcome.status == 0
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
 
 
 def test_the_batch_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> None:
     for size in (1, 2, 3):
-        arguments = ("--trust", "--out", f"b{size}", "--batch", size, "--noise", "salt_pepper:0.2", "--record", "output")
+        arguments = (
+            "--trust",
+            "--out",
+            f"b{size}",
+            "--batch",
+            size,
+            "--noise",
+            "salt_pepper:0.2",
+            "--record",
+            "output",
+        )
         assert cli("run", "small.yaml", "photos", *arguments).status == 0
     first, *others = [metrics(tmp_path / f"b{size}") for size in (3, 1, 2)]
     for other in others:
@@ -141,7 +171,7 @@ def test_a_network_without_backbone_takes_grey_photographs(cli: Cli, tmp_path: P
 def test_a_network_that_takes_no_image_runs_on_random_numbers(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "v.yaml").write_text(
         "name: v\nnodes: {a: {shape: [5]}, b: {shape: [3]}}\n"
-        "edges: [{source: a, target: b}]\ndynamics: {rule: energy}\nschedule: {steps: 2}\n"
+        "edges: [{source: a, target: b}]\ndynamics: {rule: energy}\nschedule: {steps: 2, initial: zeros}\n"
     )
     first, again = (cli("run", "v.yaml", "--json", "--seed", "1").json["energy"] for _ in range(2))
     assert first == again
@@ -161,14 +191,23 @@ def test_a_network_that_takes_no_image_runs_on_random_numbers(cli: Cli, tmp_path
         (["small.yaml", "empty"], "empty: this folder holds no image"),
         (["small.yaml", "broken.png"], "broken.png: "),
         (["small.yaml", "small.yaml"], "small.yaml: no image file that can be read"),
-        (["small.yaml", "--noise", "gauss:1"], "noise 'gauss:1': unknown kind 'gauss'\n  Did you mean 'gaussian'?"),
+        (
+            ["small.yaml", "--noise", "gauss:1"],
+            "noise 'gauss:1': unknown kind 'gauss'\n  Did you mean 'gaussian'?",
+        ),
         (["small.yaml", "--noise", "gaussian"], "expected a number from 0 on after 'gaussian:', got nothing"),
-        (["small.yaml", "--noise", "salt_pepper:2"], "expected a share from 0 to 1 after 'salt_pepper:', got '2'"),
+        (
+            ["small.yaml", "--noise", "salt_pepper:2"],
+            "expected a share from 0 to 1 after 'salt_pepper:', got '2'",
+        ),
         (["small.yaml", "--noise", "gaussian:nan"], "expected a number from 0 on"),
-        (["small.yaml", "--record", "valus"], "nothing called 'valus' can be recorded\n  Did you mean 'values'?"),
+        (
+            ["small.yaml", "--record", "valus"],
+            "nothing called 'valus' can be recorded\n  Did you mean 'values'?",
+        ),
         (["small.yaml", "--record", "values:e9"], "there is no 'e9'"),
         (["small.yaml", "--device", "tpu9"], "device 'tpu9' cannot be used"),
-        (["small.yaml", "--steps", "-1"], "-1 is not in the range x>=0"),
+        (["small.yaml", "--steps", "-1"], "invalid value for '--steps'"),
         (["small.yaml", "--out", "small.yaml"], "small.yaml: is a file, expected a folder for the run"),
         (["small.yaml", "--out", "small.yaml/x"], "small.yaml: is a file, expected a folder for the run"),
         (["small.yaml", "--out", "empty/.."], "exists already"),
@@ -221,6 +260,18 @@ def test_a_broken_image_among_many_leaves_nothing_behind(cli: Cli, small: Path, 
     assert outcome.status == 2
     assert str(Path("pictures") / "2.png") in outcome.err
     assert not (tmp_path / "o").exists()
+
+
+def test_what_the_weights_want_of_images_is_scaled_to_the_input() -> None:
+    def resize(
+        side: int, model: str = "torchvision:resnet18", weights: str | None = "IMAGENET1K_V1"
+    ) -> int | None:
+        return preprocess_for(Backbone(model=model, weights=weights, input=(3, side, side))).resize
+
+    assert resize(224) == 256  # torchvision's transforms of these weights
+    assert resize(112) == 128
+    assert resize(224, "torchvision:resnet50", "IMAGENET1K_V2") == 232
+    assert resize(224, weights=None) is None
 
 
 def test_noise_is_drawn_for_each_image_and_seed() -> None:

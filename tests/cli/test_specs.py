@@ -46,7 +46,7 @@ def test_trace_does_not_run_foreign_code_without_trust(cli: Cli, tmp_path: Path)
 
 
 def test_what_foreign_code_prints_stays_out_of_json(cli: Cli, tmp_path: Path) -> None:
-    text = "import torch\nprint('hello')\nNet = lambda: torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())\n"
+    text = "from torch import nn\nprint('hello')\nNet = lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU())\n"
     (tmp_path / "loud_net.py").write_text(text)
     outcome = cli("trace", "python:loud_net:Net", "--input", "4", "--trust", "--json")
     assert outcome.status == 0
@@ -67,7 +67,12 @@ def test_new_writes_a_spec_that_check_accepts(cli: Cli, tmp_path: Path) -> None:
     assert spec.feedback == ["chain"]
     assert cli("check", "r.yaml", "-q").status == 0
     text = (tmp_path / "r.yaml").read_text()
-    for field in ("feedforward: 0.3", "feedback: 0.3", "error: 0.01", "steps: 10"):  # what people change first
+    for field in (
+        "feedforward: 0.3",
+        "feedback: 0.3",
+        "error: 0.01",
+        "steps: 10",
+    ):  # what people change first
         assert field in text
 
 
@@ -97,12 +102,18 @@ def test_new_names_weight_files_as_seen_from_the_spec(cli: Cli, tmp_path: Path) 
     ("arguments", "message"),
     [
         (["torchvision:resnet18", "-o", "there.yaml"], "there.yaml: exists already"),
-        (["torchvision:resnet18", "-o", "new.png"], "new.png: expected a file that ends in .yaml or .yml, got '.png'"),
+        (
+            ["torchvision:resnet18", "-o", "new.png"],
+            "new.png: expected a file that ends in .yaml or .yml, got '.png'",
+        ),
         (["torchvision:resnet18", "-o", "no/new.yaml"], "no/new.yaml: there is no folder 'no'"),
         (["torchvision:resnet18", "-o", "there.yaml/new.yaml"], "there is no folder 'there.yaml'"),
         (["torchvision:resnet81", "-o", "new.yaml"], "torchvision has no model 'resnet81'"),
         (["torchvision:resnet18", "-o", "new.yaml", "--weights", "DEFUALT"], "Did you mean 'DEFAULT'?"),
-        (["torchvision:vgg16", "-o", "new.yaml", "--input", "3,4,4"], "cannot take an input of shape (3, 4, 4)"),
+        (
+            ["torchvision:vgg16", "-o", "new.yaml", "--input", "3,4,4"],
+            "cannot take an input of shape (3, 4, 4)",
+        ),
     ],
 )
 def test_new_writes_nothing_where_something_is_wrong(
@@ -145,7 +156,11 @@ def test_check_needs_no_weights(cli: Cli, spec: str) -> None:
     ("old", "new", "message"),
     [
         ('e2: "3"', 'e2: "33"', "small.yaml:3:18 nodes.e2: the model has no node '33'\n  Did you mean '3'"),
-        ("steps: 2", "stpes: 2", "small.yaml:5:26 schedule.stpes: unknown field 'stpes'\n  Did you mean 'steps'?"),
+        (
+            "steps: 2",
+            "stpes: 2",
+            "small.yaml:5:26 schedule.stpes: unknown field 'stpes'\n  Did you mean 'steps'?",
+        ),
         ("goldens.nets", "goldens.nest", "small.yaml:2:12 backbone.model: "),
         ("[3, 16, 16]", "[3, 16]", "small.yaml:2:"),
         ("feedback: chain", "feedback: chian", "unknown pattern 'chian'\n  Did you mean 'chain'?"),
@@ -158,6 +173,25 @@ def test_check_places_every_fault(cli: Cli, small: Path, old: str, new: str, mes
     assert message in outcome.err
     faults = cli("check", "small.yaml", "--trust", "--json").faults
     assert faults[0]["where"].startswith("small.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("model: torchvision:resnet81", "a.yaml:2:12 backbone.model: torchvision has no model 'resnet81'"),
+        ("model: torchvision:resnet18, weights: DEFUALT", "a.yaml:2:41 backbone.weights: "),
+        ("model: timm:resnet18, weights: DEFUALT", "a.yaml:2:34 backbone.weights: "),
+        (
+            "model: torchvision:resnet18, weights: gone.pth",
+            "a.yaml:2:41 backbone.weights: there is no weight file",
+        ),
+    ],
+)
+def test_check_places_faults_of_the_model(cli: Cli, tmp_path: Path, backbone: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: a\nbackbone: {{{backbone}}}\nnodes: {{e1: relu}}\n")
+    outcome = cli("check", "a.yaml")
+    assert outcome.status == 2
+    assert message in outcome.err
 
 
 def test_check_lists_all_faults(cli: Cli, small: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import pcgraph
+from pcgraph.cli.screen import Screen
 from pcgraph.spec import json_schema
 
 from .conftest import SMALL, Cli
@@ -107,10 +108,13 @@ def test_schema_is_printed_and_written(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["chek"], "no such command 'chek'. Did you mean 'check'?\n  See 'pcgraph --help'.\n"),
-        (["check"], "missing argument 'SPEC'.\n  See 'pcgraph check --help'.\n"),
-        (["trace", "torchvision:resnet18", "--input", "3,x"], "expected whole numbers such as 3,224,224, got '3,x'"),
-        (["run", "a.yaml", "--stpes", "3"], "no such option: --stpes Did you mean --steps?"),
+        (["chek"], "no such command 'chek'. Did you mean 'check'"),
+        (["check"], "missing argument 'SPEC'"),
+        (
+            ["trace", "torchvision:resnet18", "--input", "3,x"],
+            "expected whole numbers such as 3,224,224, got '3,x'",
+        ),
+        (["run", "a.yaml", "--stpes", "3"], "no such option: --stpes"),
         (["run", "a.yaml", "--dtype", "float8"], "invalid value for '--dtype'"),
     ],
 )
@@ -119,6 +123,12 @@ def test_usage_faults(cli: Cli, arguments: list[str], message: str) -> None:
     assert outcome.status == 2
     assert outcome.out == ""
     assert message in outcome.err
+    assert outcome.err.endswith("--help'.\n")
     as_json = cli(*arguments, "--json")
     assert (as_json.status, as_json.out) == (2, "")
     assert as_json.faults[0]["message"] in outcome.err
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(as_json=True, quiet=False).result({"a": [float("nan"), 1.5, float("inf")], "b": {"c": (1, "x")}})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5, None], "b": {"c": [1, "x"]}}

@@ -1,0 +1,104 @@
+"""Runs as trajectories, summaries and figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import pcgraph as pcg
+from pcgraph.recording import Run
+from pcgraph.report.figures import run_figure
+from pcgraph.report.summary import class_labels, first_class, held, mean_energy
+from pcgraph.report.trajectory import TOP, Trajectory, class_probabilities, follow
+from tests.goldens.nets import chain
+
+SPEC = {
+    "name": "chain",
+    "backbone": {"model": "python:tests.goldens.nets:chain", "input": [3, 16, 16]},
+    "nodes": {"e1": "1", "e2": "3"},
+    "feedback": "chain",
+}
+
+
+def trajectory(name: str, probability: list[list[float]], energy: list[list[float]]) -> Trajectory:
+    return Trajectory(name, tuple(range(len(probability))), np.array(probability), np.array(energy))
+
+
+def test_trajectories_are_the_runs_numbers() -> None:
+    network = pcg.build(pcg.parse_spec(SPEC), model=chain())
+    images = torch.randn(3, 3, 16, 16)
+    ((found, run),) = follow(
+        pcg.Scheduler(network), [(["a", "b", "c"], images)], steps=4, record=["values:e1"]
+    )
+    plain = pcg.Scheduler(network).run(images, steps=4, record=["output", "energy"])
+    assert list(run.values) == ["e1"]
+    for place, one in enumerate(found):
+        assert one.image == "abc"[place]
+        assert one.steps == 4
+        assert one.energy == pytest.approx(
+            torch.stack([torch.stack(s) for s in plain.energy.values()])[:, :, place]
+        )
+        softmax = torch.stack(plain.output)[:, place].softmax(dim=1)
+        for row, index in zip(one.probability, one.classes, strict=True):
+            assert row == pytest.approx(softmax[:, index].numpy(), abs=1e-6)
+        best = {int(index) for step in softmax for index in step.topk(TOP).indices}
+        assert set(one.classes) == best
+        top = softmax[2].topk(3)
+        assert one.best(2) == [
+            (int(index), pytest.approx(float(value), abs=1e-6))
+            for value, index in zip(top.values, top.indices, strict=True)
+        ]
+
+
+def test_outputs_that_are_probabilities_stay_what_they_are() -> None:
+    run = Run(state=None)  # type: ignore[arg-type]
+    run.output = [torch.tensor([[0.2, 0.8]])]
+    assert class_probabilities(run) == pytest.approx(np.array([[[0.2, 0.8]]]))
+    run.output = [torch.tensor([[-1.0, 1.0]])]
+    assert class_probabilities(run)[0, 0, 1] == pytest.approx(1 / (1 + np.exp(-2)))
+    for output in ({"out": torch.zeros(1, 3)}, torch.zeros(1, 3, 4, 4), torch.zeros(1, 1)):
+        run.output = [output]
+        assert class_probabilities(run) is None
+
+
+def test_summaries_by_hand() -> None:
+    one = trajectory("one", [[0.9, 0.4], [0.1, 0.6]], [[4.0, 2.0]])
+    two = trajectory("two", [[0.2, 0.1, 0.1], [0.8, 0.9, 0.9]], [[8.0, 4.0, 1.0]])
+    probability, kept = first_class([one, two])
+    assert probability == pytest.approx([0.85, 0.65, 0.65])
+    assert kept == pytest.approx([1.0, 0.5, 0.5])
+    assert mean_energy([one, two]) == pytest.approx(np.array([[6.0, 3.0, 1.5]]))
+    assert held(one.energy, 1) == pytest.approx(one.energy)
+
+
+def test_class_labels() -> None:
+    assert class_labels(["cat", "crane", "crane"], 3) == ["cat", "crane (1)", "crane (2)"]
+    assert class_labels(["cat"], 2) == ["class 0", "class 1"]
+    assert class_labels(None, 1) == ["class 0"]
+
+
+def shown(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_every_line_of_a_figure_has_its_name() -> None:
+    one = trajectory("one", [[0.9, 0.4], [0.1, 0.6]], [[0.0, 2.0], [3.0, 2.0], [0.0, 0.0]])
+    figure = run_figure("run", ["a->b", "b->a", "never"], ["cat", "dog"], [one])
+    assert sorted(shown(figure)) == [
+        "a->b",
+        "b->a",
+        "cat",
+        "dog",
+    ]  # an energy that is always zero has no line
+    figure = run_figure("run", ["a->b", "b->a", "never"], ["cat", "dog"], [one, one])
+    assert sorted(shown(figure)) == ["a->b", "b->a", "mean probability", "still the best class"]
+
+
+def test_names_of_equal_lines_keep_apart() -> None:
+    one = trajectory("one", [[0.5, 0.5]] * 2, [[1.0, 1.0]] * 12)
+    figure = run_figure("run", [f"e{index}" for index in range(12)], ["cat", "dog"], [one])
+    heights = sorted(text.xy[1] for text in figure.axes[-1].texts)
+    assert min(np.diff(heights)) > 0.05
+    assert heights[-1] < 1.05

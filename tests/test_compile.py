@@ -1,0 +1,64 @@
+"""A compiled step is one graph and gives what the plain step gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import pcgraph as pcg
+
+from .nets import Residual
+
+RECORD = ["output", "values", "errors", "energy", "gradients"]
+
+
+def residual(rule: str, order: str) -> pcg.PCNetwork:
+    dynamics = {"rule": "energy", "rate": 0.05} if rule == "energy" else {"rule": "predify", "error": 0.1}
+    spec = {
+        "name": "residual",
+        "backbone": {"input": [3, 16, 16]},
+        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
+        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
+        "dynamics": dynamics,
+        "schedule": {"order": order},
+    }
+    return pcg.build(pcg.parse_spec(spec), model=Residual())
+
+
+@pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("energy", "synchronous")])
+def test_compiled_steps_agree(rule: str, order: str) -> None:
+    network = residual(rule, order)
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=4, record=RECORD)
+    compiled = pcg.Scheduler(network).compile(backend="aot_eager").run(images, steps=4, record=RECORD)
+    for t in range(5):
+        torch.testing.assert_close(compiled.output[t], plain.output[t])
+        for quantity in ("values", "errors", "energy", "gradients"):
+            for name, series in getattr(plain, quantity).items():
+                torch.testing.assert_close(getattr(compiled, quantity)[name][t], series[t])
+
+
+def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
+    compilations = CompileCounterWithBackend("aot_eager")
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend=compilations)
+    with torch.inference_mode():
+        scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
+        scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
+    assert compilations.frame_count == 1
+
+
+def test_a_differentiable_run_is_not_compiled() -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="nothing would take this")
+    images = torch.randn(2, 3, 16, 16, requires_grad=True)
+    scheduler.run(images, steps=2, differentiable=True).output[2].sum().backward()
+    assert images.grad is not None
+
+
+@pytest.mark.slow
+def test_the_default_backend_agrees() -> None:
+    network = residual("predify", "sweep")
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=4)
+    compiled = pcg.Scheduler(network).compile().run(images, steps=4)
+    torch.testing.assert_close(compiled.output[4], plain.output[4], atol=1e-5, rtol=1e-4)

@@ -1,0 +1,69 @@
+"""Files and folders are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pcgraph.errors import InputError
+from pcgraph.files import check_free, whole_file, whole_folder, write_text
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+        assert partial.suffix == ".txt"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_file(path) as partial:
+        partial.write_text(f"half {1 / 0}")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "a"
+    for content in ("one", "two"):
+        with whole_folder(path) as partial:
+            (partial / content).touch()
+        assert [file.name for file in path.iterdir()] == [content]
+    with pytest.raises(ZeroDivisionError), whole_folder(path) as partial:
+        (partial / f"{1 / 0}").touch()
+    assert [file.name for file in path.iterdir()] == ["two"]
+    assert [file.name for file in path.parent.iterdir()] == ["a"]
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+        with whole_folder(tmp_path / "b"):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o755
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    check_free(path, force=False)
+    path.touch()
+    with pytest.raises(InputError, match="exists already"):
+        check_free(path, force=False)
+    check_free(path, force=True)
+    with pytest.raises(InputError, match="is a folder"):
+        check_free(tmp_path, force=True)
+    with pytest.raises(InputError, match="there is no folder"):
+        check_free(tmp_path / "no" / "a.txt", force=True)
