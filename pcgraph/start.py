@@ -151,7 +151,9 @@ def _feedforward(
         for name, stage in zip(cuts, network.drive.stages([[n] for n in cuts], plan.fixed), strict=True):
             env.update(stage(env))
             expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
-            values[name] = _merged(name, expected.to(dtype), given, held)
+            # a tensor of its own, for the same reason as `past`
+            own = expected.to(dtype, copy=f"{name}.prediction" in constants)
+            values[name] = _merged(name, own, given, held)
             env[name] = values[name]
     for name, cycle in graph.start_order():
         if name in values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_network_without_backbone_lowers_its_energy(name: str) -> None:
     run = pcg.Scheduler(network).run(image, clamp={"label": label}, record=["energy"])
     total = [sum(energy[t].sum() for energy in run.energy.values()) for t in range(run.steps + 1)]
     assert total[-1] < total[0]
-    assert all(after <= before for before, after in zip(total, total[1:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(total))
 
 
 def test_pvgg16_is_the_published_one() -> None:
