@@ -1,9 +1,8 @@
 """Learning on the shipped digits: classify, generate, complete, recall, and the distance to backpropagation.
 
     python benchmarks/learning.py classify      # a layered network: backpropagation, il, ipc
-    python benchmarks/learning.py graph         # a fully connected graph
-    python benchmarks/learning.py generate      # from a label, judged by a classifier of its own
-    python benchmarks/learning.py complete      # the lower half of an image
+    python benchmarks/learning.py cnn           # the same for a small CNN
+    python benchmarks/learning.py graph         # a fully connected graph: classify, generate, complete
     python benchmarks/learning.py recall        # stored images from half-erased ones
     python benchmarks/learning.py strict        # il against backpropagation, with the figure
 
@@ -20,11 +19,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import pcgraph as pcg
 from pcgraph.datasets import Dataset, digits
 from pcgraph.learning import batches, learn, weight_gradients
+from pcgraph.resources import shipped_spec
 
 LAYERED = """
 name: layered
@@ -127,7 +127,137 @@ def cnn(data: Dataset, seeds: int) -> None:
     classify(data, seeds, CNN, epochs=10)
 
 
-TASKS: dict[str, Callable[[Dataset, int], None]] = {"classify": classify, "cnn": cnn}
+def full(seed: int) -> pcg.PCNetwork:
+    return pcg.build(shipped_spec("pc_full"), seed=seed)
+
+
+def nearest(images: Tensor, stored: Tensor) -> Tensor:
+    return torch.cdist(images.flatten(1), stored.flatten(1)).argmin(1)
+
+
+def upper_half() -> Tensor:
+    held = torch.zeros(1, 28, 28, dtype=torch.bool)
+    held[:, :14] = True
+    return held
+
+
+def graph(data: Dataset, seeds: int) -> None:
+    """One fully connected graph, trained once a seed: classify, generate from a label, complete the lower half."""
+    judge = pcg.build(pcg.parse_spec(LAYERED), seed=1234)
+    train(judge, clamps(data.train_images, data.train_labels), "bp", 3e-3, 15, 50, 0, 1234)
+    print(
+        f"the judge, a layered network: {accuracy(judge, data.test_images, data.test_labels):.1f} % on the test images"
+    )
+    held, lower = upper_half(), slice(14, None)
+    found: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        network = full(seed)
+        seconds = train(network, clamps(data.train_images, data.train_labels), "il", 3e-3, 12, 100, 10, seed)
+        found.setdefault("classified, feedforward, %", []).append(
+            accuracy(network, data.test_images, data.test_labels)
+        )
+        scheduler = pcg.Scheduler(network)
+        names = [edge.name for edge in network.graph.terms["into_label"]]
+        run = scheduler.run(data.test_images, steps=20, record=[f"predictions:{name}" for name in names])
+        settled = sum(run.predictions[name][-1] for name in names)
+        right = (settled.argmax(1) == data.test_labels).float().mean()
+        found.setdefault("classified, after 20 steps, %", []).append(100 * float(right))
+        asked = torch.arange(10).repeat(10)
+        noise = torch.rand(100, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+        clamp = {"label": one_hot(asked), "image": noise}
+        made = scheduler.run(clamp=clamp, free=["image"], steps=300).state.values["image"]
+        judged = pcg.Scheduler(judge).start(made.clamp(0, 1)).values["label"].argmax(1)
+        found.setdefault("generated and recognised as asked, %", []).append(
+            100 * float((judged == asked).float().mean())
+        )
+        x = data.test_images[:500]
+        made = scheduler.run(clamp={"image": x}, mask={"image": held}, steps=300).state.values["image"]
+        error = (made - x)[:, :, lower].square().mean()
+        found.setdefault("completed, mean squared error", []).append(float(error))
+        print(f"seed {seed}: {[round(v[-1], 4) for v in found.values()]} {seconds:.2f} s/epoch", flush=True)
+    for name, values in found.items():
+        report(f"pc_full {name}", values)
+    neighbour = data.train_images[nearest(x[:, :, :14], data.train_images[:, :, :14])]
+    print(f"completed by the nearest neighbour: {(neighbour - x)[:, :, lower].square().mean():.4f}")
+    print(f"completed by the mean image: {(data.train_images.mean(0) - x)[:, :, lower].square().mean():.4f}")
+
+
+def recall(data: Dataset, seeds: int) -> None:
+    """100 images stored in the same graph; each is shown with its lower half erased."""
+    held = upper_half()
+    found: dict[str, list[float]] = {
+        "recalled (the stored image is the nearest), %": [],
+        "mean squared error": [],
+    }
+    for seed in range(seeds):
+        x, labels = (
+            data.train_images[100 * seed : 100 * seed + 100],
+            data.train_labels[100 * seed : 100 * seed + 100],
+        )
+        network = full(seed)
+        train(network, clamps(x, labels), "il", 3e-3, 300, 50, 10, seed, decay=0.0)
+        run = pcg.Scheduler(network).run(clamp={"image": x}, mask={"image": held}, steps=500)
+        made = run.state.values["image"]
+        right = nearest(made[:, :, 14:], x[:, :, 14:]) == torch.arange(100)
+        found["recalled (the stored image is the nearest), %"].append(100 * float(right.float().mean()))
+        found["mean squared error"].append(float((made - x)[:, :, 14:].square().mean()))
+        print(f"seed {seed}: {[round(v[-1], 4) for v in found.values()]}", flush=True)
+    for name, values in found.items():
+        report(f"pc_full {name}", values)
+    print(f"mean squared error of the mean image: {(x.mean(0) - x)[:, :, 14:].square().mean():.4f}")
+
+
+def strict(data: Dataset, seeds: int) -> None:
+    """Settled inference learning against backpropagation: the relative distance of their gradients, float64."""
+    sizes = [10.0**k for k in range(0, -5, -1)]
+    curves: dict[str, list[float]] = {
+        "the output's precision (error as it is)": [],
+        "the output's error (precision 1)": [],
+    }
+    for name, values in curves.items():
+        for size in sizes:
+            distances = []
+            for seed in range(seeds):
+                precision = size if "precision (" in name else 1.0
+                spec = LAYERED.replace("categorical", f"gaussian, precision: {precision:.6f}")
+                network = pcg.build(pcg.parse_spec(spec), seed=seed).double()
+                x, y = data.train_images[:20], one_hot(data.train_labels[:20]).double()
+                plain = pcg.Scheduler(network).start(x).values["label"]
+                y = y if "precision (" in name else plain + size * (y - plain)
+                clamp = {"image": x, "label": y}
+                one = weight_gradients(network, clamp, rule="il", steps=300)
+                other = weight_gradients(network, clamp, rule="bp")
+                gap = sum(float((one[key] - other[key]).square().sum()) for key in one) ** 0.5
+                distances.append(gap / sum(float(g.square().sum()) for g in other.values()) ** 0.5)
+            values.append(statistics.median(distances))
+            print(f"{name} x {size:g}: relative distance {values[-1]:.2e}", flush=True)
+    figure(sizes, curves)
+
+
+def figure(sizes: list[float], curves: dict[str, list[float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "pcgraph"
+    from matplotlib import pyplot
+
+    canvas, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+    for (name, values), marker in zip(curves.items(), "os", strict=True):
+        axes.loglog(sizes, values, marker=marker, label=name)
+    axes.set(xlabel="factor", ylabel="relative distance of the gradients")
+    axes.legend()
+    path = Path(__file__).parent.parent / "docs" / "images" / "strict.svg"
+    path.parent.mkdir(exist_ok=True)
+    canvas.savefig(path, metadata={"Date": None})
+
+
+TASKS: dict[str, Callable[[Dataset, int], None]] = {
+    "classify": classify,
+    "cnn": cnn,
+    "graph": graph,
+    "recall": recall,
+    "strict": strict,
+}
 
 
 def main() -> None:
