@@ -2,5 +2,6 @@
 
 from pcgraph.learning.loop import Update, batches, learn, weight_gradients
 from pcgraph.learning.rules import RULES
+from pcgraph.learning.stability import stability_margin
 
-__all__ = ["RULES", "Update", "batches", "learn", "weight_gradients"]
+__all__ = ["RULES", "Update", "batches", "learn", "stability_margin", "weight_gradients"]

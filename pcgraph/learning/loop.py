@@ -11,6 +11,7 @@ from torch import Tensor
 from pcgraph.errors import DivergenceError, Fault, InputError, closest
 from pcgraph.learning.local import Local, Values
 from pcgraph.learning.rules import RULES, Rule, RuleName
+from pcgraph.learning.stability import stability_margin
 from pcgraph.network import PCNetwork
 
 
@@ -72,13 +73,16 @@ def learn(
     steps = network.spec.schedule.steps if steps is None else steps
     for clamp in batches:
         update = None
-        for values, energy in infer(local, clamp, steps):
-            _differentiate(network, energy)
-            optimizer.step()
-            update = Update(values, {term: one.detach() for term, one in energy.items()})
-        if update is None:
-            raise InputError(Fault(f"rule '{rule}' made no step", hint="'steps' is at least 1."))
-        _check_finite(update, steps)
+        try:
+            for values, energy in infer(local, clamp, steps):
+                _differentiate(network, energy)
+                optimizer.step()
+                update = Update(values, {term: one.detach() for term, one in energy.items()})
+            if update is None:
+                raise InputError(Fault(f"rule '{rule}' made no step", hint="'steps' is at least 1."))
+            _check_finite(update, steps)
+        except DivergenceError as error:
+            raise DivergenceError(error.node, error.step, _advice(network, clamp)) from None
         yield update
 
 
@@ -137,5 +141,12 @@ def _differentiate(network: PCNetwork, energy: Mapping[str, Tensor]) -> None:
 def _check_finite(update: Update, steps: int) -> None:
     if not torch.isfinite(torch.stack(list(update.energy.values()))).all():
         broken = [name for name, value in update.values.items() if not torch.isfinite(value).all()]
-        hint = "Lower 'dynamics.rate', or the optimizer's learning rate."
-        raise DivergenceError(broken[0] if broken else next(iter(update.values)), steps, hint)
+        raise DivergenceError(broken[0] if broken else next(iter(update.values)), steps)
+
+
+def _advice(network: PCNetwork, clamp: Mapping[str, Tensor]) -> str:
+    """Whether the rate is too high for these weights, or the weights themselves ran away."""
+    margin = stability_margin(network, clamp)
+    if margin < 1:
+        return f"Lower the rates under 'dynamics': with these weights to {margin:.2g} times what they are."
+    return "Lower the optimizer's learning rate: the weights, or a free state without a minimum, ran away."
