@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pcgraph.dynamics import Dynamics, Energy, Predify
 from pcgraph.energies import TermEnergy
@@ -66,8 +66,11 @@ class PCNetwork(nn.Module):
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
     def save_weights(self, path: str | Path) -> None:
-        """Write the predictors' weights to one safetensors file, keyed ``EDGE.parameter``."""
-        weights = {name: tensor.contiguous() for name, tensor in self.predictors.state_dict().items()}
+        """Write what the spec's edges learn to one safetensors file, keyed ``EDGE.parameter``.
+
+        That is the predictors' weights and learned precisions; the backbone's weights are not in it.
+        """
+        weights = {name: tensor.contiguous() for name, tensor in self._learned().items()}
         partial = Path(f"{path}.partial")
         save_file(weights, partial)
         partial.replace(path)
@@ -84,7 +87,7 @@ class PCNetwork(nn.Module):
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file
             raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
-        own = self.predictors.state_dict()
+        own = self._learned()
         faults = [_weight_fault(name, "is missing", weights) for name in own if name not in weights]
         faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
         faults += [
@@ -97,8 +100,12 @@ class PCNetwork(nn.Module):
         ]
         if faults:
             raise ModelError(faults)
-        self.predictors.load_state_dict(weights)
+        for part in (self.predictors, self.energies):
+            part.load_state_dict({name: weights[name] for name in part.state_dict()})
         self.feedback_trained = True
+
+    def _learned(self) -> dict[str, Tensor]:
+        return {**self.predictors.state_dict(), **self.energies.state_dict()}
 
 
 def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:

@@ -10,7 +10,8 @@ from hypothesis import settings
 
 GOLDENS = Path(__file__).parent / "goldens"
 
-torch.set_num_threads(2)
+# `pytest -n 2` (as `make test` runs them) has a process for each core
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 # In CI the examples are the same on every run, so that a failure there is a failure here.
 settings.register_profile("default", deadline=None)

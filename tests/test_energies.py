@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +155,14 @@ def test_energies_belong_to_the_energy_rule_and_bundles_agree() -> None:
     edges = "{source: a, target: b, bundle: x, energy: bernoulli}, {source: b, target: b, bundle: x}"
     with pytest.raises(pcg.SpecError, match="have energies bernoulli and gaussian"):
         pcg.parse_spec(text + f"edges: [{edges}]\ndynamics: {{rule: energy}}")
+
+
+def test_learned_precisions_are_saved_with_the_weights(tmp_path: Path) -> None:
+    network = pcg.build(pcg.parse_spec(SPEC))
+    torch.nn.init.normal_(network.energies["label->hidden"].log_precision)
+    network.save_weights(tmp_path / "w.safetensors")
+    other = pcg.build(pcg.parse_spec(SPEC), seed=5)
+    other.load_weights(tmp_path / "w.safetensors")
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    assert "energies.label->hidden.log_precision" in other.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -59,13 +60,13 @@ def limit_by_hand(network: pcg.PCNetwork, clamped: Tensor) -> float:
     return 2 / float(torch.linalg.eigvalsh(root @ hessian @ root).max())
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(spec=linear_graphs(), seed=st.integers(0, 99))
 def test_energy_never_rises_below_the_limit_and_does_above_it(spec: dict[str, Any], seed: int) -> None:
     network = pcg.build(pcg.parse_spec(spec), seed=seed).double()
     clamp = {"n0": torch.randn(2, spec["nodes"]["n0"]["shape"][0], dtype=torch.float64)}
     limit = limit_by_hand(network, clamp["n0"][0])
-    assert stability_margin(network, clamp, iterations=300) == pytest.approx(limit, rel=2e-2)
+    assert stability_margin(network, clamp, iterations=150) == pytest.approx(limit, rel=3e-2)
     nodes = spec["dynamics"]["nodes"]
     for factor in (0.99, 1.1):
         scaled = {name: {"rate": own["rate"] * factor * limit} for name, own in nodes.items()}
@@ -75,7 +76,7 @@ def test_energy_never_rises_below_the_limit_and_does_above_it(spec: dict[str, An
         start = {n: torch.randn(2, *other.graph.nodes[n].shape, dtype=torch.float64) for n in free}
         run = pcg.Scheduler(other).run(clamp=clamp | start, free=free, steps=60, record=["energy"])
         total = [float(sum(series[t].sum() for series in run.energy.values())) for t in range(61)]
-        rises = [after - before for before, after in zip(total[:-1], total[1:], strict=True)]
+        rises = [after - before for before, after in itertools.pairwise(total)]
         if factor < 1:
             assert max(rises) <= 1e-9 * total[0]
         else:
