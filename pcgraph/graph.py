@@ -104,7 +104,7 @@ class PCGraph:
             self.edges[edge.name] = edge
             terms.setdefault(edge.bundle, []).append(edge)
         self.terms = {name: tuple(members) for name, members in terms.items()}
-        for check in (self._bundle_faults, self._cycle_faults, self._apart_faults):
+        for check in (self._precision_faults, self._bundle_faults, self._cycle_faults, self._apart_faults):
             faults += check()
         if faults:
             raise SpecError(faults)
@@ -174,6 +174,19 @@ class PCGraph:
             looped = members if len(members) > 1 or any(view.has_edge(n, n) for n in members) else frozenset()
             order += [(name, looped) for name in sorted(members, key=position.__getitem__)]
         return order
+
+    def _precision_faults(self) -> list[Fault]:
+        """A list of precisions fits its target; shapes in a backbone are known only here."""
+        return [
+            Fault(
+                f"{len(edge.precision)} precisions for '{edge.target}' of shape {first}",
+                (*edge.path, "precision"),
+                f"Give one number for each of the {first[0]} entries of its first dimension.",
+            )
+            for edge in self.edges.values()
+            if isinstance(edge.precision, tuple)
+            and len(edge.precision) != (first := self.nodes[edge.target].shape)[0]
+        ]
 
     def _bundle_faults(self) -> list[Fault]:
         faults = []

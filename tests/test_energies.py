@@ -166,3 +166,21 @@ def test_learned_precisions_are_saved_with_the_weights(tmp_path: Path) -> None:
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
     assert "energies.label->hidden.log_precision" in other.state_dict()
+
+
+def test_precisions_that_do_not_fit_a_place_in_the_backbone_are_refused() -> None:
+    node = {"module": "0", "precision": [1.0, 2.0]}
+    spec = pcg.parse_spec(
+        {
+            "name": "traced",
+            "backbone": {"input": [3, 8, 8]},
+            "nodes": {"e1": node},
+            "feedback": "none",
+            "dynamics": {"rule": "energy"},
+        }
+    )
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    with pytest.raises(
+        pcg.SpecError, match=r"nodes.e1.precision: 2 precisions for 'e1' of shape \(4, 6, 6\)"
+    ):
+        pcg.build(spec, model=model)
