@@ -227,6 +227,10 @@ def _bundles(parts: Parts) -> Iterator[Fault]:
         edge = placed.edge
         if edge.bundle is None:
             continue
+        if not edge.bundle.isidentifier():  # such as the name of an edge, which is a term of its own
+            message = f"'{edge.bundle}' cannot name a bundle"
+            yield Fault(message, (*placed.path, "bundle"), "Use letters, digits and '_'.")
+            continue
         other = first.setdefault(edge.bundle, placed)
         path = (*placed.path, "bundle")
         both = f"bundle '{edge.bundle}': {other.name} and {placed.name}"

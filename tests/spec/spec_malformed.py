@@ -775,6 +775,11 @@ DYNAMICS = [
         "  A bundle predicts one node.",
     ),
     Case(
+        "bundle named like an edge",
+        FREE + "feedback:\n  - {source: c, target: b, bundle: a->b}\n",
+        "spec.yaml:5:28 feedback[0].bundle: 'a->b' cannot name a bundle\n  Use letters, digits and '_'.",
+    ),
+    Case(
         "bundle of both kinds",
         "name: demo\nnodes: {a: {shape: [4]}, b: {shape: [3]}, c: {shape: [2]}}\n"
         "edges: [{source: a, target: b, bundle: x}, {source: b, target: c}]\n"
