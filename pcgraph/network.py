@@ -15,7 +15,8 @@ from pcgraph.dynamics import Dynamics, Energy, Predify
 from pcgraph.energies import TermEnergy
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import PCGraph, assemble
-from pcgraph.predictors import build_predictor, count_reach
+from pcgraph.predictors import build_predictor
+from pcgraph.reach import count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model

@@ -11,7 +11,8 @@ from torch import nn
 
 from pcgraph.errors import SpecError
 from pcgraph.graph import PCGraph, assemble
-from pcgraph.predictors import automatic, build_predictor, count_reach
+from pcgraph.predictors import automatic, build_predictor
+from pcgraph.reach import count_reach
 from pcgraph.spec import parse_spec
 
 SHAPES = [(10,), (6, 8, 8), (12, 4, 4), (7, 7, 5), (14, 14, 3), (17, 8), (50, 6), (3, 4, 8, 8)]
