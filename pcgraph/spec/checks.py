@@ -227,9 +227,9 @@ def _bundles(parts: Parts) -> Iterator[Fault]:
         edge = placed.edge
         if edge.bundle is None:
             continue
-        if not edge.bundle.isidentifier():  # such as the name of an edge, which is a term of its own
+        if "->" in edge.bundle:  # an edge alone is a term that has the edge's name
             message = f"'{edge.bundle}' cannot name a bundle"
-            yield Fault(message, (*placed.path, "bundle"), "Use letters, digits and '_'.")
+            yield Fault(message, (*placed.path, "bundle"), "Take a name without '->', which is for edges.")
             continue
         other = first.setdefault(edge.bundle, placed)
         path = (*placed.path, "bundle")

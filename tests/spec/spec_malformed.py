@@ -777,7 +777,8 @@ DYNAMICS = [
     Case(
         "bundle named like an edge",
         FREE + "feedback:\n  - {source: c, target: b, bundle: a->b}\n",
-        "spec.yaml:5:28 feedback[0].bundle: 'a->b' cannot name a bundle\n  Use letters, digits and '_'.",
+        "spec.yaml:5:28 feedback[0].bundle: 'a->b' cannot name a bundle\n"
+        "  Take a name without '->', which is for edges.",
     ),
     Case(
         "bundle of both kinds",
