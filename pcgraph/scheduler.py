@@ -273,19 +273,17 @@ class Scheduler:
             def fused(given: State) -> tuple[Any, ...]:
                 evaluation = self._evaluate(plan, given, False)
                 values = self._advance(plan, given, evaluation).values
-                return (
-                    evaluation.predictions,
-                    evaluation.errors,
-                    evaluation.pulls,
-                ) if plan.watched else (), values
+                if not plan.watched:  # then only the gradients can have been asked for
+                    evaluation = Evaluation({}, {}, evaluation.pulls)
+                return evaluation.predictions, evaluation.errors, evaluation.pulls, values
 
             # functions that share their code would share, and overflow, one cache of compilations
             fused.__code__ = fused.__code__.replace()
             self._compiled[plan] = torch.compile(
                 fused, fullgraph=True, dynamic=False, **self._compile_options
             )
-        seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
-        return Evaluation(*seen) if seen else Evaluation({}, {}, {}), state.followed_by(values)
+        *seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
+        return Evaluation(*seen), state.followed_by(values)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less what the sum of the term's predictions expects."""

@@ -45,6 +45,10 @@ def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
     with torch.inference_mode():
         scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
         scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
+    images = torch.randn(2, 3, 16, 16)
+    alone = scheduler.run(images, steps=2, record=["gradients:e3"])
+    plain = pcg.Scheduler(scheduler.network).run(images, steps=2, record=["gradients:e3"])
+    torch.testing.assert_close(alone.gradients["e3"][1], plain.gradients["e3"][1])
     assert compilations.frame_count == 1
 
 
