@@ -20,6 +20,7 @@ from pcgraph.reach import count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model
+from pcgraph.tracing.weights import find_weights
 
 
 class PCNetwork(nn.Module):
@@ -145,10 +146,23 @@ def build(
             torch.manual_seed(seed)
             network = _build(spec, model, trust, weights)
         if weights and spec.weights is not None:
-            network.load_weights(spec.folder / spec.weights)
+            network.load_weights(weight_file(spec))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
+
+
+def weight_file(spec: Spec) -> Path:
+    """The file that the spec's ``weights`` mean.
+
+    Raises:
+        ModelError: There is no such file.
+    """
+    assert spec.weights is not None
+    try:
+        return find_weights(spec.weights, spec.folder)
+    except ModelError as error:
+        raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
 
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:

@@ -56,6 +56,7 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     from dataclasses import replace
 
     from pcgraph.errors import FieldPath, ModelError
+    from pcgraph.network import weight_file
     from pcgraph.tracing.models import load_model
     from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
 
@@ -71,7 +72,7 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
                 load_weights(model, file, backbone.match)
         path = ("weights",)
         if spec.weights is not None:
-            network.load_weights(spec.folder / spec.weights)
+            network.load_weights(weight_file(spec))
     except ModelError as error:
         placed = [replace(fault, path=fault.path or path) for fault in error.faults]
         raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in placed) from None

@@ -123,7 +123,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 def rooted(spec: Spec) -> Spec:
     """The spec with full paths of its weight files, so that it holds in any folder."""
     update: dict[str, Any] = {}
-    if spec.weights is not None:
+    if spec.weights is not None and not spec.weights.startswith("package:"):
         update["weights"] = str((spec.folder / spec.weights).resolve())
     backbone = spec.backbone
     if backbone is not None and backbone.weights is not None:

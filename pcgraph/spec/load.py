@@ -207,7 +207,7 @@ def _moved(document: Document, old: Path, new: Path) -> Document:
     if old.resolve() == new.resolve():
         return document
     shift = os.path.relpath(old.resolve(), new.resolve())
-    if isinstance(data.get("weights"), str):
+    if isinstance(data.get("weights"), str) and not data["weights"].startswith("package:"):
         data["weights"] = _shifted(data["weights"], shift)
     backbone = data.get("backbone")
     weights = backbone.get("weights") if isinstance(backbone, dict) else None

@@ -379,7 +379,8 @@ class Spec(Model):
     schedule: Schedule = Schedule()
     """Order, steps and start."""
     weights: str | None = None
-    """Safetensors file with the predictors' weights, relative to this file."""
+    """Safetensors file with the predictors' weights: a path relative to this file, or
+    `package:PACKAGE/FILE`, a file inside an installed Python package."""
 
     _source: Source = PrivateAttr(default_factory=Source)
 
