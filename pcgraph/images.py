@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -83,12 +84,25 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     Raises:
         InputError: The file is no readable image, or ``shape`` is no image's.
     """
-    channels, height, width = image_shape(shape)
+    planes = load_planes(path, image_shape(shape)[0])
+    return centre_crop(planes, shape, preprocess)
+
+
+def load_planes(path: Path, channels: int) -> list[Image.Image]:
+    """Read one image file as floating-point pictures (mode F, values from 0 to 1), one a channel.
+
+    Args:
+        path: The file.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        InputError: The file is no readable image.
+    """
     try:
         with Image.open(path) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
-            planes = _planes(image, channels, path)
+            return to_planes(image, channels, str(path))
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -96,6 +110,11 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     except Exception as error:  # decoders raise what they please on a broken file
         reason = str(error).strip() or type(error).__name__
         raise InputError(Fault(f"the image is broken: {reason}", where=str(path))) from None
+
+
+def centre_crop(planes: Sequence[Image.Image], shape: Sequence[int], preprocess: Preprocess) -> Tensor:
+    """Resize pictures of one size as ``preprocess`` says, and cut ``shape`` out of their centre."""
+    _, height, width = image_shape(shape)
     old = planes[0].size
     scales = [(preprocess.resize or 1, min(old)), (width, old[0]), (height, old[1])]
     new, given = max(scales, key=lambda scale: scale[0] / scale[1])
@@ -103,12 +122,16 @@ def load_pixels(path: Path, shape: Sequence[int], preprocess: Preprocess) -> Ten
     left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
     how = Image.Resampling[preprocess.interpolation.upper()]
     resized = [plane.resize(size, how) for plane in planes]
-    cropped = [np.asarray(plane)[top : top + height, left : left + width] for plane in resized]
-    return torch.from_numpy(np.stack(cropped).astype(np.float32)).clamp_(0, 1)
+    return to_pixels([plane.crop((left, top, left + width, top + height)) for plane in resized])
 
 
-def _planes(image: Image.Image, channels: int, path: Path) -> list[Image.Image]:
-    """One floating-point picture (mode F) a channel, with values from 0 to 1."""
+def to_pixels(planes: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as a tensor (channels, height, width); what interpolation overshot is cut off."""
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes])).clamp_(0, 1)
+
+
+def to_planes(image: Image.Image, channels: int, where: str) -> list[Image.Image]:
+    """One floating-point picture (mode F) a channel, with values from 0 to 1; ``where`` is for errors."""
     if image.mode == "F" or image.mode.startswith("I"):
         depth = 1 if image.mode == "F" else 65535
         values = np.asarray(image, dtype=np.float32) / np.float32(depth)
@@ -116,7 +139,7 @@ def _planes(image: Image.Image, channels: int, path: Path) -> list[Image.Image]:
             message = (
                 f"values from {values.min() * depth:g} to {values.max() * depth:g}, expected 0 to {depth}"
             )
-            raise InputError(Fault(message, hint="Convert the image to 8 or 16 bits.", where=str(path)))
+            raise InputError(Fault(message, hint="Convert the image to 8 or 16 bits.", where=where))
         return [Image.fromarray(values)] * channels
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -214,6 +237,7 @@ def denormalise(values: Tensor, preprocess: Preprocess) -> Tensor:
     return values * std + mean
 
 
+@lru_cache(maxsize=16)
 def _statistics(preprocess: Preprocess, channels: int) -> tuple[Tensor, Tensor]:
     statistics = []
     for values in (torch.tensor(preprocess.mean), torch.tensor(preprocess.std)):
@@ -253,7 +277,7 @@ def load_images(
         chosen = paths[start : start + batch]
         images = []
         for place, path in enumerate(chosen, start):
-            generator = torch.Generator().manual_seed(_mixed(seed, place))
+            generator = torch.Generator().manual_seed(mixed_seed(seed, place))
             pixels = load_pixels(path, input_shape, preprocess)
             if noise is not None and noise.kind == "salt_pepper":
                 pixels = salt_and_pepper(pixels, noise.level, generator)
@@ -264,6 +288,9 @@ def load_images(
         yield [image_name(path) for path in chosen], torch.stack(images)
 
 
-def _mixed(seed: int, place: int) -> int:
-    """A seed for one image; seeds in a row would make every image's noise that of the next seed's."""
-    return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0] >> 1)
+def mixed_seed(*numbers: int) -> int:
+    """One seed made of several numbers, such as a seed and an image's place.
+
+    Seeds in a row would make every image's noise that of the next seed's.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

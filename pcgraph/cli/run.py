@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pcgraph.images import Noise
     from pcgraph.network import PCNetwork
     from pcgraph.report.trajectory import Trajectory
-    from pcgraph.spec import Backbone, Preprocess, Spec
+    from pcgraph.spec import Preprocess, Spec
 
 SHOWN = 4
 """Images up to which each has a table of its own."""
@@ -242,11 +242,12 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
     Raises:
         InputError: There are no such images, or the network takes none.
     """
+    from pcgraph.datasets import preprocess_for
     from pcgraph.errors import Fault, InputError
-    from pcgraph.images import PIXELS, find_images, image_shape
+    from pcgraph.images import find_images, image_shape
 
     shape = network.graph.nodes[network.graph.receiver].shape
-    preprocess = PIXELS if network.spec.backbone is None else preprocess_for(network.spec.backbone)
+    preprocess = preprocess_for(network.spec.backbone)
     if not images:
         images = ["photos"] if len(shape) == 3 and shape[0] in (1, 3) else ["random"]
     if "random" not in images:
@@ -258,24 +259,6 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
             Fault(f"'random' stands alone, got {what} besides", hint="Run it once without the other.")
         )
     return Inputs([], preprocess, shape, None, seed)
-
-
-def preprocess_for(backbone: Backbone) -> Preprocess:
-    """How to prepare photographs: as the spec says, as the weights want it, or as is customary.
-
-    What weights want is said for the size of their own input; for another one it is scaled.
-    """
-    from pcgraph.spec import Preprocess
-    from pcgraph.tracing.models import default_input, preprocess_of
-
-    assert backbone.model is not None  # the network was built from it
-    if backbone.preprocess is not None:
-        return backbone.preprocess
-    wanted = preprocess_of(backbone.model, backbone.weights)
-    if wanted is None or wanted.resize is None:
-        return wanted or Preprocess()
-    scale = min(backbone.input[-2:]) / min(default_input(backbone.model, backbone.weights)[-2:])
-    return wanted.model_copy(update={"resize": round(wanted.resize * scale)})
 
 
 def find_device(name: str) -> torch.device:

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_DIGITS = Path(__file__).parent / "data" / "digits" / "digits.npz"
+from pcgraph.datasets.folders import Split
+from pcgraph.datasets.sources import Arrays
+
+_DIGITS = Path(__file__).parent.parent / "data" / "digits" / "digits.npz"
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,10 @@ def digits() -> Dataset:
         test_images=tensors["test_images"].unsqueeze(1).float() / 255,
         test_labels=tensors["test_labels"].long(),
     )
+
+
+def digit_arrays(part: Split) -> Arrays:
+    """The digits of `digits` as pictures."""
+    with np.load(_DIGITS, allow_pickle=False) as file:
+        images, labels = file[f"{part}_images"], file[f"{part}_labels"]
+    return Arrays("digits", images, labels.tolist(), [str(digit) for digit in range(10)])

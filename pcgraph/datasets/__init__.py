@@ -1,0 +1,28 @@
+"""Images with labels or without: where they come from, what is drawn at random, and batches of them."""
+
+from pcgraph.datasets.augment import Augment
+from pcgraph.datasets.batches import Batch, batch_count, batches
+from pcgraph.datasets.data import ImageData, Item, augmented, noisy, split, subset
+from pcgraph.datasets.folders import Corrupted, corruption_sets
+from pcgraph.datasets.preprocess import preprocess_for
+from pcgraph.datasets.references import open_data
+from pcgraph.datasets.shipped import Dataset, digits
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "Corrupted",
+    "Dataset",
+    "ImageData",
+    "Item",
+    "augmented",
+    "batch_count",
+    "batches",
+    "corruption_sets",
+    "digits",
+    "noisy",
+    "open_data",
+    "preprocess_for",
+    "split",
+    "subset",
+]

@@ -1,0 +1,78 @@
+"""The data sets that a user can name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from pcgraph.datasets.augment import PLAIN
+from pcgraph.datasets.data import ImageData
+from pcgraph.datasets.folders import Split, folder, imagenet, imagenet_c
+from pcgraph.datasets.library import NAMES, library_data
+from pcgraph.datasets.photographs import CUTS, photographs
+from pcgraph.datasets.shipped import digit_arrays
+from pcgraph.datasets.sources import Source
+from pcgraph.errors import Fault, InputError, closest
+from pcgraph.images import PIXELS, image_shape
+from pcgraph.spec import Preprocess
+
+_FOLDERS = {"folder": folder, "imagenet": imagenet, "imagenet-c": imagenet_c}
+KINDS = ("digits", "photos", *_FOLDERS, *NAMES)
+"""The first words of references."""
+
+
+def open_data(
+    reference: str,
+    split: Split,
+    *,
+    shape: Sequence[int],
+    preprocess: Preprocess | None = None,
+    download: bool = False,
+    skip_broken: bool = False,
+) -> ImageData:
+    """A data set, prepared for a network. Files are listed now and read later.
+
+    Args:
+        reference: ``digits``, ``photos``, ``photos:PATH`` (more photographs to train on), ``folder:PATH``,
+            ``imagenet:PATH``, ``imagenet-c:PATH/CORRUPTION/SEVERITY``, or ``mnist``, ``cifar10``,
+            ``cifar100``, each with ``:PATH`` for the folder that they are in.
+        split: ``train`` or ``test``.
+        shape: (channels, height, width) of the network's input; pictures become grey or RGB, and are
+            resized, as it needs.
+        preprocess: How pictures are resized and normalised (`preprocess_for`); None: plain pixels.
+        download: Fetch MNIST or CIFAR where they are missing. Nothing else is ever fetched.
+        skip_broken: Let `batches` leave broken files out and note them in ``skipped``.
+
+    Raises:
+        InputError: There is no such data set or folder, it has no such part, or ``shape`` is no image's.
+    """
+    if split not in get_args(Split):
+        raise InputError(Fault(f"split '{split}' of the data: expected 'train' or 'test'"))
+    kind, colon, rest = reference.partition(":")
+    path = Path(rest).expanduser() if rest else None
+    source: Source
+    augment = PLAIN
+    if kind in _FOLDERS and path is not None:
+        source = _FOLDERS[kind](path, split)
+    elif kind in NAMES and (path is not None or not colon):
+        source = library_data(kind, path, split, download=download)
+    elif kind == "photos" and (path is not None or not colon):
+        source, augment = photographs(path, split), CUTS[split]
+    elif reference == "digits":
+        source = digit_arrays(split)
+    else:
+        raise InputError(_unknown(reference, kind))
+    return ImageData(
+        source, image_shape(shape), preprocess or PIXELS, augment=augment, skip_broken=skip_broken
+    )
+
+
+def _unknown(reference: str, kind: str) -> Fault:
+    if kind in _FOLDERS:
+        return Fault(f"data '{reference}': expected a path", hint=f"Write {kind}:PATH.")
+    if kind in KINDS:
+        hint = "Write 'digits' alone." if kind == "digits" else f"Write {kind} or {kind}:PATH."
+        return Fault(f"data '{reference}' cannot be understood", hint=hint)
+    hint = f"Did you mean 'folder:{reference}'?" if Path(reference).is_dir() else closest(kind, KINDS)
+    return Fault(f"no data set is called '{reference}'", hint=hint)
