@@ -10,6 +10,7 @@ from typing import Literal
 import networkx as nx
 
 from pcgraph.errors import Fault, FieldPath, SpecError
+from pcgraph.spec.mask import Mask
 from pcgraph.spec.schema import Edge as EdgeSpec
 from pcgraph.spec.schema import EnergyName, Predictor, Spec
 from pcgraph.spec.wiring import wire
@@ -49,6 +50,7 @@ class Edge:
         precision: Weight of the error: a number, one for each entry of the target's first dimension, or
             ``learned``.
         reach: C of gradient ``normalized``; None counts it.
+        mask: Which weights of the predictor there are; None is all of them.
         path: The field of the spec that the edge comes from.
     """
 
@@ -64,6 +66,7 @@ class Edge:
     energy: EnergyName = "gaussian"
     precision: float | tuple[float, ...] | Literal["learned"] = 1.0
     reach: float | None = None
+    mask: Mask | None = None
     path: FieldPath = ()
 
     @property
@@ -303,5 +306,6 @@ def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath
         energy=written.energy,
         precision=written.precision,
         reach=written.reach,
+        mask=written.mask,
         path=path,
     )

@@ -15,6 +15,7 @@ from pcgraph.dynamics import Dynamics, Energy, Predify
 from pcgraph.energies import TermEnergy
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import PCGraph, assemble
+from pcgraph.masks import mask_weights
 from pcgraph.predictors import build_predictor
 from pcgraph.reach import count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
@@ -173,7 +174,9 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> P
     for edge in graph.edges.values():
         if edge.predictor is not None:
             try:
-                predictors[edge.name] = build_predictor(edge, graph, trust)
+                predictor = build_predictor(edge, graph, trust)
+                mask_weights(predictor, edge, spec.folder)
+                predictors[edge.name] = predictor
             except SpecError as error:
                 faults += error.faults
     if faults:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pcgraph.masks import Masked
 from pcgraph.predictors import FromMap, Joined, Shape, ToMap
 
 # Layers whose result at a unit depends on that unit alone.
@@ -61,6 +62,8 @@ def _linear_probe(probe: nn.Module, sources: Sequence[Shape], index: int, centra
     if isinstance(convolution, nn.ConvTranspose2d) and convolution.groups == 1:
         # the other channels are zero: leaving them out saves nearly all the work
         convolution.weight.data = convolution.weight[central[0] : central[0] + 1]
+        if isinstance(convolution, Masked):
+            convolution.mask = convolution.mask[central[0] : central[0] + 1]
         states[index] = states[index][:, central[0] : central[0] + 1]
     predicted: Tensor = probe.float()(*states)
     return predicted != 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import pcgraph as pcg
@@ -158,29 +158,40 @@ def test_layered_energy_network_agrees_with_preco() -> None:
     torch.testing.assert_close(start.values["x3"], golden["prediction"], **TOLERANCE)
 
 
-def test_arbitrary_energy_graph_agrees_with_preco() -> None:
+def test_arbitrary_energy_graph_agrees_with_preco(tmp_path: Path) -> None:
     """Blocks of units that all predict each other and themselves, summed in one bundle a block."""
     golden = load_file(GOLDENS / "preco" / "pcg_arbitrary.safetensors")
     facts = json.loads((GOLDENS / "preco" / "pcg_arbitrary.json").read_text())
     names = ["input_units", "hidden", "output_units"]
     parts = dict(zip(names, torch.arange(26).split(facts["shape"]), strict=True))
+    for t in names:
+        for s in names:
+            part = golden["mask"][parts[t]][:, parts[s]].contiguous()
+            save_file({"mask": part}, tmp_path / f"{s}_{t}.safetensors")
     spec = pcg.parse_spec(
         {
             "name": "pcg",
             "nodes": {name: {"shape": [len(part)]} for name, part in parts.items()},
             "edges": [
-                {"source": s, "target": t, "predictor": ["Tanh", "Linear"], "bundle": f"into_{t}"}
+                {
+                    "source": s,
+                    "target": t,
+                    "predictor": ["Tanh", "Linear"],
+                    "bundle": f"into_{t}",
+                    "mask": f"{s}_{t}.safetensors",
+                }
                 for t in names
                 for s in names
             ],
             "dynamics": {"rule": "energy", "rate": facts["rate"]},
-        }
+        },
+        tmp_path,
     )
     network = pcg.build(spec)
     for t in names:
         for s in names:
             bias = golden["b"][parts[t]] if s == t else torch.zeros(len(parts[t]))
-            weight = (golden["w"] * golden["mask"])[parts[t]][:, parts[s]]
+            weight = golden["w"][parts[t]][:, parts[s]]
             network.predictors[f"{s}->{t}"][1].load_state_dict({"weight": weight, "bias": bias})
     start = {name: golden["x_start"][:, part] for name, part in parts.items()}
     run = pcg.Scheduler(network).run(

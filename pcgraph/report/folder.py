@@ -20,7 +20,8 @@ from pcgraph import __version__
 from pcgraph.errors import Fault, InputError
 from pcgraph.files import whole_folder
 from pcgraph.report.trajectory import Trajectory
-from pcgraph.spec import Spec, to_yaml
+from pcgraph.spec import Edge, Spec, to_yaml
+from pcgraph.spec.schema import FeedbackItem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +122,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def rooted(spec: Spec) -> Spec:
-    """The spec with full paths of its weight files, so that it holds in any folder."""
+    """The spec with full paths of its files (weights, masks), so that it holds in any folder."""
     update: dict[str, Any] = {}
     if spec.weights is not None and not spec.weights.startswith("package:"):
         update["weights"] = str((spec.folder / spec.weights).resolve())
@@ -131,7 +132,16 @@ def rooted(spec: Spec) -> Spec:
         if is_file:
             path = str((spec.folder / backbone.weights).resolve())
             update["backbone"] = backbone.model_copy(update={"weights": path})
+    for section in ("edges", "feedback"):
+        update[section] = [_rooted_mask(item, spec.folder) for item in getattr(spec, section)]
     return spec.model_copy(update=update)
+
+
+def _rooted_mask(item: FeedbackItem, folder: Path) -> FeedbackItem:
+    if not isinstance(item, Edge) or item.mask is None or item.mask.file is None:
+        return item
+    mask = item.mask.model_copy(update={"file": str((folder / item.mask.file).resolve())})
+    return item.model_copy(update={"mask": mask})
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.mask import Mask
 from pcgraph.spec.schema import (
     Backbone,
     Edge,
@@ -35,6 +36,7 @@ _HOMES: tuple[tuple[type[Model], str], ...] = (
     (EnergyDynamics, "under 'dynamics', with rule 'energy'"),
     (Edge, "to an edge"),
     (Node, "to a node"),
+    (Mask, "under 'mask'"),
     (Skip, "to a pattern of its own, {skip: 2}"),
 )
 _OTHER_NAMES = {
@@ -103,6 +105,8 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return EnergyDynamics if "<energy>" in loc else PredifyDynamics
         case ("dynamics", "nodes", _):
             return NodeRate if "<energy>" in loc else NodeGains
+        case (*_, "mask"):
+            return Mask
         case ("edges" | "feedback", *_):
             return Skip if "<skip>" in loc else Edge
     return Spec

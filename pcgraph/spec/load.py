@@ -202,7 +202,7 @@ def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
 
 
 def _moved(document: Document, old: Path, new: Path) -> Document:
-    """The document with its relative weight files written as seen from another folder."""
+    """The document with its relative files (weights, masks) written as seen from another folder."""
     data = dict(document.data)
     if old.resolve() == new.resolve():
         return document
@@ -213,7 +213,19 @@ def _moved(document: Document, old: Path, new: Path) -> Document:
     weights = backbone.get("weights") if isinstance(backbone, dict) else None
     if isinstance(weights, str) and weights.endswith((".safetensors", ".pth", ".pt")) and ":" not in weights:
         data["backbone"] = {**data["backbone"], "weights": _shifted(weights, shift)}
+    for section in ("edges", "feedback"):
+        if isinstance(data.get(section), list):
+            data[section] = [_moved_mask(edge, shift) for edge in data[section]]
     return Document(data, document.places)
+
+
+def _moved_mask(edge: Any, shift: str) -> Any:
+    mask = edge.get("mask") if isinstance(edge, dict) else None
+    if isinstance(mask, str):
+        return {**edge, "mask": _shifted(mask, shift)}
+    if isinstance(mask, dict) and isinstance(mask.get("file"), str):
+        return {**edge, "mask": {**mask, "file": _shifted(mask["file"], shift)}}
+    return edge
 
 
 def _shifted(file: str, shift: str) -> str:

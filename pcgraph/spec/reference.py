@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pcgraph.spec.generators import GENERATORS
 from pcgraph.spec.layers import LAYERS
+from pcgraph.spec.mask import Mask
 from pcgraph.spec.schema import (
     Backbone,
     Edge,
@@ -27,6 +29,7 @@ SECTIONS: tuple[type[Model], ...] = (
     Preprocess,
     Node,
     Edge,
+    Mask,
     Skip,
     PredifyDynamics,
     NodeGains,
@@ -103,7 +106,19 @@ def reference() -> str:
         f"| `{name}` | {', '.join(f'`{argument}`' for argument in kinds) or 'none'} |"
         for name, kinds in LAYERS.items()
     ]
-    return "\n\n".join([*parts, "\n".join(layers)]) + "\n"
+    graphs = [
+        "## Graph",
+        "",
+        schema["$defs"]["Graph"]["description"],
+        "",
+        "| Name | Arguments |",
+        "|---|---|",
+    ]
+    graphs += [
+        f"| `{name}` | {', '.join(f'`{argument}`' for argument in kinds)} |"
+        for name, kinds in GENERATORS.items()
+    ]
+    return "\n\n".join([*parts, "\n".join(layers), "\n".join(graphs)]) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -168,18 +183,22 @@ def _alternatives(schema: Schema) -> list[str]:
 
 
 def _plural(words: str) -> str:
-    return words.replace("number", "numbers").replace("node name", "node names")
+    return (
+        words.replace("list of", "lists of").replace("number", "numbers").replace("node name", "node names")
+    )
 
 
 def _text(schema: Schema) -> str:
     pattern = schema.get("pattern", "")
-    return "`python:...`" if pattern.startswith("^python") else "node name" if pattern else "text"
+    return "`python:...`" if pattern.startswith("^python") else "node name" if pattern[:1] == "^" else "text"
 
 
 def _number(schema: Schema) -> str:
     words = "whole number" if schema.get("type") == "integer" else "number"
     if "minimum" in schema and "maximum" in schema:
         return f"{words} from {schema['minimum']} to {schema['maximum']}"
+    if "exclusiveMinimum" in schema and "maximum" in schema:
+        return f"{words} > {schema['exclusiveMinimum']}, at most {schema['maximum']}"
     if "minimum" in schema:
         return f"{words} ≥ {schema['minimum']}"
     return f"{words} > {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else words

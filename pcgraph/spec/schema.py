@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -31,6 +29,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.mask import Mask
+from pcgraph.spec.model import Model as Model  # reference.py and others know it from here
 from pcgraph.spec.source import Source, show
 from pcgraph.spec.values import (
     Argument,
@@ -64,14 +64,9 @@ EDGE_FIELDS = (
     "precision",
     "bundle",
     "reach",
+    "mask",
 )
 EnergyName = Literal["gaussian", "categorical", "bernoulli"]
-
-
-class Model(BaseModel):
-    """Base: unknown fields are faults, no value is bent to another type, and specs never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Preprocess(Model):
@@ -205,6 +200,9 @@ class Edge(Model):
     reach: Positive | None = None
     """C of gradient `normalized`: how many predicted units depend on one unit of the source.
     Left out: it is counted."""
+    mask: Mask | None = None
+    """Which weights of the predictor there are; it needs one layer with a matrix (`Linear`, `Conv2d`,
+    `ConvTranspose2d`; of convolutions the channels are masked). The others are zero and stay so."""
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -696,6 +696,71 @@ PREDICTORS = [
     ),
 ]
 
+MASKS = [
+    Case(
+        "mask of two kinds",
+        FREE.replace("target: b}", "target: b, mask: {density: 0.5, blocks: [[1]]}}"),
+        "spec.yaml:3:32 edges[0].mask: a mask has one of density, blocks, graph, file, got 'density' and 'blocks'",
+    ),
+    Case(
+        "mask of nothing",
+        FREE.replace("target: b}", "target: b, mask: {seed: 3}}"),
+        "spec.yaml:3:32 edges[0].mask: a mask has one of density, blocks, graph, file, got none",
+    ),
+    Case(
+        "density above one",
+        FREE.replace("target: b}", "target: b, mask: {density: 1.5}}"),
+        "spec.yaml:3:39 edges[0].mask.density: expected at most 1, got 1.5",
+    ),
+    Case(
+        "misspelt mask field",
+        FREE.replace("target: b}", "target: b, mask: {densty: 0.5}}"),
+        "spec.yaml:3:39 edges[0].mask.densty: unknown field 'densty'\n  Did you mean 'density'?",
+    ),
+    Case(
+        "blocks that are no table",
+        FREE.replace("target: b}", "target: b, mask: {blocks: [[1, 0], [1]]}}"),
+        "spec.yaml:3:32 edges[0].mask: the rows of 'blocks' differ in length\n"
+        "  Each row has one number a source part.",
+    ),
+    Case(
+        "blocks that are no masks",
+        FREE.replace("target: b}", "target: b, mask: {blocks: [[1, 2]]}}"),
+        "spec.yaml:3:52 edges[0].mask.blocks[0][1]: expected 0 or 1, got 2",
+    ),
+    Case(
+        "unknown mask file",
+        FREE.replace("target: b}", "target: b, mask: m.csv}"),
+        "spec.yaml:3:32 edges[0].mask: 'm.csv' is no mask file\n"
+        "  It ends in .npy, .safetensors, .adjlist, .edgelist, .graphml.",
+    ),
+    Case(
+        "unknown generator",
+        FREE.replace("target: b}", "target: b, mask: {graph: {watts: {k: 2}}}}"),
+        "spec.yaml:3:47 edges[0].mask.graph.watts: unknown generator 'watts'\n"
+        "  Choose from 'barabasi_albert', 'erdos_renyi', 'grid_2d', 'newman_watts_strogatz', "
+        "'stochastic_block_model', 'watts_strogatz'.",
+    ),
+    Case(
+        "generator without an argument",
+        FREE.replace("target: b}", "target: b, mask: {graph: {watts_strogatz: {k: 2, q: 1}}}}"),
+        "spec.yaml:3:47 edges[0].mask.graph.watts_strogatz: watts_strogatz needs 'p'\n"
+        "  Write {watts_strogatz: {p: ...}}.\n"
+        "spec.yaml:3:70 edges[0].mask.graph.watts_strogatz.q: unknown argument 'q' of watts_strogatz\n"
+        "  Choose from 'n', 'k', 'p'.",
+    ),
+    Case(
+        "generator with a wrong argument",
+        FREE.replace("target: b}", "target: b, mask: {graph: {erdos_renyi: {p: 2}}}}"),
+        "spec.yaml:3:61 edges[0].mask.graph.erdos_renyi.p: expected a number from 0 to 1, got 2",
+    ),
+    Case(
+        "generator as a word",
+        FREE.replace("target: b}", "target: b, mask: {graph: watts_strogatz}}"),
+        "spec.yaml:3:39 edges[0].mask.graph: expected {NAME: {argument: value}}, got 'watts_strogatz'",
+    ),
+]
+
 DYNAMICS = [
     Case(
         "unknown rule",
@@ -895,6 +960,7 @@ CASES = [
     *NODES,
     *EDGES,
     *PREDICTORS,
+    *MASKS,
     *DYNAMICS,
     *SCHEDULE,
     *OTHER_FORMATS,

@@ -1,0 +1,215 @@
+"""Weight masks: connections of an edge that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcgraph.errors import Fault, FieldPath, SpecError
+from pcgraph.graph import Edge
+from pcgraph.spec.mask import ARRAYS, Mask
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+class Masked(nn.Module):
+    """A layer whose weights count only where its ``mask`` is 1; elsewhere they are zero.
+
+    The gradient of a weight that is not there is zero too, so that an optimizer which only follows
+    gradients, decays weights or remembers either of these leaves it at zero.
+    """
+
+    mask: Tensor
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        with torch.no_grad():
+            self.get_parameter("weight").mul_(self.mask)
+
+
+class MaskedLinear(Masked, nn.Linear):
+    """`torch.nn.Linear` with a mask."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """See `torch.nn.Linear`."""
+        return F.linear(input, self.weight * self.mask, self.bias)
+
+
+class MaskedConv2d(Masked, nn.Conv2d):
+    """`torch.nn.Conv2d` with a mask of its channels."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """See `torch.nn.Conv2d`."""
+        predicted: Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)
+        return predicted
+
+
+class MaskedConvTranspose2d(Masked, nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` with a mask of its channels."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """See `torch.nn.ConvTranspose2d`; ``output_size`` is the layer's own."""
+        weight = self.weight * self.mask
+        return F.conv_transpose2d(
+            input,
+            weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+MASKED: dict[type[nn.Module], type[Masked]] = {
+    nn.Linear: MaskedLinear,
+    nn.Conv2d: MaskedConv2d,
+    nn.ConvTranspose2d: MaskedConvTranspose2d,
+}
+"""The layers that a mask can be for."""
+
+
+def mask_weights(module: nn.Module, edge: Edge, folder: Path) -> None:
+    """Take out, in place, the connections of an edge's predictor that its mask leaves out.
+
+    The weights that stay keep their values, and all keep their names.
+
+    Args:
+        module: The predictor.
+        edge: The edge.
+        folder: Where relative files start from.
+
+    Raises:
+        SpecError: The predictor has no layer that can be masked or several, or the mask does not fit it.
+    """
+    if edge.mask is None:
+        return
+    path = (*edge.path, "mask")
+    layers = [part for part in module.modules() if type(part) in MASKED]
+    if len(layers) != 1:
+        hint = f"It takes out connections of one {', '.join(kind.__name__ for kind in MASKED)}."
+        message = f"edge '{edge.name}' has {len(layers)} layers that a mask could be for, expected one"
+        raise SpecError(Fault(message, path, hint))
+    (layer,) = layers
+    if getattr(layer, "groups", 1) != 1:
+        raise SpecError(Fault("a convolution in groups takes no mask", path, "'groups' is one already."))
+    weight = layer.weight
+    assert isinstance(weight, nn.Parameter)
+    backwards = isinstance(layer, nn.ConvTranspose2d)  # its weight is (in, out, ...)
+    targets, sources = (weight.shape[1], weight.shape[0]) if backwards else weight.shape[:2]
+    matrix = mask_matrix(edge.mask, targets, sources, folder, path)
+    matrix = (matrix.T if backwards else matrix).view(*weight.shape[:2], *[1] * (weight.dim() - 2))
+    layer.__class__ = MASKED[type(layer)]
+    layer.register_buffer("mask", matrix.to(weight), persistent=False)
+    with torch.no_grad():
+        weight.mul_(matrix)
+
+
+def mask_matrix(mask: Mask, targets: int, sources: int, folder: Path, path: FieldPath = ()) -> Tensor:
+    """Which weights there are: (targets, sources), of torch.bool.
+
+    Args:
+        mask: What the spec says.
+        targets: Units (or channels) that are predicted.
+        sources: Units (or channels) that predict.
+        folder: Where relative files start from.
+        path: The field of the spec, for messages.
+
+    Raises:
+        SpecError: The mask does not fit these numbers, or its file cannot be read.
+    """
+    if mask.density is not None:
+        count = round(mask.density * targets * sources)
+        order = torch.randperm(targets * sources, generator=torch.Generator().manual_seed(mask.seed))
+        return (order < count).view(targets, sources)
+    if mask.blocks is not None:
+        blocks = torch.tensor(mask.blocks, dtype=torch.bool)
+        for units, parts, whose in ((targets, len(blocks), "target"), (sources, blocks.shape[1], "source")):
+            if units % parts:
+                message = f"the {units} units of the {whose} cannot be cut into {parts} equal parts"
+                raise SpecError(Fault(message, (*path, "blocks")))
+        return blocks.repeat_interleave(targets // len(blocks), 0).repeat_interleave(
+            sources // blocks.shape[1], 1
+        )
+    if mask.graph is not None:
+        if targets != sources:
+            message = f"a generated graph is for as many sources as targets, here {sources} and {targets}"
+            raise SpecError(Fault(message, (*path, "graph"), "Use 'density', 'blocks' or a file."))
+        try:
+            graph = mask.graph.make(mask.seed, targets)
+        except SpecError as error:
+            raise SpecError(replace(f, path=(*path, "graph", *f.path)) for f in error.faults) from None
+        return _adjacency(graph, targets, sources, (*path, "graph"))
+    assert mask.file is not None
+    return _read(folder / mask.file, targets, sources, (*path, "file"))
+
+
+def _adjacency(graph: nx.Graph, targets: int, sources: int, path: FieldPath) -> Tensor:
+    """The arcs of a graph of units as a matrix; an edge without direction goes both ways."""
+    matrix = torch.zeros(targets, sources, dtype=torch.bool)
+    shift = 0 if targets == sources else sources  # then the targets are numbered after the sources
+    most = sources + shift if shift == 0 else sources + targets
+    for one, other in graph.edges():
+        for source, target in [(one, other)] if graph.is_directed() else [(one, other), (other, one)]:
+            row, column = target - shift, source
+            if max(one, other) >= most:
+                message = f"the graph has a node {max(one, other)}; the units are numbered 0 to {most - 1}"
+                raise SpecError(Fault(message, path))
+            if 0 <= row < targets and 0 <= column < sources:
+                matrix[row, column] = True
+    return matrix
+
+
+def _read(file: Path, targets: int, sources: int, path: FieldPath) -> Tensor:
+    if not file.is_file():
+        raise SpecError(Fault(f"there is no file '{file}'", path))
+    try:
+        if file.suffix in ARRAYS:
+            matrix = _array(file)
+        else:
+            return _adjacency(_graph(file), targets, sources, path)
+    except SpecError:
+        raise
+    except Exception as error:  # each format has its own errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SpecError(Fault(f"'{file}' cannot be read: {reason}", path)) from None
+    if tuple(matrix.shape) != (targets, sources):
+        message = f"the mask has shape {tuple(matrix.shape)}, the weights ({targets}, {sources})"
+        raise SpecError(Fault(message, path, "Its rows are the target's units, its columns the source's."))
+    if not ((matrix == 0) | (matrix == 1)).all():
+        raise SpecError(Fault("a mask holds 0 and 1 only", path))
+    return matrix == 1
+
+
+def _array(file: Path) -> Tensor:
+    if file.suffix == ".npy":
+        import numpy as np
+
+        return torch.from_numpy(np.load(file, allow_pickle=False).copy())
+    from safetensors.torch import load_file
+
+    tensors = load_file(file)
+    if len(tensors) != 1:
+        raise ValueError(f"it holds {len(tensors)} tensors, expected one")
+    return next(iter(tensors.values()))
+
+
+def _graph(file: Path) -> nx.Graph:
+    import networkx as nx
+
+    if file.suffix == ".graphml":
+        graph = nx.read_graphml(file, node_type=int)
+    else:
+        read = nx.read_edgelist if file.suffix == ".edgelist" else nx.read_adjlist
+        extra = {"data": False} if file.suffix == ".edgelist" else {}
+        graph = read(file, nodetype=int, create_using=nx.DiGraph, **extra)
+    if any(node < 0 for node in graph):
+        raise ValueError("its nodes are numbered from 0")
+    return graph
