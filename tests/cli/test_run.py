@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pcgraph as pcg
-from pcgraph.cli.run import preprocess_for
+from pcgraph.datasets import preprocess_for
 from pcgraph.images import PIXELS, Noise, find_images, load_images
 from pcgraph.resources import photo
 from pcgraph.spec import Backbone, Preprocess
