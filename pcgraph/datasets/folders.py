@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,36 +26,29 @@ def folder(path: Path, part: Split) -> Files:
     Args:
         path: Holds a folder for each class, whose images (those in folders inside included) belong to it;
             or images, which then have no labels. Where it holds ``train`` beside ``test`` or ``val``, those
-            are the two parts; otherwise both parts are all images.
+            are the two parts, and a class of either counts in both; otherwise both parts are all images.
         part: Which part.
 
     Raises:
         InputError: There is no such folder, it holds no image, or images beside folders of images.
     """
-    inside = _part_of(_existing(path, "folder"), part)
     name = f"folder:{path}"
+    parts = _parts(_existing(path, "folder"))
+    inside = parts[part]
     folders, images = _listed(inside)
-    filled = [(sub, files) for sub in folders if (files := list(_images_below(sub)))]
+    filled = {sub.name: files for sub in folders if (files := list(_images_below(sub)))}
     if not filled and not images:
-        raise InputError(
-            Fault(
-                "this folder holds no image",
-                hint=f"An image ends in {', '.join(SUFFIXES)}.",
-                where=str(inside),
-            )
-        )
+        hint = f"An image ends in {', '.join(SUFFIXES)}."
+        raise InputError(Fault("this folder holds no image", hint=hint, where=str(inside)))
     if not filled:
         return Files(name, images)
     if images:
-        raise InputError(
-            Fault(
-                f"images ('{images[0].name}') beside folders of images ('{filled[0][0].name}')",
-                hint="Give a folder of class folders, or a folder of images alone, which have no labels.",
-                where=str(inside),
-            )
-        )
-    classes = [sub.name for sub, _ in filled]
-    return _labelled(name, {number: files for number, (_, files) in enumerate(filled)}, classes)
+        message = f"images ('{images[0].name}') beside folders of images ('{next(iter(filled))}')"
+        hint = "Give a folder of class folders, or a folder of images alone, which have no labels."
+        raise InputError(Fault(message, hint=hint, where=str(inside)))
+    others = {sub.name for each in set(parts.values()) - {inside} for sub in _listed(each)[0]}
+    classes = sorted(filled.keys() | others)
+    return _labelled(name, {classes.index(sub): files for sub, files in filled.items()}, classes)
 
 
 def imagenet(path: Path, part: Split) -> Files:
@@ -191,23 +185,24 @@ def _existing(path: Path, kind: str) -> Path:
     raise InputError(Fault("there is no such folder", hint=hint, where=str(path)))
 
 
-def _part_of(path: Path, part: Split) -> Path:
-    """The folder of a part, where ``path`` is divided into parts."""
+def _parts(path: Path) -> dict[Split, Path]:
+    """The folder of each part; all are ``path`` where it is not divided."""
     found = {
-        side: [path / name for name in names if (path / name).is_dir()] for side, names in _PARTS.items()
+        part: [path / name for name in names if (path / name).is_dir()] for part, names in _PARTS.items()
     }
-    return found[part][0] if all(found.values()) else path
+    return {part: folders[0] if all(found.values()) else path for part, folders in found.items()}
 
 
 def _listed(path: Path) -> tuple[list[Path], list[Path]]:
     """The folders and the images in a folder, each sorted by name."""
     folders, images = [], []
-    for entry in sorted(path.iterdir()):
-        if entry.suffix.lower() in SUFFIXES and not entry.is_dir():
-            images.append(entry)
-        elif entry.is_dir() and not entry.name.startswith("."):
-            folders.append(entry)
-    return folders, images
+    with os.scandir(path) as entries:  # it knows folders from files without a look at each
+        for entry in entries:
+            if entry.is_dir():
+                folders.append(path / entry.name)
+            elif entry.name.lower().endswith(SUFFIXES):
+                images.append(path / entry.name)
+    return sorted(one for one in folders if not one.name.startswith(".")), sorted(images)
 
 
 def _images_below(path: Path) -> Iterator[Path]:
