@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 from pcgraph.resources import shipped_spec
+from pcgraph.upsampled import UpsampledConvTranspose2d
 
 TOLERANCE = 1e-4  # relative to the largest output
 
@@ -93,11 +94,16 @@ def pair(name: str, model_name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
     hooks = HookNetwork(
         copy.deepcopy(model),
         [spec.nodes[node].module for node in spec.nodes],
-        [network.predictors[edge] for edge in edges],
+        [layer_by_layer(network.predictors[edge]) for edge in edges],
         gains,
         [dynamics.reach[edge] for edge in edges],
     )
     return network, hooks
+
+
+def layer_by_layer(predictor: nn.Module) -> nn.Module:
+    """The predictor without our shortcut for its layers."""
+    return nn.Sequential(*predictor) if isinstance(predictor, UpsampledConvTranspose2d) else predictor
 
 
 def dynamics_case(name: str, model: str, batch: int, compiled: bool) -> Callable[[int, int], Row]:

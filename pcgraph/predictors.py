@@ -17,6 +17,7 @@ from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.tracing.objects import import_object
+from pcgraph.upsampled import UpsampledConvTranspose2d
 
 Shape = tuple[int, ...]
 
@@ -131,9 +132,14 @@ def automatic(source: Shape, target: Shape) -> nn.Module:
         return nn.Linear(source[1], target[1])
     if kinds[0] in gridded and kinds[1] in gridded:
         steps: list[nn.Module] = [] if kinds[0] == "map" else [ToMap(source)]
-        if _grid(source) != _grid(target):
-            steps.append(nn.Upsample(size=_grid(target), mode="bilinear", align_corners=False))
-        steps.append(nn.ConvTranspose2d(_channels(source), _channels(target), 3, padding=1))
+        convolution = nn.ConvTranspose2d(_channels(source), _channels(target), 3, padding=1)
+        if _grid(source) == _grid(target):
+            steps.append(convolution)
+        else:
+            upsample = nn.Upsample(size=_grid(target), mode="bilinear", align_corners=False)
+            if kinds == ("map", "map"):
+                return UpsampledConvTranspose2d(upsample, convolution)
+            steps += [upsample, convolution]
         return nn.Sequential(*steps, *([] if kinds[1] == "map" else [FromMap(target)]))
     if kinds[0] in gridded and kinds[1] == "vector":
         linear = nn.Linear(_channels(source), target[0])

@@ -60,7 +60,7 @@ class Scheduler:
         The whole step becomes one function without a graph break: predictions, errors, the
         vector-Jacobian product and the updates. The weights become constants of it, so change none
         afterwards. Another batch size or another set of clamped nodes is compiled anew. Measure before
-        you rely on it: on CPUs it has not been faster than the plain step (`make bench`).
+        you rely on it (`make bench`).
 
         Args:
             options: For `torch.compile`, such as ``backend``; left out, the default backend with
@@ -282,7 +282,12 @@ class Scheduler:
             self._compiled[plan] = torch.compile(
                 fused, fullgraph=True, dynamic=False, **self._compile_options
             )
-        *seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
+        freezing = self._compile_options.get("options", {}).get("freezing", False)
+        # the option alone reaches the backend, but not the tracing that has to hand it the weights
+        from torch._inductor import config
+
+        with config.patch(freezing=freezing):
+            *seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
         return Evaluation(*seen), state.followed_by(values)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
