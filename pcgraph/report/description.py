@@ -66,7 +66,7 @@ def step_cost(network: PCNetwork) -> int | None:
     receiver = network.graph.nodes[network.graph.receiver]
     try:
         state = scheduler.start(torch.empty(1, *receiver.shape, device="meta"))
-        counter = _Counter()
+        counter = OperationCounter()
         with counter:
             scheduler.step(state)
     except Exception:  # whatever a foreign module raises on tensors without values
@@ -74,7 +74,7 @@ def step_cost(network: PCNetwork) -> int | None:
     return counter.operations // 2
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations by torch's own formulas.
 
     torch's counter, `FlopCounterMode`, cannot be used around `torch.autograd.grad`.
