@@ -13,8 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.datasets import Batch
+from pcgraph.learning.feedback import Feedback
 from pcgraph.network import PCNetwork
 from pcgraph.spec.predify import read_predify
+from pcgraph.training.gradients import clear, differentiate
 
 from .goldens import nets
 
@@ -111,21 +114,20 @@ def test_first_order_gradient_through_time(golden: Golden, checkpoint: bool) -> 
 
 
 def test_reconstruction_loss_and_gradients(golden: Golden) -> None:
-    golden.network.predictors.requires_grad_(True)
-    run = pcg.Scheduler(golden.network).run(
-        golden["input"], steps=0, record=["values", "predictions"], differentiable=True
-    )
-    loss = sum(
-        F.mse_loss(run.predictions[edge][0], run.values[edge.split("->")[1]][0].detach())
-        for edge in golden.edges
-    )
-    torch.testing.assert_close(loss, golden["reconstruction.loss"].reshape(()), **TOLERANCE)
+    """As `pcgraph train` computes them."""
+    task = Feedback(golden.network)
+    (losses,) = task.moments(Batch(golden["input"], golden["labels"], torch.arange(2)))
+    assert list(losses) == golden.edges
+    clear(task.parameters())
+    differentiate(losses, task.parameters())
+    torch.testing.assert_close(sum(losses.values()), golden["reconstruction.loss"].reshape(()), **TOLERANCE)
     for index, edge in enumerate(golden.edges):
-        parameters = list(golden.network.predictors[edge].parameters())
         names = [n for n in golden.tensors if n.startswith(f"reconstruction.grad.{index}.")]
         expected = {golden[name].shape: golden[name] for name in names}
-        for gradient in torch.autograd.grad(loss, parameters, retain_graph=True):
-            torch.testing.assert_close(gradient, expected[gradient.shape], **TOLERANCE)
+        for parameter in golden.network.predictors[edge].parameters():
+            torch.testing.assert_close(parameter.grad, expected[parameter.shape], **TOLERANCE)
+    assert golden.network.drive is not None
+    assert all(parameter.grad is None for parameter in golden.network.drive.parameters())
 
 
 def test_layered_energy_network_agrees_with_preco() -> None:

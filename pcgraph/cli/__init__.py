@@ -18,6 +18,7 @@ from pcgraph.cli.run import run
 from pcgraph.cli.schema import schema
 from pcgraph.cli.show import show
 from pcgraph.cli.trace import trace
+from pcgraph.cli.train import train
 
 app = typer.Typer(
     cls=Commands,
@@ -49,7 +50,7 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, schema, demo):
+for _command in (trace, new, check, show, run, train, schema, demo):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 

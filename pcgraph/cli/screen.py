@@ -45,6 +45,11 @@ class Screen:
         if not (self.as_json or self.quiet):
             self._print(*shown)
 
+    def aside(self, text: str) -> None:
+        """Print what a person likes to know in the course of long work, on standard error."""
+        if not (self.as_json or self.quiet):
+            print(text, file=sys.stderr, flush=True)
+
     @contextmanager
     def working(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """Show a progress bar on standard error if the block takes longer than a second.

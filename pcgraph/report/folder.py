@@ -20,8 +20,8 @@ from pcgraph import __version__
 from pcgraph.errors import Fault, InputError
 from pcgraph.files import whole_folder
 from pcgraph.report.trajectory import Trajectory
-from pcgraph.spec import Edge, Spec, to_yaml
-from pcgraph.spec.schema import FeedbackItem
+from pcgraph.spec import Spec, to_yaml
+from pcgraph.spec.dump import rooted as rooted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,29 +119,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     metadata = {"Date": None} if path.suffix == ".svg" else None
     with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}):
         figure.savefig(path, dpi=160, metadata=metadata)
-
-
-def rooted(spec: Spec) -> Spec:
-    """The spec with full paths of its files (weights, masks), so that it holds in any folder."""
-    update: dict[str, Any] = {}
-    if spec.weights is not None and not spec.weights.startswith("package:"):
-        update["weights"] = str((spec.folder / spec.weights).resolve())
-    backbone = spec.backbone
-    if backbone is not None and backbone.weights is not None:
-        is_file = ":" not in backbone.weights and backbone.weights.endswith((".safetensors", ".pth", ".pt"))
-        if is_file:
-            path = str((spec.folder / backbone.weights).resolve())
-            update["backbone"] = backbone.model_copy(update={"weights": path})
-    for section in ("edges", "feedback"):
-        update[section] = [_rooted_mask(item, spec.folder) for item in getattr(spec, section)]
-    return spec.model_copy(update=update)
-
-
-def _rooted_mask(item: FeedbackItem, folder: Path) -> FeedbackItem:
-    if not isinstance(item, Edge) or item.mask is None or item.mask.file is None:
-        return item
-    mask = item.mask.model_copy(update={"file": str((folder / item.mask.file).resolve())})
-    return item.model_copy(update={"mask": mask})
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
+from pcgraph.spec.training import Fitting, Train
 from pcgraph.spec.wiring import input_node, wire
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Backbone",
     "Edge",
     "EnergyDynamics",
+    "Fitting",
     "Layer",
     "Node",
     "NodeGains",
@@ -40,6 +42,7 @@ __all__ = [
     "Schedule",
     "Skip",
     "Spec",
+    "Train",
     "input_node",
     "json_schema",
     "load_spec",

@@ -23,6 +23,7 @@ from pcgraph.spec.schema import (
     Skip,
 )
 from pcgraph.spec.source import show
+from pcgraph.spec.training import Train
 
 _DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
 _FEEDBACK: TypeAdapter[Pattern | Edge] = TypeAdapter(FeedbackItem)
@@ -55,6 +56,7 @@ class Parts:
     backbone: Backbone | None = None
     dynamics: PredifyDynamics | EnergyDynamics | None = None
     schedule: Schedule | None = None
+    train: Train | None = None
 
 
 def check(data: dict[str, Any]) -> list[Fault]:
@@ -63,7 +65,17 @@ def check(data: dict[str, Any]) -> list[Fault]:
     Fields that are faulty by themselves are passed over: the schema reports those.
     """
     parts = _parts(data)
-    checks = (_places, _names, _duplicates, _patterns, _rule_fields, _precisions, _bundles, _preprocess)
+    checks = (
+        _places,
+        _names,
+        _duplicates,
+        _patterns,
+        _rule_fields,
+        _precisions,
+        _bundles,
+        _preprocess,
+        _training,
+    )
     return [fault for one in checks for fault in one(parts)]
 
 
@@ -83,6 +95,7 @@ def _parts(data: dict[str, Any]) -> Parts:
     parts.backbone = _valid(Backbone, data.get("backbone"))
     parts.dynamics = _valid(_DYNAMICS, data.get("dynamics", {}))
     parts.schedule = _valid(Schedule, data.get("schedule", {}))
+    parts.train = _valid(Train, data.get("train", {}))
     edges = data.get("edges", [])
     feedback = data.get("feedback", [])
     parts.has_edges = bool(edges)
@@ -282,6 +295,25 @@ def _preprocess(parts: Parts) -> Iterator[Fault]:
     if preprocess.resize is not None and preprocess.resize < min(shape[1:]):
         message = f"{preprocess.resize} pixels are less than the crop to {shape[1]} x {shape[2]}"
         yield Fault(message, (*path, "resize"), f"At least {min(shape[1:])}.")
+
+
+def _training(parts: Parts) -> Iterator[Fault]:
+    """What shall learn can learn."""
+    train = parts.train
+    if train is None:
+        return
+    if train.task == "energy" and parts.dynamics is not None and parts.dynamics.rule != "energy":
+        message = "the task 'energy' follows an energy, and the dynamics have rule 'predify'"
+        yield Fault(message, ("train", "task"), "Write 'dynamics: {rule: energy}'.")
+    if train.learns and "backbone" in train.learns:
+        if train.task == "feedback":
+            message = "the task 'feedback' leaves the backbone as it is"
+            yield Fault(message, ("train", "learns"), "Write 'task: through_time', or leave 'learns' out.")
+        elif not parts.has_backbone:
+            yield Fault("this spec has no 'backbone' to learn", ("train", "learns"), "Leave 'learns' out.")
+    if train.label is not None and parts.names and train.label not in parts.names:
+        message = f"unknown node '{train.label}'"
+        yield Fault(message, ("train", "label"), closest(train.label, parts.names))
 
 
 def _count(number: int, thing: str) -> str:

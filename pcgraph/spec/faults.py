@@ -26,6 +26,7 @@ from pcgraph.spec.schema import (
     Spec,
 )
 from pcgraph.spec.source import has, show
+from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
 _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Spec, "at the top level"),
@@ -38,6 +39,11 @@ _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Node, "to a node"),
     (Mask, "under 'mask'"),
     (Skip, "to a pattern of its own, {skip: 2}"),
+    (Train, "under 'train'"),
+    (Optimizer, "under 'train.optimizer'"),
+    (LearningRate, "under 'train.schedule'"),
+    (Augmentation, "under 'train.augment'"),
+    (Loss, "under 'train.loss'"),
 )
 _OTHER_NAMES = {
     "alpha": "error",
@@ -107,6 +113,16 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return NodeRate if "<energy>" in loc else NodeGains
         case (*_, "mask"):
             return Mask
+        case ("train",):
+            return Train
+        case ("train", "optimizer"):
+            return Optimizer
+        case ("train", "schedule"):
+            return LearningRate
+        case ("train", "augment"):
+            return Augmentation
+        case ("train", "loss"):
+            return Loss
         case ("edges" | "feedback", *_):
             return Skip if "<skip>" in loc else Edge
     return Spec
@@ -162,6 +178,7 @@ _EXPECTED = {
     "int_parsing": "a whole number",
     "float_type": "a number",
     "string_type": "text",
+    "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping",
@@ -169,6 +186,7 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of fields",
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le:g}",
 }
 

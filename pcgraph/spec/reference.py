@@ -21,6 +21,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
+from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
 Schema = dict[str, Any]
 SECTIONS: tuple[type[Model], ...] = (
@@ -36,6 +37,11 @@ SECTIONS: tuple[type[Model], ...] = (
     EnergyDynamics,
     NodeRate,
     Schedule,
+    Train,
+    Optimizer,
+    LearningRate,
+    Augmentation,
+    Loss,
 )
 """The models in the order in which the reference describes them."""
 
@@ -168,6 +174,8 @@ def _alternatives(schema: Schema) -> list[str]:
     match kind:
         case list():
             return [words for one in kind for words in _alternatives({"type": one})]
+        case "array" if "prefixItems" in schema:
+            return [f"list of {len(schema['prefixItems'])} {_plural(_words(schema['prefixItems'][0]))}"]
         case "array":
             return [f"list of {_plural(_words(schema['items']))}"]
         case "object":
@@ -199,6 +207,8 @@ def _number(schema: Schema) -> str:
         return f"{words} from {schema['minimum']} to {schema['maximum']}"
     if "exclusiveMinimum" in schema and "maximum" in schema:
         return f"{words} > {schema['exclusiveMinimum']}, at most {schema['maximum']}"
+    if "minimum" in schema and "exclusiveMaximum" in schema:
+        return f"{words} from {schema['minimum']} to below {schema['exclusiveMaximum']}"
     if "minimum" in schema:
         return f"{words} ≥ {schema['minimum']}"
     return f"{words} > {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else words

@@ -32,6 +32,7 @@ from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.model import Model as Model  # reference.py and others know it from here
 from pcgraph.spec.source import Source, show
+from pcgraph.spec.training import Train
 from pcgraph.spec.values import (
     Argument,
     Delay,
@@ -379,6 +380,8 @@ class Spec(Model):
     weights: str | None = None
     """Safetensors file with the predictors' weights: a path relative to this file, or
     `package:PACKAGE/FILE`, a file inside an installed Python package."""
+    train: Train | None = None
+    """What `pcgraph train` does. Left out: all as below."""
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -953,6 +953,52 @@ OTHER_FORMATS = [
     ),
 ]
 
+TRAIN = [
+    Case(
+        "misspelt optimizer",
+        VGG + "train: {optimizer: {name: Adan}}\n",
+        "spec.yaml:4:21 train.optimizer.name: expected 'Adam', 'AdamW', 'NAdam', 'RAdam', 'Adamax', 'Adagrad', "
+        "'RMSprop' or 'SGD', got 'Adan'\n  Did you mean 'Adam' or 'RAdam' or 'NAdam'?",
+    ),
+    Case(
+        "argument of another optimizer",
+        VGG + "train: {optimizer: {momentum: 0.9}}\n",
+        "spec.yaml:4:9 train.optimizer: Adam takes no 'momentum'\n  It belongs to RMSprop, SGD.",
+    ),
+    Case(
+        "learning rate in the wrong place",
+        VGG + "train: {lr: 0.1}\n",
+        "spec.yaml:4:9 train.lr: unknown field 'lr'\n  It belongs under 'train.optimizer'.",
+    ),
+    Case(
+        "all images held out",
+        VGG + "train: {validation: 1.0}\n",
+        "spec.yaml:4:9 train.validation: expected less than 1, got 1.0",
+    ),
+    Case(
+        "energy task without an energy",
+        VGG + "train: {task: energy}\n",
+        "spec.yaml:4:9 train.task: the task 'energy' follows an energy, and the dynamics have rule 'predify'\n"
+        "  Write 'dynamics: {rule: energy}'.",
+    ),
+    Case(
+        "feedback task with a learning backbone",
+        VGG + "train: {task: feedback, learns: [backbone]}\n",
+        "spec.yaml:4:25 train.learns: the task 'feedback' leaves the backbone as it is\n"
+        "  Write 'task: through_time', or leave 'learns' out.",
+    ),
+    Case(
+        "backbone that there is not",
+        FREE + "train: {learns: [backbone]}\n",
+        "spec.yaml:4:9 train.learns: this spec has no 'backbone' to learn\n  Leave 'learns' out.",
+    ),
+    Case(
+        "unknown label node",
+        FREE + "train: {label: d}\n",
+        "spec.yaml:4:9 train.label: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
+    ),
+]
+
 CASES = [
     *FILES,
     *TOP_LEVEL,
@@ -963,5 +1009,6 @@ CASES = [
     *MASKS,
     *DYNAMICS,
     *SCHEDULE,
+    *TRAIN,
     *OTHER_FORMATS,
 ]

@@ -38,6 +38,33 @@ predictors = st.one_of(
     st.just("auto"), st.just("python:nets.models:Net"), st.lists(layers, min_size=1, max_size=3)
 )
 
+trainings = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from(["digits", "folder:some/where", "cifar10"]),
+        "epochs": st.integers(1, 90),
+        "batch": st.integers(1, 512),
+        "optimizer": st.one_of(
+            st.fixed_dictionaries(
+                {"name": st.just("SGD")},
+                optional={"lr": positive, "momentum": shares, "nesterov": st.booleans()},
+            ),
+            st.fixed_dictionaries({}, optional={"betas": st.lists(shares, min_size=2, max_size=2)}),
+        ),
+        "schedule": st.fixed_dictionaries(
+            {"kind": st.sampled_from(["cosine", "step"])}, optional={"warmup": positive, "every": st.just(2)}
+        ),
+        "clip": positive,
+        "precision": st.sampled_from(["float32", "bfloat16"]),
+        "validation": shares,
+        "task": st.sampled_from(["feedback", "through_time"]),
+        "learns": st.just(["predictors"]),
+        "augment": st.fixed_dictionaries({"crop": st.just([0.5, 1.0])}, optional={"flip": st.booleans()}),
+        "loss": st.fixed_dictionaries({}, optional={"reconstruction": positive, "at": st.just("last")}),
+        "rule": st.sampled_from(["il", "zil"]),
+    },
+)
+
 
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
@@ -100,6 +127,8 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
             },
         )
     )
+    if draw(st.booleans()):
+        spec["train"] = draw(trainings)
     return spec
 
 

@@ -96,7 +96,7 @@ BEYOND = re.compile(
     r"twice|already given|alone|the same place|unknown node|bundle|channels|the crop|for images"
     r"|belongs to rule|follows the feedforward|no 'backbone'|needs 'edges'|word of Python|is not declared"
     r"|cannot name a spec|which library|unknown library|names no|not both|got the text|contains itself"
-    r"|differ in length"
+    r"|differ in length|takes no '|the task '"
     r"|part of the spec language|key of a field|without a model|not valid YAML|finite number|got 10\.0"
 )
 

@@ -1,0 +1,79 @@
+"""``pcgraph train``: the weights of a network learn."""
+
+from __future__ import annotations
+
+import typer
+
+from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.screen import Screen
+from pcgraph.cli.training import (
+    BatchSize,
+    DataOption,
+    Device,
+    Download,
+    Epochs,
+    Out,
+    PrecisionOption,
+    Rate,
+    Resume,
+    Seed,
+    SkipBroken,
+    Tracker,
+    Training,
+    Workers,
+    settings_of,
+    training_data,
+)
+
+
+def train(
+    spec: SpecFile,
+    data: DataOption = None,
+    epochs: Epochs = None,
+    batch: BatchSize = None,
+    lr: Rate = None,
+    precision: PrecisionOption = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = 0,
+    tracker: Tracker = None,
+    download: Download = False,
+    skip_broken: SkipBroken = False,
+    out: Out = None,
+    resume: Resume = False,
+    force: Force = False,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the feedback, the whole network through time, or by its energy: see 'train' in the spec.
+
+    Writes a run folder: spec.yaml and weights that 'pcgraph run' takes, run.json, losses.csv, checkpoints
+    and logs. The same command runs in several processes: 'torchrun -m pcgraph train ...', or
+    'accelerate launch -m pcgraph train ...'.
+    """
+    given = read_spec(spec)
+    from pcgraph.errors import PCGraphError
+    from pcgraph.training.accelerator import is_main_process
+
+    main = is_main_process()
+    screen = Screen(as_json and main, quiet or not main)
+    try:
+        with screen.working("Building the network"):
+            from pcgraph.learning.tasks import make_task
+            from pcgraph.network import build
+            from pcgraph.spec import Train
+
+            settings = settings_of(
+                given.train or Train(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
+            )
+            network = build(given, trust=trusted(trust), seed=seed)
+            task = make_task(network, settings)
+            images, held = training_data(network, settings, seed, download, skip_broken)
+        Training("train", given, settings, out, seed, device, workers, tracker, resume, force).run(
+            screen, task, images, held
+        )
+    except PCGraphError:
+        if main:
+            raise
+        raise typer.Exit(2) from None  # the main process says what is wrong

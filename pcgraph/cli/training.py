@@ -1,0 +1,307 @@
+"""What the commands that train have in common: the folder, the record, signals, progress and the table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcgraph.cli.commands import INTERRUPTED
+from pcgraph.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pcgraph.datasets import ImageData
+    from pcgraph.network import PCNetwork
+    from pcgraph.spec import Fitting, Spec
+    from pcgraph.training import Task
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 (with :PATH, or "
+        "--download). Left out: the spec's.",
+        show_default=False,
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs. Left out: the spec's.", show_default=False)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, help="Images a batch, over all processes. Left out: the spec's.", show_default=False
+    ),
+]
+Rate = Annotated[
+    float | None, typer.Option("--lr", help="Learning rate. Left out: the spec's.", show_default=False)
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="float32, bfloat16 or float16. Left out: the spec's.", show_default=False
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]
+Tracker = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where the losses go besides losses.csv: tensorboard (the default, where it is installed), "
+        "wandb, mlflow or another of accelerate's trackers; 'none' for nowhere. Repeat it for several.",
+        show_default=False,
+    ),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch MNIST or CIFAR if they are not there.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from the last checkpoint in --out; without one, begin. The end is the same, bit for bit.",
+    ),
+]
+
+
+def settings_of(section: Fitting, **options: Any) -> Any:
+    """A section of the spec, with what the command line says otherwise.
+
+    Raises:
+        InputError: A value that the section refuses.
+    """
+    from pydantic import ValidationError
+
+    from pcgraph.errors import Fault, InputError
+
+    values = section.model_dump(exclude_unset=True)
+    rate = options.pop("lr")
+    values.update({name: value for name, value in options.items() if value is not None})
+    if rate is not None:
+        values["optimizer"] = {**values.get("optimizer", {}), "lr": rate}
+    try:
+        return type(section).model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = f"--{first['loc'][-1]}"
+        message = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}"
+        raise InputError(Fault(message, where=option)) from None
+
+
+def training_data(
+    network: PCNetwork, settings: Fitting, seed: int, download: bool, skip_broken: bool
+) -> tuple[ImageData, ImageData]:
+    """The images to train on, and those held out.
+
+    Raises:
+        InputError: There are none of that name, or nobody says which.
+    """
+    from pcgraph.datasets import open_data, preprocess_for, split
+    from pcgraph.errors import Fault, InputError
+
+    if settings.data is None:
+        hint = "Give --data, for example '--data digits', or write 'data' under 'train'."
+        raise InputError(Fault("nobody says which images to train on", hint=hint))
+    shape = network.graph.nodes[network.graph.receiver].shape
+    preprocess = preprocess_for(network.spec.backbone)
+    data = open_data(
+        settings.data, "train", shape=shape, preprocess=preprocess, download=download, skip_broken=skip_broken
+    )
+    return split(data, settings.validation, seed)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training from the command line.
+
+    Attributes:
+        kind: ``train`` or ``tune``.
+        given: The spec as it was read.
+        settings: Its section, with the options.
+        out: The folder asked for.
+        seed: Of everything.
+        device: Where.
+        workers: Processes that read ahead.
+        trackers: As typed.
+        resume: Whether to go on.
+        force: Whether to replace another run.
+    """
+
+    kind: str
+    given: Spec
+    settings: Fitting
+    out: Path | None
+    seed: int
+    device: str
+    workers: int
+    trackers: list[str] | None
+    resume: bool
+    force: bool
+
+    def run(self, screen: Screen, task: Task, data: ImageData, held: ImageData) -> None:
+        """Train, and say what came of it.
+
+        Raises:
+            InputError: A folder that holds something else.
+            typer.Exit: The training was asked to stop.
+        """
+        from pcgraph.datasets import batch_count
+        from pcgraph.training import epoch_means, fit
+        from pcgraph.training.accelerator import is_main_process
+
+        main = is_main_process()
+        folder = self._folder(main)
+        begun = time.perf_counter()
+        if main:
+            self._record(folder, data, held, finished=False)
+        total = self.settings.epochs * batch_count(
+            data, self.settings.batch, drop_last=len(data) > self.settings.batch
+        )
+        done = 0
+        with screen.working(f"Training {self.given.name}", total) as advance, stoppable() as stop:
+
+            def on_step(progress: Any, losses: Mapping[str, float]) -> None:
+                nonlocal done
+                advance(progress.step - done)
+                done = progress.step
+
+            trackers = [] if self.trackers == ["none"] else self.trackers
+            fitted = fit(
+                task,
+                data,
+                self.settings,
+                folder,
+                resume=self.resume,
+                validation=held,
+                seed=self.seed,
+                device=self.device,
+                workers=self.workers,
+                trackers=trackers,
+                on_step=on_step,
+                on_epoch=lambda epoch, measured: screen.aside(_line(epoch, self.settings.epochs, measured)),
+                stop=stop,
+            )
+        if not main:
+            raise typer.Exit(0 if fitted.finished else INTERRUPTED)
+        epochs = epoch_means(folder / "losses.csv")
+        found = {
+            "finished": fitted.finished,
+            "steps": fitted.step,
+            "resumed_at": fitted.resumed,
+            "seconds": round(time.perf_counter() - begun, 3),
+            "skipped": len({fault.where for fault in (*data.skipped, *held.skipped)}),
+        }
+        self._record(folder, data, held, **found)
+        if not fitted.finished:
+            print(f"Stopped after a checkpoint. To go on:\n  {self._again(folder)}", file=sys.stderr)
+        screen.remark(loss_table(epochs))
+        if found["skipped"]:
+            screen.remark(f"{found['skipped']} broken files were left out.")
+        screen.result({**found, "folder": str(folder), "epochs": epochs}, f"Run folder: {folder}")
+        if not fitted.finished:
+            raise typer.Exit(INTERRUPTED)
+
+    def _folder(self, main: bool) -> Path:
+        """The run folder, made and, unless the training goes on, empty."""
+        from pcgraph.errors import Fault, InputError
+        from pcgraph.report.folder import RECORD, new_run_folder
+
+        if self.resume and self.out is None:
+            raise InputError(Fault("--resume needs the folder", hint="Give it as --out DIR."))
+        if not main:
+            return self.out or Path("runs") / self.given.name
+        if self.resume and self.out is not None and (self.out / RECORD).is_file():
+            return self.out
+        folder = new_run_folder(self.given.name, self.out, self.force)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _record(self, folder: Path, data: ImageData, held: ImageData, **found: Any) -> None:
+        """Write ``run.json``."""
+        from datetime import datetime
+
+        from pcgraph.files import write_text
+        from pcgraph.report.folder import RECORD, versions
+
+        record = {
+            "kind": self.kind,
+            "name": self.given.name,
+            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+            "seed": self.seed,
+            "device": self.device,
+            "data": data.name,
+            "images": len(data),
+            "held_out": len(held),
+            **found,
+            "settings": self.settings.model_dump(mode="json"),
+            "versions": versions(),
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "spec": self.given.model_dump(mode="json", exclude={"extends"}),
+        }
+        write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def _again(self, folder: Path) -> str:
+        """The command that goes on."""
+        words = [word for word in sys.argv[1:] if word not in ("--force", "--resume")]
+        if self.out is None:
+            words += ["--out", str(folder)]
+        return shlex.join(["pcgraph", *words, "--resume"])
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or ctrl-C has come; the second one ends the program at once."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def loss_table(epochs: list[dict[str, dict[str, float]]]) -> Table:
+    """What an epoch's losses were, and what was measured after it."""
+    from rich.table import Table
+
+    columns = list(
+        dict.fromkeys((split, name) for epoch in epochs for split in epoch for name in epoch[split])
+    )
+    table = Table("epoch", *[name if split == "train" else f"{split}: {name}" for split, name in columns])
+    for number, epoch in enumerate(epochs, 1):
+        table.add_row(str(number), *[_number(epoch.get(split, {}).get(name)) for split, name in columns])
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _line(epoch: int, epochs: int, measured: Mapping[str, float]) -> str:
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
+    return f"epoch {epoch + 1} of {epochs}{': ' if shown else ''}{shown}"

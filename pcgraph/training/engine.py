@@ -1,0 +1,356 @@
+"""The engine: data in a fixed order, losses to gradients to weights, checkpoints, and all of it resumable.
+
+Nothing is kept between two batches but the weights, the optimizer's state and three counters. Random
+numbers within a batch are drawn from a generator that is seeded by (seed, batch, process), so that a
+training that was killed ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches
+from pcgraph.errors import Fault, InputError
+from pcgraph.images import mixed_seed
+from pcgraph.spec.training import Fitting
+from pcgraph.training.accelerator import start_accelerator
+from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
+from pcgraph.training.gradients import clear, differentiate, each_as_one
+from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
+from pcgraph.training.optimization import make_optimizer, rate_factor
+from pcgraph.training.task import Task
+
+LOSSES, CHECKPOINTS, LOGS = "losses.csv", "checkpoints", "logs"
+FREE = ("checkpoint", "keep")
+"""Settings that may differ when a training goes on."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended.
+
+    Attributes:
+        finished: False if it was asked to stop; its last checkpoint is where it goes on.
+        step: Batches done since it began.
+        resumed: Batches that were done before this call.
+        is_main: Whether this process is the one that prints and writes.
+    """
+
+    finished: bool
+    step: int
+    resumed: int
+    is_main: bool
+
+
+def fit(
+    task: Task,
+    data: ImageData,
+    settings: Fitting,
+    folder: Path,
+    *,
+    resume: bool = False,
+    validation: ImageData | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 0,
+    trackers: list[str] | None = None,
+    on_step: Callable[[Progress, Mapping[str, float]], None] | None = None,
+    on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Train.
+
+    Args:
+        task: What learns, and from what.
+        data: The training images.
+        settings: Optimizer, epochs, batch and so on: the spec's section.
+        folder: Where ``losses.csv``, ``checkpoints/``, the trackers' ``logs/`` and in the end what the task
+            saves go. It must exist.
+        resume: Go on from the last checkpoint in ``folder``; without one, begin.
+        validation: Images to measure after every epoch.
+        seed: Of the order of the images, their augmentation, and what the task draws.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: Processes that read images ahead.
+        trackers: Names of accelerate's trackers; None: TensorBoard where it is installed.
+        on_step: Called after every batch with the progress and its losses.
+        on_epoch: Called after every epoch with its number and what was measured.
+        stop: Asked after every batch; once it is true in any process, all write a checkpoint and stop.
+
+    Raises:
+        InputError: Something that does not fit; a package that is not installed; or checkpoints of
+            another training; or a loss is not finite.
+        DivergenceError: A state is not finite.
+    """
+    with torch.random.fork_rng():
+        return _Fit(task, data, settings, folder, validation, seed, device, workers, trackers).run(
+            resume, on_step or _nothing, on_epoch or _nothing, stop
+        )
+
+
+class _Fit:
+    """One training: what stays the same from batch to batch."""
+
+    def __init__(
+        self,
+        task: Task,
+        data: ImageData,
+        settings: Fitting,
+        folder: Path,
+        validation: ImageData | None,
+        seed: int,
+        device: str,
+        workers: int,
+        trackers: list[str] | None,
+    ) -> None:
+        self.task, self.settings, self.folder = task, settings, folder
+        self.seed, self.workers, self.validation = seed, workers, validation
+        augment = Augment(**settings.augment.model_dump())
+        self.data = augmented(data, augment) if augment != Augment() else data
+        self.drop_last = len(data) > settings.batch
+        self.per_epoch = batch_count(data, settings.batch, drop_last=self.drop_last)
+        self.accelerator = start_accelerator(device, settings.precision, trackers, folder / LOGS)
+        self.processes = self.accelerator.num_processes
+        if min(settings.batch, len(data)) < self.processes:
+            what = f"a batch of {min(settings.batch, len(data))} images for {self.processes} processes"
+            raise InputError(Fault(what, hint="Give a larger 'batch', or more images."))
+        task.network.to(self.accelerator.device)
+        self.parameters = task.parameters()
+        if not self.parameters:
+            raise InputError("nothing in this network can learn: it has no weights of that kind")
+        self.optimizer = self.accelerator.prepare(make_optimizer(settings.optimizer, self.parameters))
+        if self.processes > 1:
+            from accelerate.utils import broadcast
+
+            each_as_one([parameter.data for parameter in self.parameters], broadcast)
+        self.settings_used = {
+            **settings.model_dump(mode="json", exclude=set(FREE)),
+            "seed": seed,
+            "data": data.name,
+            "images": len(data),
+        }
+
+    def run(
+        self,
+        resume: bool,
+        on_step: Callable[..., None],
+        on_epoch: Callable[..., None],
+        stop: Callable[[], bool],
+    ) -> Fitted:
+        """The loop over epochs and batches."""
+        main, settings = self.accelerator.is_main_process, self.settings
+        progress = self._resume() if resume else Progress()
+        resumed = progress.step
+        progress.settings = self.settings_used
+        table = LossTable(self.folder / LOSSES, progress.losses or None) if main else None
+        self.accelerator.init_trackers("training")
+        stopping = False
+        while progress.epoch < settings.epochs and not stopping:
+            for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
+                losses, stopping = self._learn(batch, progress, stop)
+                progress.batch += 1
+                progress.step += 1
+                if table is not None:
+                    table.add(progress.epoch, progress.step, TRAIN, losses)
+                self.accelerator.log({f"{TRAIN}/{name}": v for name, v in losses.items()}, progress.step)
+                on_step(progress, losses)
+                due = settings.checkpoint is not None and progress.step % settings.checkpoint == 0
+                if due or stopping:
+                    self._save(progress, table)
+                if stopping:
+                    break
+            else:
+                measured = self._measure(progress.epoch)
+                if table is not None:
+                    table.add(progress.epoch, progress.step, VALIDATION, measured)
+                self.accelerator.log({f"{VALIDATION}/{n}": v for n, v in measured.items()}, progress.step)
+                on_epoch(progress.epoch, measured)
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+                self._save(progress, table)
+        if table is not None:
+            table.close()
+            if not stopping:
+                self.task.save(self.folder)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return Fitted(not stopping, progress.step, resumed, main)
+
+    def _batches(self, data: ImageData, epoch: int, start: int = 0, *, train: bool) -> Iterator[Batch]:
+        return batches(
+            data,
+            self.settings.batch,
+            seed=self.seed,
+            epoch=epoch if train else 0,
+            shuffle=train,
+            process=self.accelerator.process_index,
+            processes=self.processes,
+            start=start,
+            drop_last=train and self.drop_last,
+            workers=self.workers,
+        )
+
+    def _learn(
+        self, batch: Batch, progress: Progress, stop: Callable[[], bool]
+    ) -> tuple[dict[str, float], bool]:
+        """Let the weights follow one batch.
+
+        Returns:
+            The losses, averaged over the batches of all processes, with their ``total``; and whether to stop.
+        """
+        torch.manual_seed(mixed_seed(self.seed, progress.step, self.accelerator.process_index))
+        factor = rate_factor(self.settings.schedule, progress.step, self.per_epoch, self.settings.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.optimizer.lr * factor
+        parts = _parts(batch.to(self.accelerator.device), self.settings.accumulate)
+        if not parts:
+            if self.processes > 1:
+                raise InputError("no image of a whole batch can be read")
+            return {}, stop()
+        moments = [self.task.moments(part) for part in parts]
+        found: dict[str, float] = {}
+        stopping = False
+        while (made := self._moment(moments, parts)) is not None:
+            asked = torch.tensor([float(stop())], device=self.accelerator.device)
+            names, sums = made
+            sums = self._summed(torch.cat([sums, asked]))
+            *values, count, stopping_votes = sums.tolist()
+            stopping = stopping or stopping_votes > 0
+            found = {name: value / count for name, value in zip(names, values, strict=True)}
+            self._check_finite(found, progress)
+            self._move(count / self.settings.batch)
+        return {**found, "total": sum(found.values())} if len(found) != 1 else found, stopping
+
+    def _moment(
+        self, moments: list[Iterator[Mapping[str, Tensor]]], parts: list[Batch]
+    ) -> tuple[list[str], Tensor] | None:
+        """The gradient of one moment, part by part; losses times images, and the images. None at the end."""
+        clear(self.parameters)
+        names: list[str] = []
+        sums = torch.zeros((), device=self.accelerator.device)
+        for moment, part in zip(moments, parts, strict=True):
+            with self.accelerator.autocast():
+                losses = next(moment, None)
+            if losses is None:
+                return None
+            differentiate(
+                losses,
+                self.parameters,
+                share=len(part) / self.settings.batch,
+                backward=self.accelerator.backward,
+            )
+            names = list(losses)
+            values = [loss.detach().float() * len(part) for loss in losses.values()]
+            sums = sums + torch.stack([*values, torch.tensor(float(len(part)), device=sums.device)])
+        return names, sums
+
+    def _move(self, filled: float) -> None:
+        """One step of the optimizer; ``filled`` is the part of a full batch that there was."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.processes > 1:
+            each_as_one(gradients, self._summed)
+        if filled != 1:
+            for gradient in gradients:
+                gradient /= filled
+        if self.settings.clip is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip)
+        self.optimizer.step()
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.processes == 1:
+            return values
+        summed: Tensor = self.accelerator.reduce(values, "sum")
+        return summed
+
+    def _check_finite(self, losses: Mapping[str, float], progress: Progress) -> None:
+        for name, value in losses.items():
+            if not -float("inf") < value < float("inf"):
+                message = f"the loss '{name}' of batch {progress.step + 1} is not finite"
+                raise InputError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))
+
+    def _measure(self, epoch: int) -> dict[str, float]:
+        """What the task measures on the held-out images, exactly once each."""
+        if self.validation is None or len(self.validation) == 0:
+            return {}
+        torch.manual_seed(mixed_seed(self.seed, epoch, self.accelerator.process_index, 1))
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in self._batches(self.validation, epoch, train=False):
+            if len(batch):
+                with self.accelerator.autocast():
+                    measured = self.task.measure(batch.to(self.accelerator.device))
+                for name, value in measured.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
+                count += len(batch)
+        shares = [(sums, count)]
+        if self.processes > 1:
+            from accelerate.utils import gather_object
+
+            shares = gather_object(shares)
+        names = dict.fromkeys(name for share, _ in shares for name in share)
+        total = sum(images for _, images in shares)
+        return {name: sum(share.get(name, 0.0) for share, _ in shares) / total for name in names}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What moves: the parameters that learn, and the buffers of the predictors."""
+        names = {id(parameter): name for name, parameter in self.task.network.named_parameters()}
+        found: dict[str, Tensor] = {
+            names.get(id(parameter), f"parameter.{place}"): parameter
+            for place, parameter in enumerate(self.parameters)
+        }
+        return {**found, **dict(self.task.network.predictors.named_buffers(prefix="predictors"))}
+
+    def _save(self, progress: Progress, table: LossTable | None) -> None:
+        if table is None:
+            return
+        progress.losses = table.size()
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        save_checkpoint(self.folder / CHECKPOINTS, progress, self._tensors(), state, self.settings.keep)
+
+    def _resume(self) -> Progress:
+        """Put everything where the last checkpoint says; the beginning, where there is none."""
+        with self.accelerator.main_process_first():
+            found = load_checkpoint(self.folder / CHECKPOINTS)
+        if found is None:
+            return Progress()
+        other = {
+            name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
+        }
+        tensors = self._tensors()
+        if other or set(tensors) != set(found.tensors):
+            what = ", ".join(sorted(other)) or "the weights that learn"
+            hint = "Train into another folder, or ask for the same."
+            raise InputError(
+                Fault(
+                    f"another training is in this folder: it differs in {what}",
+                    hint=hint,
+                    where=str(self.folder),
+                )
+            )
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(found.tensors[name])
+        self.optimizer.load_state_dict(found.state["optimizer"])
+        if "scaler" in found.state:
+            self.accelerator.scaler.load_state_dict(found.state["scaler"])
+        return found.progress
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    """A batch in ``count`` parts, or in as many as it has images."""
+    count = min(count, len(batch))
+    if count <= 1:
+        return [batch] if count else []
+    pieces = [tensor.tensor_split(count) for tensor in (batch.images, batch.labels, batch.indices)]
+    return [Batch(*piece) for piece in zip(*pieces, strict=True)]
+
+
+def _nothing(*_: object) -> None:
+    pass

@@ -1,0 +1,44 @@
+"""Losses to gradients: the one place where weights get theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def clear(parameters: Iterable[nn.Parameter]) -> None:
+    """Set all gradients to zero; a parameter that no loss depends on keeps that."""
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+
+
+def differentiate(
+    losses: Mapping[str, Tensor],
+    parameters: Sequence[nn.Parameter],
+    *,
+    share: float = 1.0,
+    backward: Callable[..., Any] = Tensor.backward,
+) -> None:
+    """Add the gradient of the sum of some losses to ``grad`` of each parameter.
+
+    Args:
+        losses: Scalars.
+        parameters: Nothing else gets a gradient.
+        share: Factor of the sum.
+        backward: How the graph is gone through; mixed precision scales on the way.
+    """
+    values = [loss.float() if loss.dtype.itemsize < 4 else loss for loss in losses.values()]
+    total = torch.stack(values).sum()
+    if total.requires_grad and parameters:
+        backward(total if share == 1 else total * share, inputs=list(parameters))
+
+
+def each_as_one(tensors: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> None:
+    """Change tensors in place as if they were one vector: one message instead of many."""
+    if tensors:
+        flat = change(torch.cat([tensor.reshape(-1) for tensor in tensors]))
+        for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
