@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def run(
     """Simulate a network on images: the best classes and the energy of every edge at each step.
 
     Writes a run folder: the resolved spec, run.json (versions, seed, command), metrics.csv, the recorded
-    tensors and a figure.
+    tensors, a figure and report.html.
     """
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
@@ -107,6 +108,7 @@ def run(
     with screen.working(f"Running {given.name}", len(inputs)) as advance:
         found = setup.run(network, inputs.batches(batch), record or [], advance)
     record_of_run = {
+        "kind": "run",
         "name": given.name,
         "command": shlex.join(["pcgraph", *sys.argv[1:]]),
         "seed": seed,
@@ -115,6 +117,7 @@ def run(
         "noise": None if noisy is None else str(noisy),
         "steps": max(one.steps for one in found.trajectories),
         "feedback_trained": network.feedback_trained,
+        "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
         "seconds": round(time.perf_counter() - begun, 3),
         "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
     }
@@ -124,6 +127,7 @@ def run(
     write_run_folder(
         folder, given, record_of_run, found.terms, found.labels, found.trajectories, found.tensors, figures
     )
+    page_beside(folder, network)
     screen.remark(*tables(found))
     screen.remark(*remarks(network, figures))
     screen.result({**record_of_run, "folder": str(folder), **as_data(found)}, f"Run folder: {folder}")

@@ -62,7 +62,8 @@ def test_run_writes_what_the_scheduler_computes(cli: Cli, small: Path, tmp_path:
     assert tensors["values:e2"].shape == (3, 3, 12, 8, 8)
     assert torch.allclose(tensors["values:e2"][2], run.values["e2"][2], atol=1e-6)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("spec.yaml", "run.json", "metrics.csv", "tensors.safetensors", "figure.png", "figure.svg")
+        *("spec.yaml", "run.json", "metrics.csv", "tensors.safetensors", "figure.png", "figure.svg"),
+        "report.html",
     }
 
 
