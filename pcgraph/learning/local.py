@@ -83,7 +83,12 @@ class Local:
                     env[source] = read
                 results = block.function(env)
                 made.update((edge.name, r) for edge, r in zip(block.edges, results, strict=True))
-            mu = {term: _summed(made[edge.name] for edge in plan.terms[term]) for term in watched}
+            # in the graph's order: a set's differs from process to process, and so would rounding
+            mu = {
+                term: _summed(made[e.name] for e in edges)
+                for term, edges in plan.terms.items()
+                if term in watched
+            }
         return Predictions(mu, states)
 
     def energies(self, mu: Mapping[str, Tensor], values: Values) -> dict[str, Tensor]:

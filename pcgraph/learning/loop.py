@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pcgraph.errors import DivergenceError, Fault, InputError, closest
 from pcgraph.learning.local import Local, Values
-from pcgraph.learning.rules import RULES, Rule, RuleName
+from pcgraph.learning.rules import RULES, Moment, Rule, RuleName
 from pcgraph.learning.stability import stability_margin
 from pcgraph.network import PCNetwork
+from pcgraph.training.gradients import clear, differentiate
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,36 @@ def learn(
         >>> for update in learn(network, [{"image": images, "label": one_hot}], optimizer, rule="ipc"):
         ...     print(update.total)
     """
-    local, infer = Local(network), _rule(rule)
+    local, infer = Local(network), find_rule(rule)
     steps = network.spec.schedule.steps if steps is None else steps
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for clamp in batches:
-        update = None
-        try:
-            for values, energy in infer(local, clamp, steps):
-                _differentiate(network, energy)
-                optimizer.step()
-                update = Update(values, {term: one.detach() for term, one in energy.items()})
-            if update is None:
-                raise InputError(Fault(f"rule '{rule}' made no step", hint="'steps' is at least 1."))
-            _check_finite(update, steps)
-        except DivergenceError as error:
-            raise DivergenceError(error.node, error.step, _advice(network, clamp)) from None
+        for values, energy in moments(local, infer, clamp, steps):
+            clear(parameters)
+            differentiate(energy, parameters)
+            optimizer.step()
+            update = Update(values, {term: one.detach() for term, one in energy.items()})
         yield update
+
+
+def moments(local: Local, infer: Rule, clamp: Values, steps: int) -> Iterator[Moment]:
+    """What a rule yields for one batch, and the way out where its states run away.
+
+    The weights may move between two moments, and nowhere else.
+
+    Raises:
+        InputError: The rule makes no step.
+        DivergenceError: A state is not finite; says whether the rates are too high.
+    """
+    moment: Moment | None = None
+    try:
+        for moment in infer(local, clamp, steps):
+            yield moment
+        if moment is None:
+            raise InputError(Fault("the learning rule made no step", hint="'steps' is at least 1."))
+        _check_finite(*moment, steps)
+    except DivergenceError as error:
+        raise DivergenceError(error.node, error.step, _advice(local.network, clamp)) from None
 
 
 def weight_gradients(
@@ -94,11 +110,13 @@ def weight_gradients(
     Returns:
         By parameter name, for those that require gradients; zeros where the energy does not depend on one.
     """
-    local, infer = Local(network), _rule(rule)
+    local, infer = Local(network), find_rule(rule)
     steps = network.spec.schedule.steps if steps is None else steps
     *_, (_, energy) = infer(local, clamp, steps)
     kept = [parameter.grad for parameter in network.parameters()]
-    _differentiate(network, energy)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    clear(parameters)
+    differentiate(energy, parameters)
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     for parameter, before in zip(network.parameters(), kept, strict=True):
         parameter.grad = before
@@ -122,26 +140,21 @@ def batches(
             yield {name: values[rows.to(values.device)] for name, values in data.items()}
 
 
-def _rule(name: str) -> Rule:
+def find_rule(name: str) -> Rule:
+    """The learning rule of this name.
+
+    Raises:
+        InputError: There is none.
+    """
     if name not in RULES:
         raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, RULES)))
     return RULES[name]
 
 
-def _differentiate(network: PCNetwork, energy: Mapping[str, Tensor]) -> None:
-    """Set the gradients of all parameters that can learn."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    total = torch.stack([one.float() if one.dtype.itemsize < 4 else one for one in energy.values()]).sum()
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
-    for index, parameter in enumerate(parameters):
-        found = gradients[index] if gradients else None
-        parameter.grad = torch.zeros_like(parameter) if found is None else found
-
-
-def _check_finite(update: Update, steps: int) -> None:
-    if not torch.isfinite(torch.stack(list(update.energy.values()))).all():
-        broken = [name for name, value in update.values.items() if not torch.isfinite(value).all()]
-        raise DivergenceError(broken[0] if broken else next(iter(update.values)), steps)
+def _check_finite(values: Values, energy: Mapping[str, Tensor], steps: int) -> None:
+    if not torch.isfinite(torch.stack(list(energy.values()))).all():
+        broken = [name for name, value in values.items() if not torch.isfinite(value).all()]
+        raise DivergenceError(broken[0] if broken else next(iter(values)), steps)
 
 
 def _advice(network: PCNetwork, clamp: Mapping[str, Tensor]) -> str:
