@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from pcgraph.descent import Pace
 from pcgraph.state import State
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 Pure = Callable[[tuple[Tensor, ...], bool], tuple[Tensor, ...]]
 
 
-def checkpointed(scheduler: Scheduler, state: State, differentiable: bool | Literal["first_order"]) -> State:
+def checkpointed(
+    scheduler: Scheduler, state: State, pace: Pace | None, differentiable: bool | Literal["first_order"]
+) -> State:
     """One differentiable step that keeps only its inputs.
 
     The forward pass is the plain step; the backward pass makes the step once more with a graph.
@@ -26,7 +29,13 @@ def checkpointed(scheduler: Scheduler, state: State, differentiable: bool | Lite
     """
     moving = [name for name in state.values if name not in state.fixed]
     leaves, tree = tree_flatten(
-        [dict(state.values), dict(state.past), dict(state.constants), dict(state.resting)]
+        [
+            dict(state.values),
+            dict(state.past),
+            dict(state.constants),
+            dict(state.resting),
+            dict(state.moments),
+        ]
     )
     places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
@@ -34,15 +43,20 @@ def checkpointed(scheduler: Scheduler, state: State, differentiable: bool | Lite
         fresh = list(leaves)
         for index, tensor in zip(places, given, strict=True):
             fresh[index] = tensor
-        values, past, constants, resting = tree_unflatten(fresh, tree)
-        restored = replace(state, values=values, past=past, constants=constants, resting=resting)
-        following = scheduler.step(restored, differentiable=differentiable if keep_graph else False)
-        return tuple(following.values[name] for name in moving)
+        values, past, constants, resting, moments = tree_unflatten(fresh, tree)
+        restored = replace(
+            state, values=values, past=past, constants=constants, resting=resting, moments=moments
+        )
+        following = scheduler.follow(restored, pace, differentiable if keep_graph else False)
+        kept = [moment for name in state.moments for moment in following.moments[name]]
+        return (*(following.values[name] for name in moving), *kept)
 
     parameters = [p for p in scheduler.network.parameters() if p.requires_grad]
     results = _Step.apply(step, len(places), *[leaves[index] for index in places], *parameters)
-    values = {**state.values, **dict(zip(moving, results, strict=True))}
-    return state.followed_by(values)
+    values = {**state.values, **dict(zip(moving, results[: len(moving)], strict=True))}
+    kept = iter(results[len(moving) :])
+    moments = {name: tuple(next(kept) for _ in before) for name, before in state.moments.items()}
+    return state.followed_by(values, moments)
 
 
 class _Step(torch.autograd.Function):

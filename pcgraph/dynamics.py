@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pcgraph.descent import Descent
 from pcgraph.graph import PCGraph
 from pcgraph.spec.schema import EnergyDynamics, PredifyDynamics
 
@@ -38,7 +39,13 @@ class Gains:
 
 
 class Dynamics(nn.Module):
-    """Base of the rules."""
+    """Base of the rules.
+
+    Attributes:
+        descent: How the states follow the gains' directions; None adds them up, and nothing else.
+    """
+
+    descent: Descent | None = None
 
     def gains(self, batch: int) -> Gains:
         """The gains for a batch of ``batch`` images."""
@@ -108,10 +115,14 @@ class Energy(Dynamics):
         self.graph = graph
         self.spec = spec
         self.rate = {name: spec.nodes[name].rate if name in spec.nodes else spec.rate for name in graph.nodes}
+        if Descent.needed(spec):
+            self.descent = Descent(spec, self.rate)
 
     def gains(self, batch: int) -> Gains:
         """See `Dynamics.gains`."""
         rate = self.rate
+        if self.descent is not None:  # which knows the rates; it wants the gradient itself
+            rate = {name: float(one > 0) for name, one in rate.items()}
         return Gains(
             {name: rate[edge.target] for name, (edge, *_) in self.graph.terms.items()},
             {

@@ -156,6 +156,21 @@ class PCGraph:
         position = {name: index for index, name in enumerate(self.nodes)}
         return list(nx.lexicographical_topological_sort(self.to_networkx(delay=0), key=position.__getitem__))
 
+    def blocks(self, order: str | Sequence[Sequence[str]]) -> list[frozenset[str] | None]:
+        """The blocks of nodes that move one after the other in each step.
+
+        Args:
+            order: Of the schedule; nodes that its blocks leave out are the last block.
+
+        Returns:
+            The nodes of each block; of ``synchronous`` and ``sweep`` one block of all, None.
+        """
+        if isinstance(order, str):
+            return [None]
+        blocks = [frozenset(block) for block in order]
+        rest = frozenset(self.nodes).difference(*blocks)
+        return [*blocks, rest] if rest else [*blocks]
+
     def start_order(self) -> list[tuple[str, frozenset[str]]]:
         """All nodes in feedforward order, each with the nodes of the cycle it lies in (if any).
 

@@ -78,6 +78,7 @@ class Plan:
         gains: The rule's gains; an edge whose gains are zero is not evaluated.
         fixed: Nodes that are clamped as a whole.
         watched: Error terms whose predictions are wanted even if no node moves by them.
+        block: The nodes that are to move; None is all that are not fixed.
 
     Attributes:
         constants: Stage that computes, once a run, what the fixed nodes alone determine.
@@ -90,14 +91,19 @@ class Plan:
     """
 
     def __init__(
-        self, network: PCNetwork, gains: Gains, fixed: frozenset[str], watched: frozenset[str] = frozenset()
+        self,
+        network: PCNetwork,
+        gains: Gains,
+        fixed: frozenset[str],
+        watched: frozenset[str] = frozenset(),
+        block: frozenset[str] | None = None,
     ) -> None:
         self.network = network
         self.gains = gains
         self.fixed = fixed
         self.watched = watched
         graph = network.graph
-        self.moving = tuple(name for name in graph.nodes if name not in fixed)
+        self.moving = tuple(name for name in graph.nodes if name not in fixed and _in(name, block))
         self.constants: Stage | None = network.drive.constants(fixed) if network.drive else None
         needed = watched | {edge.bundle for edge in graph.edges.values() if self._acts(edge)}
         wanted = [edge for edge in graph.edges.values() if edge.bundle in needed]
@@ -128,11 +134,11 @@ class Plan:
         return self.gains.source[owner] * self.gains.scale.get(owner[0], 1.0)
 
     def _acts(self, edge: Edge) -> bool:
-        drawn = edge.target not in self.fixed and _nonzero(self.gains.target[edge.bundle])
+        drawn = edge.target in self.moving and _nonzero(self.gains.target[edge.bundle])
         return drawn or bool(self._pulled([edge]))
 
     def _pulled(self, edges: Iterable[Edge]) -> tuple[str, ...]:
-        pairs = [(edge.name, source) for edge in edges for source in edge.sources if source not in self.fixed]
+        pairs = [(edge.name, source) for edge in edges for source in edge.sources if source in self.moving]
         return tuple(dict.fromkeys(node for name, node in pairs if (name, node) in self.gains.source))
 
     def _blocks(self, edges: Iterable[Edge]) -> tuple[Block, ...]:
@@ -190,6 +196,10 @@ class Plan:
 def _drive_pass(stage: Stage, results: tuple[str, ...], env: Env) -> tuple[Tensor, ...]:
     env.update(stage(env))
     return tuple(env[name] for name in results)
+
+
+def _in(name: str, block: frozenset[str] | None) -> bool:
+    return block is None or name in block
 
 
 def _nonzero(gain: Scalar) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.checkpoint import checkpointed
+from pcgraph.descent import Pace
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.errors import DivergenceError, InputError
 from pcgraph.network import PCNetwork
@@ -50,6 +51,7 @@ class Scheduler:
 
     def __init__(self, network: PCNetwork) -> None:
         self.network = network
+        self._blocks = network.graph.blocks(network.spec.schedule.order)
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._compiled: dict[Plan, Callable[..., Any]] | None = None
         self._compile_options: dict[str, Any] = {}
@@ -98,19 +100,35 @@ class Scheduler:
         with _gradients(differentiable):
             return start_state(self.network, self._plan, inputs, clamp or {}, mask or {}, free, generator)
 
-    def step(self, state: State, *, differentiable: Differentiable = False) -> State:
+    def step(
+        self,
+        state: State,
+        *,
+        generator: torch.Generator | None = None,
+        differentiable: Differentiable = False,
+    ) -> State:
         """The state one step later; ``state`` is not changed.
 
         Args:
             state: From `start` or `step`.
+            generator: Source of the noise of a temperature.
             differentiable: True keeps the whole graph, the error gradients included;
                 ``"first_order"`` treats the error gradients as constants; False keeps nothing.
         """
         with _gradients(differentiable):
-            plan = self._plan(state.fixed, state.batch)
+            return self.follow(state, self._pace(state, generator), differentiable)
+
+    def follow(self, state: State, pace: Pace | None, differentiable: Differentiable) -> State:
+        """`step`, with what chance has decided and the gradient mode set; for `checkpointed`."""
+        newest = state
+        for block in self._blocks:  # one of all nodes, but for a sequential order
+            plan = self._plan(state.fixed, state.batch, block=block)
             if self._compiled is not None and not differentiable:
-                return self._compiled_step(plan, state)[1]
-            return self._advance(plan, state, self._evaluate(plan, state, differentiable))
+                moved = self._compiled_step(plan, newest, pace)[1]
+            else:
+                moved = self._advance(plan, newest, self._evaluate(plan, newest, differentiable), pace)
+            newest = replace(state, values=moved.values, moments=moved.moments)
+        return state.followed_by(newest.values, newest.moments)
 
     def refresh(self, state: State) -> State:
         """The same state for weights that have moved: what it keeps of them is computed anew."""
@@ -156,7 +174,7 @@ class Scheduler:
             clamp: Values of other nodes that are held; see `start`.
             mask: Which part of a node is held; see `start`.
             free: Given nodes that move; see `start`.
-            generator: Source of the numbers for ``initial: normal``.
+            generator: Source of the numbers for ``initial: normal`` and of the noise of a temperature.
             tolerance: Stop once no state changes by more than this share of its norm; left out, the
                 spec's.
             differentiable: See `step`.
@@ -185,22 +203,25 @@ class Scheduler:
         with _gradients(differentiable):
             for step in range(steps + 1):
                 last = step == steps or run.converged
+                pace = None if last else self._pace(state, generator)
                 plan = self._plan(
                     state.fixed, state.batch, request.watched, acting=not last or bool(request.gradients)
                 )
                 evaluation = following = None
-                if self._compiled is not None and not (differentiable or last):
-                    evaluation, following = self._compiled_step(plan, state)
-                elif request.watched or request.gradients or not (last or checkpoint):
+                at_once = len(self._blocks) == 1 and not checkpoint
+                if self._compiled is not None and at_once and not (differentiable or last):
+                    evaluation, following = self._compiled_step(plan, state, pace)
+                elif request.watched or request.gradients or (at_once and not last):
                     evaluation = self._evaluate(plan, state, differentiable)
                 self._record(run, request, plan, state, evaluation)
                 if last:
                     break
                 if checkpoint:
-                    following = checkpointed(self, state, differentiable)
+                    following = checkpointed(self, state, pace, differentiable)
+                elif evaluation is None or not at_once:
+                    following = self.follow(state, pace, differentiable)
                 elif following is None:
-                    assert evaluation is not None
-                    following = self._advance(plan, state, evaluation)
+                    following = self._advance(plan, state, evaluation, pace)
                 _check_finite(following, plan.moving)
                 run.converged = tolerance is not None and _still(state, following, plan.moving, tolerance)
                 state = following
@@ -213,18 +234,24 @@ class Scheduler:
         batch: int,
         watched: frozenset[str] = frozenset(),
         acting: bool = True,
+        block: frozenset[str] | None = None,
     ) -> Plan:
-        """The plan for these fixed nodes; made once, unless the gains are learned."""
-        key = (fixed, batch, watched, acting)
+        """The plan for these fixed nodes (to move one block); made once, unless the gains are learned."""
+        key = (fixed, batch, watched, acting, block)
         plan = self._plans.get(key)
         if plan is None:
             gains = self.network.dynamics.gains(batch)
             if not acting:
                 gains = Gains(dict.fromkeys(gains.target, 0.0), {}, {})
-            plan = Plan(self.network, gains, fixed, watched)
+            plan = Plan(self.network, gains, fixed, watched, block)
             if not any(isinstance(gain, Tensor) for gain in (*gains.target.values(), *gains.source.values())):
                 self._plans[key] = plan
         return plan
+
+    def _pace(self, state: State, generator: torch.Generator | None) -> Pace | None:
+        """What the next step depends on besides the state; None where that is nothing."""
+        descent = self.network.dynamics.descent
+        return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
 
     def _evaluate(self, plan: Plan, state: State, differentiable: Differentiable) -> Evaluation:
         """Predictions and errors of the delayed edges, and what the errors do to the sources."""
@@ -265,17 +292,18 @@ class Scheduler:
             predictions = {name: prediction.detach() for name, prediction in predictions.items()}
         return Evaluation(predictions, errors, pulls)
 
-    def _compiled_step(self, plan: Plan, state: State) -> tuple[Evaluation, State]:
+    def _compiled_step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
         """`_evaluate` and `_advance` as one compiled function of the tensors in a state."""
         assert self._compiled is not None
         if plan not in self._compiled:
 
-            def fused(given: State) -> tuple[Any, ...]:
+            def fused(given: State, pace: Pace | None) -> tuple[Any, ...]:
                 evaluation = self._evaluate(plan, given, False)
-                values = self._advance(plan, given, evaluation).values
+                following = self._advance(plan, given, evaluation, pace)
                 if not plan.watched:  # then only the gradients can have been asked for
                     evaluation = Evaluation({}, {}, evaluation.pulls)
-                return evaluation.predictions, evaluation.errors, evaluation.pulls, values
+                seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
+                return *seen, following.values, following.moments
 
             # functions that share their code would share, and overflow, one cache of compilations
             fused.__code__ = fused.__code__.replace()
@@ -286,20 +314,23 @@ class Scheduler:
         # the option alone reaches the backend, but not the tracing that has to hand it the weights
         from torch._inductor import config
 
+        given = replace(state, step=0)  # or each step would be compiled
         with config.patch(freezing=freezing):
-            *seen, values = self._compiled[plan](replace(state, step=0))  # or each step would be compiled
-        return Evaluation(*seen), state.followed_by(values)
+            *seen, values, moments = self._compiled[plan](given, pace and pace.as_tensors())
+        return Evaluation(*seen), state.followed_by(values, moments)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less what the sum of the term's predictions expects."""
         target = state.values[plan.terms[term][0].target]
         return plan.energy[term].error(target, _summed(plan, term, predictions))
 
-    def _advance(self, plan: Plan, state: State, evaluation: Evaluation) -> State:
+    def _advance(self, plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None) -> State:
         """Move every node by the errors; delay-0 edges are evaluated on the way, in the sweep's order."""
         env: dict[str, Any] = {**state.constants, **state.values}
         predictions = dict(evaluation.predictions)
         values = dict(state.values)
+        moments = dict(state.moments)
+        descent = self.network.dynamics.descent
         moves: dict[str, list[tuple[Scalar, Tensor]]] = {node: [] for node in plan.moving}
         for owner, gradient in evaluation.pulls.items():
             moves[owner[1]].append((plan.pull_gain(owner), gradient))
@@ -315,12 +346,17 @@ class Scheduler:
                         error = self._error(plan, term, state, predictions)
                     force = energy.weighted(error)
                 moves[visit.node].append((-gain, force))
-            value = _moved(state.values[visit.node], moves[visit.node])
+            if descent is None or pace is None or not descent.rate[visit.node]:
+                value = _moved(state.values[visit.node], moves[visit.node])
+            else:
+                before = state.values[visit.node]
+                slope = _moved(torch.zeros_like(before), moves[visit.node])
+                value, moments[visit.node] = descent.move(visit.node, before, slope, state.moments, pace)
             held = state.clamp.get(visit.node)
             if held is not None:
                 value = torch.where(held, state.values[visit.node], value)
             values[visit.node] = env[visit.node] = value
-        return state.followed_by(values)
+        return state.followed_by(values, moments)
 
     def _record(
         self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None

@@ -47,7 +47,9 @@ def start_state(
         name: tuple(values[name].clone() for _ in range(depth - 1))
         for name, depth in network.graph.memory.items()
     }
-    return State(values, past, held, constants, resting)
+    descent = network.dynamics.descent
+    moments = descent.start(values, here.fixed) if descent else {}
+    return State(values, past, held, constants, resting, moments)
 
 
 def resting_predictions(plan: Plan, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

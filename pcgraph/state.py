@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,7 @@ class State:
         clamp: Clamped nodes; the mask says which part (True is clamped), None means all of it.
         constants: What the backbone computes from fully clamped nodes alone.
         resting: Predictions of edges that read fully clamped nodes alone.
+        moments: What the dynamics remember of each node's gradients (momentum, Adam).
         step: Steps made since the start.
     """
 
@@ -27,6 +28,7 @@ class State:
     clamp: Mapping[str, Tensor | None]
     constants: Mapping[str, Any]
     resting: Mapping[str, Tensor]
+    moments: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     step: int = 0
 
     @property
@@ -43,7 +45,10 @@ class State:
         """The value of ``node`` as the next step's edges of this delay (1 or more) see it."""
         return self.values[node] if delay == 1 else self.past[node][delay - 2]
 
-    def followed_by(self, values: Mapping[str, Tensor]) -> State:
-        """The state one step later, with these values."""
+    def followed_by(
+        self, values: Mapping[str, Tensor], moments: Mapping[str, tuple[Tensor, ...]] | None = None
+    ) -> State:
+        """The state one step later, with these values (and moments, where the dynamics keep any)."""
         past = {node: (self.values[node], *earlier[:-1]) for node, earlier in self.past.items()}
-        return replace(self, values=values, past=past, step=self.step + 1)
+        kept = self.moments if moments is None else moments
+        return replace(self, values=values, past=past, moments=kept, step=self.step + 1)

@@ -98,12 +98,14 @@ class Reference:
     ) -> None:
         self.dynamics = spec.dynamics
         self.initial = spec.schedule.initial
+        self.order = spec.schedule.order
         self.shapes = dict(shapes)
         self.edges = list(edges)
         self.first_order = first_order
         self.terms: dict[str, list[Edge]] = {}
         for edge in edges:
             self.terms.setdefault(edge.bundle, []).append(edge)
+        self.beginning: Values = {}
         self.history: list[Values] = []
         self.held: dict[str, Tensor | bool] = {}
         self.counted: dict[str, int] = {}
@@ -171,7 +173,7 @@ class Reference:
 
     def past(self, time: int) -> Values:
         """The states at a time; before the start they were what they are at the start."""
-        return self.history[max(0, time)]
+        return self.history[time] if time >= 0 else self.beginning
 
     def predict(self, edge: Edge, states: Values) -> Tensor:
         return edge.function(*[states[name].clone() for name in edge.sources])
@@ -284,6 +286,17 @@ class Reference:
             return after
         return torch.where(held, before, after)
 
+    def turn(self, time: int, blocks: Sequence[Collection[str]]) -> Values:
+        """The states at ``time + 1`` when blocks of nodes move one after the other on the newest states."""
+        before = self.history[time]
+        for block in blocks:
+            moved = self.step(time)
+            newest = self.history[time]
+            self.history[time] = {n: moved[n] if n in block else newest[n] for n in newest}
+        after = self.history[time]
+        self.history[time] = before
+        return after
+
     # ---- start ------------------------------------------------------------------------------------
 
     def start(
@@ -320,7 +333,8 @@ class Reference:
             if node in given and node not in free:
                 self.held[node] = mask.get(node, True)
             values[node] = value
-        self.history = [{node: values[node] for node in self.shapes}]
+        self.beginning = {node: values[node] for node in self.shapes}
+        self.history = [self.beginning]
 
     def feedforward_value(self, node: str, values: Values, shape: tuple[int, ...]) -> Tensor:
         """The mean of what the feedforward predictions expect, weighted by precision.
@@ -387,7 +401,12 @@ class Reference:
     def run(self, steps: int) -> Record:
         """Make some steps from the start, and record everything at each."""
         for time in range(steps):
-            self.history.append(self.step(time))
+            if isinstance(self.order, str):
+                self.history.append(self.step(time))
+                continue
+            named = [node for block in self.order for node in block]
+            rest = [node for node in self.shapes if node not in named]
+            self.history.append(self.turn(time, [*self.order, rest]))
         record = Record()
         for time, values in enumerate(self.history):
             for node, value in values.items():

@@ -275,6 +275,37 @@ def test_every_quantity_at_every_step_of_many_networks(case: Case) -> None:
     check_against_the_reference(case)
 
 
+@st.composite
+def sequential_cases(draw: st.DrawFn) -> Case:
+    """The same networks, with blocks of nodes that move one after the other."""
+    case = draw(cases())
+    for edge in case.spec["edges"] + case.spec["feedback"]:
+        if edge.get("delay") == 0:
+            del edge["delay"]
+    names = draw(st.permutations(list(case.shapes)))
+    cuts = sorted(draw(st.sets(st.integers(1, len(names)), min_size=1)))
+    order = [names[i:j] for i, j in zip([0, *cuts], cuts, strict=False)]
+    case.spec["schedule"]["order"] = order
+    return case
+
+
+@settings(max_examples=40)
+@given(sequential_cases())
+def test_blocks_that_move_one_after_the_other(case: Case) -> None:
+    network = build(case)
+    arguments = case.arguments()
+    scheduler = pcg.Scheduler(network)
+    run = scheduler.run(steps=case.steps, record=EVERYTHING, **arguments)
+    with torch.no_grad():
+        expected = reference_run(case, network, arguments)
+    assert_same(run, expected)
+    state = scheduler.start(**arguments)
+    for _ in range(case.steps):
+        state = scheduler.step(state)
+    for name, value in scheduler.run(steps=case.steps, record=[], **arguments).state.values.items():
+        assert torch.equal(value, state.values[name])
+
+
 # ---- gradients ------------------------------------------------------------------------------------
 
 
@@ -331,6 +362,12 @@ def check_gradients(case: Case, differentiable: Any) -> None:
 @given(case=cases())
 def test_gradients_of_a_differentiable_run(differentiable: Any, case: Case) -> None:
     check_gradients(case, differentiable)
+
+
+@settings(max_examples=15)
+@given(case=sequential_cases())
+def test_gradients_of_a_differentiable_run_in_blocks(case: Case) -> None:
+    check_gradients(case, True)
 
 
 @pytest.mark.slow

@@ -52,4 +52,6 @@ def rule_text(network: PCNetwork) -> str:
     parts = [f"rule {dynamics.rule}"]
     if isinstance(dynamics, PredifyDynamics):
         parts.append(f"gradient {dynamics.gradient}")
-    return " · ".join([*parts, f"order {network.spec.schedule.order}"])
+    order = network.spec.schedule.order
+    shown = f"order {order}" if isinstance(order, str) else f"order of {len(order)} blocks"
+    return " · ".join([*parts, shown])

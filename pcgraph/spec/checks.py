@@ -73,6 +73,7 @@ def check(data: dict[str, Any]) -> list[Fault]:
         _rule_fields,
         _precisions,
         _bundles,
+        _blocks,
         _preprocess,
         _training,
     )
@@ -276,6 +277,28 @@ def _delay(placed: PlacedEdge, schedule: Schedule) -> int:
     if placed.edge.delay is not None:
         return placed.edge.delay
     return 0 if schedule.order == "sweep" and placed.kind == "feedforward" else 1
+
+
+def _blocks(parts: Parts) -> Iterator[Fault]:
+    """The blocks of a sequential order name each node once, and no edge jumps ahead of them."""
+    if parts.schedule is None or isinstance(parts.schedule.order, str) or not parts.names:
+        return
+    known = [*([INPUT] if parts.has_backbone else []), *parts.names]
+    seen: set[str] = set()
+    for i, block in enumerate(parts.schedule.order):
+        for j, name in enumerate(block):
+            path: FieldPath = ("schedule", "order", i, j)
+            if name not in known:
+                yield Fault(f"unknown node '{name}'", path, closest(name, known))
+            elif name in seen:
+                yield Fault(f"'{name}' stands in the order twice", path, "A node moves once a step.")
+            seen.add(name)
+    delays = [(one.edge.delay, (*one.path, "delay")) for one in parts.edges]
+    delays += [(node.delay, ("nodes", name, "delay")) for name, node in parts.nodes.items()]
+    for delay, path in delays:
+        if delay == 0:
+            message = "delay 0 has no meaning in an order of blocks: there delay 1 reads the newest states"
+            yield Fault(message, path, "Leave the delay out.")
 
 
 def _preprocess(parts: Parts) -> Iterator[Fault]:

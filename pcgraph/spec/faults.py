@@ -13,6 +13,7 @@ from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.schema import (
     Backbone,
+    Decay,
     Edge,
     EnergyDynamics,
     Model,
@@ -34,6 +35,7 @@ _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Preprocess, "under 'backbone.preprocess'"),
     (Schedule, "under 'schedule'"),
     (PredifyDynamics, "under 'dynamics', with rule 'predify'"),
+    (Decay, "under 'dynamics.decay', with rule 'energy'"),
     (EnergyDynamics, "under 'dynamics', with rule 'energy'"),
     (Edge, "to an edge"),
     (Node, "to a node"),
@@ -107,6 +109,8 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return Node
         case ("schedule",):
             return Schedule
+        case ("dynamics", "decay"):
+            return Decay
         case ("dynamics",):
             return EnergyDynamics if "<energy>" in loc else PredifyDynamics
         case ("dynamics", "nodes", _):

@@ -9,6 +9,7 @@ from pcgraph.spec.layers import LAYERS
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.schema import (
     Backbone,
+    Decay,
     Edge,
     EnergyDynamics,
     Model,
@@ -36,6 +37,7 @@ SECTIONS: tuple[type[Model], ...] = (
     NodeGains,
     EnergyDynamics,
     NodeRate,
+    Decay,
     Schedule,
     Train,
     Optimizer,
@@ -191,9 +193,9 @@ def _alternatives(schema: Schema) -> list[str]:
 
 
 def _plural(words: str) -> str:
-    return (
-        words.replace("list of", "lists of").replace("number", "numbers").replace("node name", "node names")
-    )
+    if words.startswith("list of "):
+        return f"lists{words[4:]}"
+    return words.replace("number", "numbers").replace("node name", "node names")
 
 
 def _text(schema: Schema) -> str:
@@ -209,6 +211,8 @@ def _number(schema: Schema) -> str:
         return f"{words} > {schema['exclusiveMinimum']}, at most {schema['maximum']}"
     if "minimum" in schema and "exclusiveMaximum" in schema:
         return f"{words} from {schema['minimum']} to below {schema['exclusiveMaximum']}"
+    if "exclusiveMinimum" in schema and "exclusiveMaximum" in schema:
+        return f"{words} above {schema['exclusiveMinimum']} and below {schema['exclusiveMaximum']}"
     if "minimum" in schema:
         return f"{words} ≥ {schema['minimum']}"
     return f"{words} > {schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else words

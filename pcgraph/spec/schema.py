@@ -6,6 +6,7 @@ can tell by itself is checked here; what several fields must agree on is in chec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -32,7 +34,7 @@ from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.model import Model as Model  # reference.py and others know it from here
 from pcgraph.spec.source import Source, show
-from pcgraph.spec.training import Train
+from pcgraph.spec.training import Moment, Train
 from pcgraph.spec.values import (
     Argument,
     Delay,
@@ -305,6 +307,36 @@ class NodeRate(Model):
     """Step size of this node."""
 
 
+class Decay(Model):
+    """Rule `energy`: how all rates fall in the course of a run: one of the three. t counts from 0."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    exponential: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] | None = None
+    """The rates at step t are multiplied by this number to the power of t."""
+    inverse: Positive | None = None
+    """They are divided by 1 + t / `inverse`: halved after so many steps."""
+    cosine: PositiveInt | None = None
+    """They follow half a cosine, down to zero after so many steps."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Decay:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            shown = " and ".join(f"'{name}'" for name in given) if given else "none"
+            raise refuse(f"a decay has one of exponential, inverse, cosine, got {shown}")
+        return self
+
+    def factor(self, step: int) -> float:
+        """What the rates are multiplied by in the step after ``step`` others."""
+        if self.exponential is not None:
+            return float(self.exponential**step)
+        if self.inverse is not None:
+            return 1 / (1 + step / self.inverse)
+        assert self.cosine is not None
+        return 0.5 * (1 + math.cos(math.pi * min(step / self.cosine, 1)))
+
+
 class EnergyDynamics(Model):
     """Gradient descent of the states on the sum of the energies, precision * error^2 / 2, of all edges."""
 
@@ -314,6 +346,24 @@ class EnergyDynamics(Model):
     """Step size."""
     nodes: dict[NodeName, NodeRate] = {}
     """Other values for single nodes."""
+    optimizer: Literal["gradient", "momentum", "adam"] = "gradient"
+    """How the states follow the gradient: by the plain step, with momentum, or as in Adam."""
+    betas: Annotated[tuple[Moment, Moment], Strict(False)] = (0.9, 0.999)
+    """How long the gradient is remembered by `momentum` and `adam`, and its square by `adam`."""
+    decay: Decay | None = None
+    """How the rates fall in the course of a run. Left out: they stay."""
+    temperature: NonNegative = 0.0
+    """T of Langevin noise: each step adds normal noise of variance 2 rate T, so that the states of a long
+    run are samples of exp(-energy / T) (at rates well below the stability limit)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> EnergyDynamics:
+        if self.optimizer == "gradient" and self.betas != type(self).model_fields["betas"].default:
+            raise refuse("'betas' belong to optimizers 'momentum' and 'adam'", "Name one as 'optimizer'.")
+        if self.optimizer != "gradient" and self.temperature > 0:
+            message = f"'temperature' needs optimizer 'gradient', got '{self.optimizer}'"
+            raise refuse(message, "With a memory the noise would not sample from the energy.")
+        return self
 
 
 def _dynamics_form(value: Any) -> str:
@@ -336,12 +386,26 @@ Dynamics = Annotated[
 ]
 
 
+def _order_form(value: Any) -> str:
+    return "<blocks>" if isinstance(value, (list, tuple)) else "<word>"
+
+
+_Block = Annotated[tuple[NodeName, ...], Strict(False), Field(min_length=1)]
+Order = Annotated[
+    Annotated[Literal["synchronous", "sweep"], Tag("<word>")]
+    | Annotated[tuple[_Block, ...], Strict(False), Field(min_length=1), Tag("<blocks>")],
+    Discriminator(_order_form),
+]
+
+
 class Schedule(Model):
     """When what is updated, and for how long."""
 
-    order: Literal["synchronous", "sweep"] = "synchronous"
+    order: Order = "synchronous"
     """`synchronous`: every node moves at once (all delays 1). `sweep`: feedforward edges read states
-    already updated in this step (delay 0), feedback edges the last step's (delay 1)."""
+    already updated in this step (delay 0), feedback edges the last step's (delay 1). A list of lists of
+    nodes: the blocks move one after the other, each on the newest states (edges of delay 1 read them);
+    nodes that stand in no block move last."""
     steps: Annotated[int, Field(ge=0)] = 10
     """Steps of a run."""
     initial: Literal["feedforward", "zeros", "normal"] = "feedforward"

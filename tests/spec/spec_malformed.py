@@ -877,6 +877,84 @@ DYNAMICS = [
     ),
 ]
 
+DESCENT = [
+    Case(
+        "two decays",
+        FREE + "dynamics: {rule: energy, decay: {exponential: 0.9, cosine: 20}}\n",
+        "spec.yaml:4:26 dynamics.decay: a decay has one of exponential, inverse, cosine, "
+        "got 'exponential' and 'cosine'",
+    ),
+    Case(
+        "decay that grows",
+        FREE + "dynamics: {rule: energy, decay: {exponential: 1.1}}\n",
+        "spec.yaml:4:34 dynamics.decay.exponential: expected less than 1, got 1.1",
+    ),
+    Case(
+        "misspelt decay",
+        FREE + "dynamics: {rule: energy, decay: {cosin: 20}}\n",
+        "spec.yaml:4:34 dynamics.decay.cosin: unknown field 'cosin'\n  Did you mean 'cosine'?",
+    ),
+    Case(
+        "optimizer of torch",
+        FREE + "dynamics: {rule: energy, optimizer: Adam}\n",
+        "spec.yaml:4:26 dynamics.optimizer: expected 'gradient', 'momentum' or 'adam', got 'Adam'\n"
+        "  Did you mean 'adam'?",
+    ),
+    Case(
+        "betas without a memory",
+        FREE + "dynamics: {rule: energy, betas: [0.5, 0.9]}\n",
+        "spec.yaml:4:1 dynamics: 'betas' belong to optimizers 'momentum' and 'adam'\n"
+        "  Name one as 'optimizer'.",
+    ),
+    Case(
+        "beta of one",
+        FREE + "dynamics: {rule: energy, optimizer: adam, betas: [1.0, 0.9]}\n",
+        "spec.yaml:4:51 dynamics.betas[0]: expected less than 1, got 1.0",
+    ),
+    Case(
+        "temperature with momentum",
+        FREE + "dynamics: {rule: energy, optimizer: momentum, temperature: 1}\n",
+        "spec.yaml:4:1 dynamics: 'temperature' needs optimizer 'gradient', got 'momentum'\n"
+        "  With a memory the noise would not sample from the energy.",
+    ),
+    Case(
+        "temperature of the other rule",
+        FREE + "dynamics: {temperature: 1}\n",
+        "spec.yaml:4:12 dynamics.temperature: unknown field 'temperature'\n"
+        "  It belongs under 'dynamics', with rule 'energy'.",
+    ),
+]
+
+BLOCKS = [
+    Case(
+        "unknown node in a block",
+        FREE + "schedule: {order: [[a, b], [d]]}\n",
+        "spec.yaml:4:29 schedule.order[1][0]: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
+    ),
+    Case(
+        "node in two blocks",
+        FREE + "schedule: {order: [[a, b], [b, c]]}\n",
+        "spec.yaml:4:29 schedule.order[1][0]: 'b' stands in the order twice\n  A node moves once a step.",
+    ),
+    Case(
+        "blocks and delay 0",
+        FREE.replace("target: b}", "target: b, delay: 0}") + "schedule: {order: [[b], [c]]}\n",
+        "spec.yaml:3:32 edges[0].delay: delay 0 has no meaning in an order of blocks: there delay 1 reads the "
+        "newest states\n  Leave the delay out.",
+    ),
+    Case(
+        "empty block",
+        FREE + "schedule: {order: [[]]}\n",
+        "spec.yaml:4:20 schedule.order[0]: expected at least one, got an empty list",
+    ),
+    Case(
+        "block that is no list",
+        FREE + "schedule: {order: [a, b]}\n",
+        "spec.yaml:4:20 schedule.order[0]: expected a list, got 'a'\n"
+        "spec.yaml:4:23 schedule.order[1]: expected a list, got 'b'",
+    ),
+]
+
 SCHEDULE = [
     Case(
         "unknown order",
@@ -1008,7 +1086,9 @@ CASES = [
     *PREDICTORS,
     *MASKS,
     *DYNAMICS,
+    *DESCENT,
     *SCHEDULE,
     *TRAIN,
+    *BLOCKS,
     *OTHER_FORMATS,
 ]

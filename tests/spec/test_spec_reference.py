@@ -97,6 +97,7 @@ BEYOND = re.compile(
     r"|belongs to rule|follows the feedforward|no 'backbone'|needs 'edges'|word of Python|is not declared"
     r"|cannot name a spec|which library|unknown library|names no|not both|got the text|contains itself"
     r"|differ in length|takes no '|the task '"
+    r"|the order twice|delay 0|'betas' belong|'temperature' needs"
     r"|part of the spec language|key of a field|without a model|not valid YAML|finite number|got 10\.0"
 )
 
@@ -132,7 +133,7 @@ def test_every_field_is_described() -> None:
 def test_reference_rows() -> None:
     page = reference()
     assert "| `resize` | whole number > 0 |  | Length of the shorter side in pixels before the crop" in page
-    assert "| `order` | `synchronous` or `sweep` | `synchronous` |" in page
+    assert "| `order` | `synchronous`, `sweep` or list of lists of node names | `synchronous` |" in page
     assert "| `input` | list of whole numbers > 0 | `[3, 224, 224]` |" in page
     assert "| `feedforward` | number from 0 to 1 | `0.3` | beta:" in page
     assert "| `target` | node name | required | Node that is predicted. |" in page
