@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -61,7 +63,7 @@ class ImageData(Dataset[Item]):
     source: Source
     shape: tuple[int, int, int]
     preprocess: Preprocess
-    places: tuple[int, ...] | None = None
+    places: NDArray[np.int64] | None = None
     augment: Augment = PLAIN
     changes: tuple[PixelChange, ...] = ()
     noise: Noise | None = None
@@ -139,7 +141,7 @@ class ImageData(Dataset[Item]):
     def _place(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        return index if self.places is None else self.places[index]
+        return index if self.places is None else int(self.places[index])
 
     def _generator(self, index: int, seed: int, epoch: int, stream: int) -> torch.Generator:
         return torch.Generator().manual_seed(mixed_seed(seed, epoch, self._place(index), stream))
@@ -153,7 +155,8 @@ def subset(data: ImageData, indices: Iterable[int]) -> ImageData:
     Raises:
         IndexError: There is no such place.
     """
-    return replace(data, places=tuple(data._place(int(index)) for index in indices))
+    places = np.array([data._place(int(index)) for index in indices], dtype=np.int64)
+    return replace(data, places=places)
 
 
 def split(data: ImageData, share: float, seed: int = 0) -> tuple[ImageData, ImageData]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -54,6 +56,29 @@ class Source(ABC):
         return centre_crop(self.planes(index, shape[0]), shape, preprocess)
 
 
+class Paths(Sequence[Path]):
+    """File paths in one block of memory.
+
+    A list of a million paths would slowly be copied into every process that reads ahead, since Python
+    writes into each object that it looks at.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._names = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return Path(os.fsdecode(bytes(self._names[index])))
+
+
 @dataclass(frozen=True, eq=False)
 class Files(Source):
     """Image files, read when they are asked for.
@@ -67,15 +92,19 @@ class Files(Source):
 
     name: str
     paths: Sequence[Path]
-    labels: Sequence[int] = ()
+    labels: Sequence[int] | NDArray[np.int64] = ()
     classes: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", Paths(self.paths))
+        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def label(self, index: int) -> int:
         """The class of a picture; -1 where there are no labels."""
-        return self.labels[index] if self.classes is not None else -1
+        return int(self.labels[index]) if self.classes is not None else -1
 
     def planes(self, index: int, channels: int) -> Sequence[Image.Image]:
         """The picture, one plane (mode F) a channel."""

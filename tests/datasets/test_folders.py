@@ -9,6 +9,7 @@ import torch
 
 from pcgraph.datasets import ImageData, corruption_sets, open_data
 from pcgraph.datasets.folders import class_names, wnids
+from pcgraph.datasets.sources import Files
 from pcgraph.errors import InputError
 from tests.datasets.conftest import Writer
 
@@ -152,6 +153,17 @@ def test_imagenet_c(write: Writer, tmp_path: Path) -> None:
         opened(sets[0].reference, "train")
     with pytest.raises(InputError, match="no corrupted set"):
         corruption_sets(tmp_path / "fog" / "1")
+
+
+def test_any_file_name_is_found_again(write: Writer, tmp_path: Path) -> None:
+    names = ["ä é.png", "long" * 40 + ".png", "x.png", "日本.png"]
+    for name in names:
+        write(f"a/{name}", 1)
+    data = opened(f"folder:{tmp_path}")
+    assert isinstance(data.source, Files)
+    assert sorted(path.name for path in data.source.paths) == sorted(names)
+    assert data.source.paths[1:3] == [data.source.paths[1], data.source.paths[2]]
+    assert contents(data) == [(1, 0)] * 4
 
 
 def test_grey_and_other_sizes(write: Writer, tmp_path: Path) -> None:
