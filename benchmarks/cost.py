@@ -9,7 +9,6 @@ change each of them. The page docs/reproduce.md shows the tables.
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +27,8 @@ REACHED = {"vgg16": 0.3, "efficientnet_b0_timm": 0.03}
 """Assumed part of the peak: large dense convolutions reach much of it, depthwise ones hardly any."""
 SHARED = {1: 1.0, 8: 0.95, 64: 0.85}
 """Assumed part of the speed of so many single GPUs."""
+ATTACKED, TUNED = (0, 2, 4, 6, 8), 5
+"""Steps that are attacked, and steps that the dynamics are tuned over, in the published scripts."""
 READ = 150
 """Photographs that one worker reads and resizes a second (pcgraph.datasets: 110 to 240 here)."""
 
@@ -102,13 +103,14 @@ def jobs(count: Counts, epochs: int) -> list[Job]:
     """What docs/reproduce.md does, with the published settings."""
     ten = count.plain + 10 * count.step
     fifteen = count.plain + 15 * count.step
+    attacks = sum(count.through[step] for step in ATTACKED)
     return [
         Job(f"train the feedback, {epochs} epochs", TRAIN * epochs, count.feedback, TRAIN * epochs),
         Job("Gaussian noise: clean and 5 levels, 10 steps", TEST * 6, ten, TEST),
         Job("ImageNet-C: 19 corruptions x 5, 10 steps", TEST * 95, ten, TEST * 95),
         Job("distances: 1,000 images, clean and 5 levels, 15 steps", 6_000, fifteen, 1_000),
-        Job("attack on step 10: 1,000 images, 8 sizes, 100 iterations", 800_000, count.through[10], 1_000),
-        Job("tune 10 times: 8 epochs of 50,000, 5 steps", TEST * 8 * 10, count.through[5], TEST * 8 * 10),
+        Job("attacks on 5 steps: 1,000 images, 8 sizes, 100 iterations", 800_000, attacks, 1_000),
+        Job("tune 10 times: 8 epochs of 50,000, 5 steps", TEST * 8 * 10, count.through[TUNED], TEST * 8 * 10),
     ]
 
 
@@ -122,7 +124,74 @@ def shown(hours: float) -> str:
     """Hours, in the unit that suits them."""
     if hours < 1:
         return f"{max(1, round(hours * 60))} min"
-    return f"{hours:.1f} h" if hours < 100 else f"{hours / 24:.1f} d"
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table, for a screen or for the docs."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+    def table(self) -> Table:
+        """The table for a screen."""
+        table = Table(title=self.title, title_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if place else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def sheets(spec: str, epochs: int = 50, reached: float | None = None) -> tuple[Sheet, Sheet]:
+    """What an image costs, and what the studies cost, for one network."""
+    count = counts(spec, (*ATTACKED, TUNED))
+    reached = reached or REACHED.get(spec, 0.1)
+    kinds = {
+        "plain network": count.plain,
+        "one step, with its output": count.step,
+        "training the feedback": count.feedback,
+        **{f"gradient through {steps} steps": number for steps, number in sorted(count.through.items())},
+    }
+    setups = [(gpu, number) for gpu in PEAK for number in SHARED]
+    return (
+        Sheet(
+            f"{spec}: billions of multiply-adds an image",
+            ["", "10^9"],
+            [[name, f"{number / 1e9:.2f}"] for name, number in kinds.items()],
+        ),
+        Sheet(
+            f"{spec}: hours of computing at {reached:.0%} of the peak, and of reading images by one worker",
+            ["job", "10^15 operations", *(f"{number} {gpu}" for gpu, number in setups), "reading"],
+            [
+                [
+                    job.name,
+                    f"{2 * job.operations * job.images / 1e15:,.1f}",
+                    *(shown(hours(job, gpu, number, reached)) for gpu, number in setups),
+                    shown(job.read / READ / 3600),
+                ]
+                for job in jobs(count, epochs)
+            ],
+        ),
+    )
+
+
+def assumptions() -> str:
+    """What the hours rest on, in a sentence."""
+    peaks = ", ".join(f"{gpu} {peak / 1e12:.0f}" for gpu, peak in PEAK.items())
+    shares = ", ".join(f"{number}: {share:.0%}" for number, share in SHARED.items())
+    return (
+        f"Assumed: peak in 10^12 operations a second (TF32): {peaks}; an operation is a multiplication or an "
+        f"addition; speed of several GPUs, of that of as many single ones: {shares}; a worker reads {READ} "
+        "photographs a second."
+    )
 
 
 def main() -> None:
@@ -131,60 +200,12 @@ def main() -> None:
     parser.add_argument("specs", nargs="*", default=list(REACHED), metavar="SPEC")
     parser.add_argument("--epochs", type=int, default=50, help="epochs of the feedback's training")
     parser.add_argument("--reached", type=float, help="part of the peak, for all networks")
-    parser.add_argument("--markdown", action="store_true", help="print the tables for the docs")
     given = parser.parse_args()
+    console = Console()
     for spec in given.specs:
-        count = counts(spec, (5, 10))
-        reached = given.reached or REACHED.get(spec, 0.1)
-        rows = [
-            ["plain network", count.plain],
-            ["one step, with its output", count.step],
-            ["training the feedback", count.feedback],
-            *([f"gradient through {steps} steps", number] for steps, number in count.through.items()),
-        ]
-        show(
-            f"{spec}: billions of multiply-adds an image",
-            ["", "10^9"],
-            [[name, f"{number / 1e9:.2f}"] for name, number in rows],
-            given.markdown,
-        )
-        setups = [(gpu, number) for gpu in PEAK for number in SHARED]
-        show(
-            f"{spec}: time, at {reached:.0%} of the peak",
-            ["job", "10^15 operations", *(f"{number} {gpu}" for gpu, number in setups), "reading"],
-            [
-                [
-                    job.name,
-                    f"{2 * job.operations * job.images / 1e15:,.0f}",
-                    *(shown(hours(job, gpu, number, reached)) for gpu, number in setups),
-                    f"{math.ceil(job.read / READ / 3600)} worker-h",
-                ]
-                for job in jobs(count, given.epochs)
-            ],
-            given.markdown,
-        )
-    peaks = ", ".join(f"{gpu} {peak / 1e12:.0f}" for gpu, peak in PEAK.items())
-    shares = ", ".join(f"{number}: {share:.0%}" for number, share in SHARED.items())
-    print(
-        f"Assumed: peak in 10^12 operations a second (TF32): {peaks}; an operation is a multiplication or an "
-        f"addition;\nspeed of several GPUs, of that of as many single ones: {shares}; "
-        f"a worker reads {READ} photographs a second."
-    )
-
-
-def show(title: str, columns: list[str], rows: list[list[str]], markdown: bool) -> None:
-    """One table, for a screen or for the docs."""
-    if markdown:
-        lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-        print(f"**{title}**\n")
-        print("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
-        return
-    table = Table(title=title, title_justify="left")
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        for sheet in sheets(spec, given.epochs, given.reached):
+            console.print(sheet.table())
+    console.print(assumptions())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Formulas become MathML, which browsers draw without any script.
 
 import html
 import re
+import runpy
 from pathlib import Path
 
 from latex2mathml.converter import convert
@@ -66,4 +67,10 @@ def cli_reference(_: str) -> str:
     return text[text.index("\n## ") :]  # the page has its own title and introduction
 
 
-GENERATED = {"tutorial": tutorial, "spec": spec_reference, "cli": cli_reference}
+def cost_tables(spec: str) -> str:
+    """What the published studies cost for one network, as benchmarks/cost.py calculates it."""
+    namespace = runpy.run_path(str(TUTORIALS.parent / "benchmarks" / "cost.py"), run_name="cost")
+    return "\n".join(sheet.markdown() for sheet in namespace["sheets"](spec))
+
+
+GENERATED = {"tutorial": tutorial, "spec": spec_reference, "cli": cli_reference, "cost": cost_tables}
