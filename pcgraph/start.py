@@ -30,9 +30,10 @@ def start_state(
     here = plan(frozenset(name for name, part in held.items() if part is None), batch)
     values = {name: given[name] for name in here.fixed}
     constants: dict[str, Any] = here.constants(values) if here.constants else {}
+    resting = resting_predictions(here, values)
     initial = network.spec.schedule.initial
     if initial == "feedforward":
-        _feedforward(network, here, constants, values, given, held, batch)
+        _feedforward(network, here, constants, resting, values, given, held, batch)
     else:
         for name in here.moving:
             shape = (batch, *network.graph.nodes[name].shape)
@@ -41,7 +42,6 @@ def start_state(
                 device = generator.device if generator else network.device
                 value = torch.randn(shape, generator=generator, dtype=network.dtype, device=device).to(value)
             values[name] = _merged(name, value, given, held)
-    resting = resting_predictions(here, values)
     values = {name: values[name] for name in network.graph.nodes}
     past = {  # distinct tensors: a compiled step would be compiled anew when they stop being the same
         name: tuple(values[name].clone() for _ in range(depth - 1))
@@ -130,6 +130,7 @@ def _feedforward(
     network: PCNetwork,
     plan: Plan,
     constants: Mapping[str, Any],
+    resting: Mapping[str, Tensor],
     values: dict[str, Tensor],
     given: Mapping[str, Tensor],
     held: Mapping[str, Tensor | None],
@@ -164,7 +165,9 @@ def _feedforward(
         weight: float | Tensor = 0.0
         for term in graph.terms_into(name, "feedforward"):
             predictions = [
-                network.predictors[edge.name](
+                resting[edge.name]
+                if edge.name in resting
+                else network.predictors[edge.name](
                     *[values[s].clone() if edge.is_foreign else values[s] for s in edge.sources]
                 )
                 for edge in graph.terms[term]

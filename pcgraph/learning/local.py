@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcgraph.dynamics import Energy, Gains
 from pcgraph.errors import Fault, InputError
+from pcgraph.learning.dense import Layered
 from pcgraph.network import PCNetwork
 from pcgraph.plan import Plan
 from pcgraph.scheduler import Scheduler
@@ -52,6 +53,18 @@ class Local:
         self.scheduler = Scheduler(network)
         self._plans: dict[frozenset[str], Plan] = {}
 
+    def start(self, clamp: Values) -> State:
+        """The state at step 0, whose resting predictions stay functions of the weights."""
+        state = self.scheduler.start(clamp=clamp, differentiable=True)
+        return replace(state, values={name: value.detach() for name, value in state.values.items()})
+
+    def settle(self, clamp: Values, steps: int) -> State:
+        """The state after inference."""
+        layered = Layered.find(self.network, frozenset(clamp))
+        if layered is not None:
+            return layered.settle(self.start(clamp), steps)
+        return self.scheduler.run(steps=steps, clamp=clamp, record=[]).state
+
     def predict(
         self, state: State, terms: Collection[str] | None = None, through: bool = False
     ) -> Predictions:
@@ -74,6 +87,10 @@ class Local:
         with torch.inference_mode(False), torch.enable_grad():
             constants = plan.constants({}) if plan.constants else {}
             for block in (*plan.delayed, *plan.observed):
+                resting = state.resting.get(block.names[0])
+                if resting is not None and resting.requires_grad:  # made at the start, of the same weights
+                    made[block.names[0]] = resting
+                    continue
                 env: dict[str, Any] = dict(constants) if block.in_backbone else {}
                 for source in block.sources:
                     read = state.read(source, max(block.delay, 1))

@@ -23,7 +23,7 @@ def il(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
 
     Whittington and Bogacz 2017, algorithm 1, on any graph.
     """
-    state = local.scheduler.run(steps=steps, clamp=clamp, record=[]).state
+    state = local.settle(clamp, steps)
     yield state.values, local.energies(local.predict(state).mu, state.values)
 
 

@@ -1,0 +1,151 @@
+"""Inference of layered dense networks with both ends clamped, in plain matrix algebra.
+
+The numbers are the scheduler's, to rounding; only fewer of them are computed. Let ``n1`` be the first
+layer that moves. What is predicted of it rests, and what it predicts is ``f(W n1 + b)``, so
+
+    n1(t) = mu_1 + W^T s(t),    s(t+1) = (1 - rate * precision) s(t) + rate * delta(t),
+
+with ``delta`` the weighted error of the layer above times ``f'``, and ``s(0) = 0``, since inference starts at
+the predictions. The layer above then needs ``W n1 + b = (W mu_1 + b) + W W^T s`` alone: each step
+multiplies with the small square matrix ``W W^T`` in place of twice with the large ``W``, and ``n1`` itself is
+formed once, at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from pcgraph.energies import TermEnergy
+from pcgraph.errors import DivergenceError
+from pcgraph.network import PCNetwork
+from pcgraph.spec import EnergyDynamics
+from pcgraph.state import State
+
+aten = torch.ops.aten
+# The error times f'(z), by activation: of the error, of z and of f(z).
+BACKWARD: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    nn.Tanh: lambda error, z, mu: aten.tanh_backward(error, mu),
+    nn.Sigmoid: lambda error, z, mu: aten.sigmoid_backward(error, mu),
+    nn.ReLU: lambda error, z, mu: aten.threshold_backward(error, z, 0),
+    nn.Identity: lambda error, z, mu: error,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A dense edge.
+
+    Attributes:
+        source: The node that it reads.
+        target: The node that it predicts.
+        linear: Its matrix and bias.
+        activation: What follows them.
+        energy: What its error costs.
+    """
+
+    source: str
+    target: str
+    linear: nn.Linear
+    activation: nn.Module
+    energy: TermEnergy
+
+    def push(self, z: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted error of the prediction f(z), and the same times f'(z)."""
+        mu = self.activation(z)
+        error = self.energy.weighted(self.energy.error(target, mu))
+        return error, BACKWARD[type(self.activation)](error, z, mu)
+
+
+class Layered:
+    """The dense layers above the first one that moves.
+
+    Attributes:
+        layers: From the bottom up.
+        rate: By node.
+        kept: What the first moving layer keeps of itself in a step: 1 - rate * precision.
+    """
+
+    def __init__(self, layers: list[Layer], rate: dict[str, float], kept: float) -> None:
+        self.layers = layers
+        self.rate = rate
+        self.kept = kept
+
+    @classmethod
+    def find(cls, network: PCNetwork, fixed: frozenset[str]) -> Layered | None:
+        """The layers of a network, if it is such a one and its two ends are clamped."""
+        spec, graph, dynamics = network.spec, network.graph, network.spec.dynamics
+        rate: dict[str, float] = getattr(network.dynamics, "rate", {})
+        plain = (
+            network.drive is None
+            and isinstance(dynamics, EnergyDynamics)
+            and dynamics.model_dump(exclude_defaults=True, exclude={"rate", "nodes"}).keys() <= {"rule"}
+            and all(
+                node.model_dump(exclude_defaults=True).keys() <= {"rate"} for node in dynamics.nodes.values()
+            )
+            and spec.schedule.model_dump(exclude_defaults=True, exclude={"steps"}) == {}
+            and not torch.is_autocast_enabled(network.device.type)
+        )
+        order = [name for name, _ in graph.start_order()] if plain else []
+        if len(order) < 3 or fixed != {order[0], order[-1]} or len(graph.edges) != len(order) - 1:
+            return None
+        layers: list[Layer] = []
+        for source, target in itertools.pairwise(order):
+            edge = graph.edges.get(f"{source}->{target}")
+            if edge is None or edge.kind != "feedforward" or edge.delay != 1:
+                return None
+            energy = network.energy(edge.bundle)
+            if math.isnan(energy.number) or not (energy.is_gaussian or target == order[-1]):
+                return None
+            if source != order[0]:
+                found = _dense(network.predictors[edge.name])
+                if found is None or len(graph.nodes[source].shape) > 1:
+                    return None
+                layers.append(Layer(source, target, *found, energy))
+        first = layers[0]
+        if first.linear.out_features > 2 * first.linear.in_features:
+            return None  # then the square matrix is no gain
+        below = network.energy(graph.terms_into(first.source)[0])
+        return cls(layers, rate, 1 - rate[first.source] * below.number)
+
+    def settle(self, state: State, steps: int) -> State:
+        """The state after some steps from the start.
+
+        Raises:
+            DivergenceError: A state is not finite after the last step.
+        """
+        first, *rest = self.layers
+        with torch.inference_mode(False), torch.no_grad():
+            values = {name: value.detach() for name, value in state.values.items()}
+            start, weight = values[first.source], first.linear.weight
+            base, square = first.linear(start), weight @ weight.T
+            summed = torch.zeros_like(base)
+            for layer in rest:
+                values[layer.source] = values[layer.source].clone()
+            for _ in range(steps):
+                pushed = [first.push(torch.addmm(base, summed, square), values[first.target])]
+                pushed += [one.push(one.linear(values[one.source]), values[one.target]) for one in rest]
+                summed.mul_(self.kept).add_(pushed[0][1], alpha=self.rate[first.source])
+                for (error, _), layer, (_, delta) in zip(pushed, rest, pushed[1:], strict=False):
+                    value, rate = values[layer.source], self.rate[layer.source]
+                    value.sub_(error, alpha=rate).addmm_(delta, layer.linear.weight, alpha=rate)
+            values[first.source] = torch.addmm(start, summed, weight)
+            for layer in self.layers:
+                if not torch.isfinite(values[layer.source]).all():
+                    raise DivergenceError(layer.source, state.step + steps)
+        return replace(state, values=values, step=state.step + steps)
+
+
+def _dense(predictor: nn.Module) -> tuple[nn.Linear, nn.Module] | None:
+    """The matrix and the activation of ``[Linear]`` or ``[Linear, activation]``."""
+    layers = list(predictor) if type(predictor) is nn.Sequential else [predictor]
+    if len(layers) == 1:
+        layers.append(nn.Identity())
+    if len(layers) != 2 or type(layers[0]) is not nn.Linear or type(layers[1]) not in BACKWARD:
+        return None
+    return layers[0], layers[1]
