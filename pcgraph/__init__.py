@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
+    from pcgraph.queries import Answer, query
     from pcgraph.recording import Run
     from pcgraph.scheduler import Scheduler
     from pcgraph.spec import Spec, load_spec, parse_spec
@@ -26,6 +27,7 @@ _HOMES = {
     "graph": ("PCGraph",),
     "learning": ("learn",),
     "network": ("PCNetwork", "build"),
+    "queries": ("Answer", "query"),
     "recording": ("Run",),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
@@ -35,6 +37,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Answer",
     "DivergenceError",
     "Drive",
     "InputError",
@@ -52,6 +55,7 @@ __all__ = [
     "learn",
     "load_spec",
     "parse_spec",
+    "query",
     "trace",
 ]
 

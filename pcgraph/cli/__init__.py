@@ -14,6 +14,7 @@ from pcgraph.cli.commands import Commands
 from pcgraph.cli.demo import demo
 from pcgraph.cli.import_predify import import_app
 from pcgraph.cli.new import new
+from pcgraph.cli.query import query
 from pcgraph.cli.report import report
 from pcgraph.cli.run import run
 from pcgraph.cli.schema import schema
@@ -51,7 +52,7 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, train, report, schema, demo):
+for _command in (trace, new, check, show, run, query, train, report, schema, demo):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 
