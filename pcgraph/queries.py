@@ -150,7 +150,7 @@ def observed(network: PCNetwork, soft: Mapping[str, float]) -> PCNetwork:
     assert isinstance(network.dynamics, Energy)
     dynamics = Energy(graph, network.dynamics.spec)
     made = PCNetwork(network.spec, graph, network.drive, nn.ModuleDict(predictors), dynamics)
-    made.energies.update(network.energies)
+    made.energies.update(dict(network.energies.items()))
     return made.to(network.device, network.dtype).train(network.training)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -91,18 +91,13 @@ def ask_for(
     generator = torch.Generator().manual_seed(seed)
     clean, seen = {}, {}
     for node, one in given.items():
-        value = one.value
-        if value is None:
+        if one.value is None:
             value = torch.randn(count, *nodes[node].shape, generator=generator)
-            one = replace(one, names=(RANDOM,) * count, labels=(-1,) * count)
-        times = count // len(value)
-        clean[node] = replace(
-            one,
-            value=value.repeat(times, *[1] * len(nodes[node].shape)),
-            names=one.names * times,
-            labels=one.labels * times,
-        )
-        seen[node] = with_noise(network, node, clean[node].value, noise, generator)
+            one = Given(node, value, (RANDOM,) * count, (-1,) * count)
+        times = count // len(one.known)
+        value = one.known.repeat(times, *[1] * len(nodes[node].shape))
+        clean[node] = Given(node, value, one.names * times, one.labels * times)
+        seen[node] = with_noise(network, node, value, noise, generator)
     if noise is not None and not any(is_image(nodes[node].shape) for node in given):
         raise InputError("--noise: no image is given")
     precisions = {}

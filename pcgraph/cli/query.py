@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 import time
@@ -140,7 +141,7 @@ def item_answers(network: PCNetwork, asked: Asked, answer: Answer) -> list[ItemA
     """What was read, item by item."""
     import torch
 
-    from pcgraph.report.answers import ItemAnswer
+    from pcgraph.report.answers import Best, Change, ItemAnswer
 
     classes = [node for node in answer.read if _holds_classes(network, node)]
     labels = next((one.labels for one in asked.given.values() if min(one.labels) >= 0), None)
@@ -152,25 +153,26 @@ def item_answers(network: PCNetwork, asked: Asked, answer: Answer) -> list[ItemA
         best = {}
         for node in classes:
             scores = answer[node][place]
-            right = None if labels is None or labels[place] >= len(scores) else str(labels[place])
-            best[node] = (str(int(scores.argmax())), float(scores.max()), right)
-        error = {
-            node: (float(after[place]), float(before[place])) for node, (after, before) in errors.items()
-        }
-        found.append(ItemAnswer(name, best, error, (float(total[0, place]), float(total[-1, place]))))
+            right = None if labels is None or labels[place] >= len(scores) else labels[place]
+            best[node] = Best(int(scores.argmax()), float(scores.max()), right)
+        error = {node: Change(float(old[place]), float(new[place])) for node, (old, new) in errors.items()}
+        found.append(ItemAnswer(name, best, error, Change(float(total[0, place]), float(total[-1, place]))))
     return found
 
 
 def _errors(asked: Asked, answer: Answer, node: str) -> tuple[Tensor, Tensor]:
-    """Mean squared error of a known image where it was not held: of what was read, and of what was given."""
+    """Mean squared error of a known image where it was not held: of what was given, and of what was read.
+
+    Of a masked part nothing is given: zero.
+    """
     import torch
 
     truth, before = asked.given[node].known, asked.clamp[node]
     missing = torch.ones_like(truth[0], dtype=torch.bool)
     if node in asked.mask:
         missing, before = ~asked.mask[node], torch.zeros_like(before)
-    after, before = ((made - truth)[:, missing].square().mean(dim=1) for made in (answer[node].cpu(), before))
-    return after, before
+    before, after = ((made - truth)[:, missing].square().mean(dim=1) for made in (before, answer[node].cpu()))
+    return before, after
 
 
 def _holds_classes(network: PCNetwork, node: str) -> bool:
@@ -194,11 +196,10 @@ def query_figures(
     network: PCNetwork, asked: Asked, answer: Answer, answers: Sequence[ItemAnswer]
 ) -> dict[str, Any]:
     """The pictures: of each image what was given, what was read and what it really was."""
-    try:
-        from pcgraph.report.answers import answers_figure, hidden
-    except ImportError:
+    if importlib.util.find_spec("matplotlib") is None:
         return {}
     from pcgraph.cli.clamps import is_image
+    from pcgraph.report.answers import answers_figure, hidden
 
     rows: dict[str, list[Any]] = {}
     for node in network.graph.nodes:
@@ -219,7 +220,7 @@ def query_figures(
         return {}
     heads = []
     for one in answers:
-        read = [f"{best} ({value:.2f})" for best, value, _ in one.classes.values()]
+        read = [f"{best.label} ({best.value:.2f})" for best in one.classes.values()]
         heads.append("\n".join(read) or one.name.rpartition("/")[2].rpartition(":")[2])
     return {"answers": answers_figure(network.spec.name, rows, heads)}
 
@@ -255,12 +256,14 @@ def remarks(
     """What one should know about the answers."""
     said = []
     for node in answers[0].classes:
-        known = [one.classes[node] for one in answers if one.classes[node][2] is not None]
+        known = [one.classes[node] for one in answers if one.classes[node].right is not None]
         if known:
-            said.append(f"{node}: {sum(best == right for best, _, right in known)} of {len(known)} right.")
+            said.append(f"{node}: {sum(best.label == best.right for best in known)} of {len(known)} right.")
     if len(network.predictors) and not network.feedback_trained:
         said.append("The weights are random, not trained: the answers mean nothing yet.")
-    rises = sum(one.energy[1] > one.energy[0] for one in answers)
+    if not figures and importlib.util.find_spec("matplotlib") is None:
+        said.append("No pictures: matplotlib is not installed (pip install 'pcgraph[plot]').")
+    rises = sum(one.energy.end > one.energy.start for one in answers)
     if rises:
         said.append(
             f"The energy rose for {rises} of {len(answers)} items: lower the rate, or give it more steps."

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK = "#1d2733"
 HIDDEN = np.array([0.36, 0.47, 0.66], dtype=np.float32)
@@ -19,20 +22,43 @@ Picture = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Best:
+    """The best class of a node.
+
+    Attributes:
+        label: Its number.
+        value: Its value.
+        right: The class of the item, where it is known.
+    """
+
+    label: int
+    value: float
+    right: int | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number before inference and after it."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
 class ItemAnswer:
     """What was read for one item.
 
     Attributes:
         name: The item's name.
-        classes: For each node of classes: the best class, its value, and the right one or None.
-        error: Mean squared error of each image that is known: what was read, and what it started from.
-        energy: The total energy at the start and at the end.
+        classes: By node of classes.
+        error: By image that is known: the mean squared error where it was not held.
+        energy: The total energy.
     """
 
     name: str
-    classes: Mapping[str, tuple[str, float, str | None]]
-    error: Mapping[str, tuple[float, float]]
-    energy: tuple[float, float]
+    classes: Mapping[str, Best]
+    error: Mapping[str, Change]
+    energy: Change
 
 
 def answers_table(title: str, answers: Sequence[ItemAnswer], most: int = 20) -> Table:
@@ -46,13 +72,12 @@ def answers_table(title: str, answers: Sequence[ItemAnswer], most: int = 20) -> 
     table.add_column("energy", justify="right")
     for one in answers[:most]:
         cells = []
-        for best, value, right in one.classes.values():
-            wrong = right is not None and right != best
-            cells.append(
-                Text(f"{best} ({value:.2f}){f', not {right}' if wrong else ''}", "red" if wrong else "")
-            )
-        cells += [Text(f"{before:.4f} → {after:.4f}") for after, before in one.error.values()]
-        table.add_row(Text(one.name), *cells, f"{one.energy[0]:.4g} → {one.energy[1]:.4g}")
+        for best in one.classes.values():
+            wrong = best.right is not None and best.right != best.label
+            text = f"{best.label} ({best.value:.2f})" + (f", not {best.right}" if wrong else "")
+            cells.append(Text(text, "red" if wrong else ""))
+        cells += [Text(f"{error.start:.4f} → {error.end:.4f}") for error in one.error.values()]
+        table.add_row(Text(one.name), *cells, f"{one.energy.start:.4g} → {one.energy.end:.4g}")
     if len(answers) > most:
         table.caption = f"and {len(answers) - most} more"
     return table
@@ -72,6 +97,8 @@ def answers_figure(title: str, rows: Mapping[str, Sequence[Picture]], heads: Seq
         rows: By name of the row: one picture an item, (height, width) grey or (height, width, 3), 0 to 1.
         heads: What stands above each item.
     """
+    from matplotlib.figure import Figure
+
     count = min(len(heads), MOST_COLUMNS)
     figure = Figure(
         figsize=(1.1 + 0.95 * count, 0.75 + 0.98 * len(rows)), facecolor="white", layout="constrained"
