@@ -49,11 +49,11 @@ def report(
     if not alone:
         check_free(file, force=force, suffixes=(".html", ".htm"))
     with screen.working("Drawing"):
-        missing = _missing()
-        if missing is not None:
+        lacking = missing()
+        if lacking is not None:
             from pcgraph.errors import Fault, InputError
 
-            message = f"a report needs {missing}, which is not installed"
+            message = f"a report needs {lacking}, which is not installed"
             raise InputError(Fault(message, hint="pip install 'pcgraph[plot]'"))
         from pcgraph.report.page import write_report
 
@@ -63,14 +63,14 @@ def report(
 
 def page_beside(folder: Path, network: PCNetwork) -> None:
     """Write a run's page into its folder; nothing where a library that it needs is not installed."""
-    if _missing() is None:
+    if missing() is None:
         from pcgraph.files import write_text
         from pcgraph.report.page import report_page
 
         write_text(folder / REPORT, report_page([folder], networks={folder.name: network}))
 
 
-def _missing() -> str | None:
+def missing() -> str | None:
     """The first library of the extra ``plot`` that is not installed."""
     from importlib.util import find_spec
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcgraph.cli.commands import INTERRUPTED
+from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ class Training:
             "skipped": len({fault.where for fault in (*data.skipped, *held.skipped)}),
         }
         self._record(folder, data, held, **found)
+        page_beside(folder, task.network)
         if not fitted.finished:
             print(f"Stopped after a checkpoint. To go on:\n  {self._again(folder)}", file=sys.stderr)
         screen.remark(loss_table(epochs))
