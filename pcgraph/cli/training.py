@@ -164,13 +164,14 @@ class Training:
         """
         from pcgraph.datasets import batch_count
         from pcgraph.training import epoch_means, fit
-        from pcgraph.training.accelerator import is_main_process
+        from pcgraph.training.accelerator import check_setup, is_main_process
+        from pcgraph.training.engine import LOSSES
 
         main = is_main_process()
+        trackers = [] if self.trackers == ["none"] else self.trackers
+        check_setup(self.device, self.settings.precision, trackers)
         folder = self._folder(main)
         begun = time.perf_counter()
-        if main:
-            self._record(folder, data, held, finished=False)
         total = self.settings.epochs * batch_count(
             data, self.settings.batch, drop_last=len(data) > self.settings.batch
         )
@@ -182,7 +183,6 @@ class Training:
                 advance(progress.step - done)
                 done = progress.step
 
-            trackers = [] if self.trackers == ["none"] else self.trackers
             fitted = fit(
                 task,
                 data,
@@ -194,13 +194,14 @@ class Training:
                 device=self.device,
                 workers=self.workers,
                 trackers=trackers,
+                on_begin=lambda: self._record(folder, data, held, finished=False) if main else None,
                 on_step=on_step,
                 on_epoch=lambda epoch, measured: screen.aside(_line(epoch, self.settings.epochs, measured)),
                 stop=stop,
             )
         if not main:
             raise typer.Exit(0 if fitted.finished else INTERRUPTED)
-        epochs = epoch_means(folder / "losses.csv")
+        epochs = epoch_means(folder / LOSSES)
         found = {
             "finished": fitted.finished,
             "steps": fitted.step,
@@ -223,13 +224,17 @@ class Training:
         """The run folder, made and, unless the training goes on, empty."""
         from pcgraph.errors import Fault, InputError
         from pcgraph.report.folder import RECORD, new_run_folder
+        from pcgraph.training.engine import CHECKPOINTS, LOGS, LOSSES
 
         if self.resume and self.out is None:
             raise InputError(Fault("--resume needs the folder", hint="Give it as --out DIR."))
         if not main:
             return self.out or Path("runs") / self.given.name
-        if self.resume and self.out is not None and (self.out / RECORD).is_file():
-            return self.out
+        if self.resume and self.out is not None and self.out.is_dir():
+            ours = {RECORD, LOSSES, CHECKPOINTS, LOGS}
+            inside = {path.name for path in self.out.iterdir() if not path.name.startswith(".")}
+            if RECORD in inside or inside <= ours:  # the latter, where a kill came before the record
+                return self.out
         folder = new_run_folder(self.given.name, self.out, self.force)
         if folder.exists():
             shutil.rmtree(folder)

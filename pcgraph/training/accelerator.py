@@ -38,25 +38,36 @@ def start_accelerator(
     Raises:
         InputError: accelerate or a tracker is not installed, or the device cannot do that.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-    except ImportError:
-        message = "the package accelerate is not installed"
-        raise InputError(Fault(message, hint="Install it: pip install 'pcgraph[train]'")) from None
-    cpu = _on_cpu(device)
-    if cpu and precision == "float16":
-        hint = "Write 'bfloat16', which a CPU can do, or 'float32'."
-        raise InputError(Fault("precision 'float16' needs a GPU", hint=hint))
+    names = check_setup(device, precision, trackers)
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
     if device.startswith("cuda:"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     AcceleratorState._reset_state(reset_partial_state=True)  # a process may train twice, each time otherwise
     return Accelerator(
         mixed_precision=MIXED[precision],
-        cpu=cpu,
-        log_with=(None if logs is None else _trackers(trackers)) or None,
+        cpu=_on_cpu(device),
+        log_with=None if logs is None else names or None,
         project_dir=logs,
     )
+
+
+def check_setup(device: str, precision: Precision, trackers: Sequence[str] | None) -> list[str]:
+    """Make sure that a training can begin, before anything is written; gives the trackers.
+
+    Raises:
+        InputError: As `start_accelerator`.
+    """
+    try:
+        import accelerate  # noqa: F401
+    except ImportError:
+        message = "the package accelerate is not installed"
+        raise InputError(Fault(message, hint="Install it: pip install 'pcgraph[train]'")) from None
+    if _on_cpu(device) and precision == "float16":
+        hint = "Write 'bfloat16', which a CPU can do, or 'float32'."
+        raise InputError(Fault("precision 'float16' needs a GPU", hint=hint))
+    return _trackers(trackers)
 
 
 def _on_cpu(device: str) -> bool:

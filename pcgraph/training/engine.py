@@ -8,6 +8,7 @@ training that was killed ends with the same weights as one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def fit(
     device: str = "auto",
     workers: int = 0,
     trackers: list[str] | None = None,
+    on_begin: Callable[[], None] | None = None,
     on_step: Callable[[Progress, Mapping[str, float]], None] | None = None,
     on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -78,6 +80,7 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: Processes that read images ahead.
         trackers: Names of accelerate's trackers; None: TensorBoard where it is installed.
+        on_begin: Called once all is checked, before anything is written.
         on_step: Called after every batch with the progress and its losses.
         on_epoch: Called after every epoch with its number and what was measured.
         stop: Asked after every batch; once it is true in any process, all write a checkpoint and stop.
@@ -89,7 +92,7 @@ def fit(
     """
     with torch.random.fork_rng():
         return _Fit(task, data, settings, folder, validation, seed, device, workers, trackers).run(
-            resume, on_step or _nothing, on_epoch or _nothing, stop
+            resume, on_begin or _nothing, on_step or _nothing, on_epoch or _nothing, stop
         )
 
 
@@ -138,47 +141,56 @@ class _Fit:
     def run(
         self,
         resume: bool,
+        on_begin: Callable[..., None],
         on_step: Callable[..., None],
         on_epoch: Callable[..., None],
         stop: Callable[[], bool],
     ) -> Fitted:
         """The loop over epochs and batches."""
-        main, settings = self.accelerator.is_main_process, self.settings
+        main = self.accelerator.is_main_process
         progress = self._resume() if resume else Progress()
         resumed = progress.step
         progress.settings = self.settings_used
-        table = LossTable(self.folder / LOSSES, progress.losses or None) if main else None
+        on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
-        while progress.epoch < settings.epochs and not stopping:
-            for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
-                losses, stopping = self._learn(batch, progress, stop)
-                progress.batch += 1
-                progress.step += 1
-                if table is not None:
-                    table.add(progress.epoch, progress.step, TRAIN, losses)
-                self.accelerator.log({f"{TRAIN}/{name}": v for name, v in losses.items()}, progress.step)
-                on_step(progress, losses)
-                due = settings.checkpoint is not None and progress.step % settings.checkpoint == 0
-                if due or stopping:
-                    self._save(progress, table)
-                if stopping:
-                    break
-            else:
-                measured = self._measure(progress.epoch)
-                if table is not None:
-                    table.add(progress.epoch, progress.step, VALIDATION, measured)
-                self.accelerator.log({f"{VALIDATION}/{n}": v for n, v in measured.items()}, progress.step)
-                on_epoch(progress.epoch, measured)
-                progress.epoch, progress.batch = progress.epoch + 1, 0
-                self._save(progress, table)
-        if table is not None:
-            table.close()
-            if not stopping:
-                self.task.save(self.folder)
+        table = LossTable(self.folder / LOSSES if main else None, progress.losses or None)
+        with closing(table):
+            while progress.epoch < self.settings.epochs and not stopping:
+                stopping = self._epoch(progress, table, on_step, stop)
+                if not stopping:
+                    self._end_of_epoch(progress, table, on_epoch)
+        if main and not stopping:
+            self.task.save(self.folder)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return Fitted(not stopping, progress.step, resumed, main)
+
+    def _epoch(
+        self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
+    ) -> bool:
+        """What is left of an epoch; whether it was asked to stop."""
+        for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
+            losses, stopping = self._learn(batch, progress, stop)
+            progress.batch += 1
+            progress.step += 1
+            table.add(progress.epoch, progress.step, TRAIN, losses)
+            self.accelerator.log({f"{TRAIN}/{name}": v for name, v in losses.items()}, progress.step)
+            on_step(progress, losses)
+            due = self.settings.checkpoint is not None and progress.step % self.settings.checkpoint == 0
+            if due or stopping:
+                self._save(progress, table)
+            if stopping:
+                return True
+        return False
+
+    def _end_of_epoch(self, progress: Progress, table: LossTable, on_epoch: Callable[..., None]) -> None:
+        measured = self._measure(progress.epoch)
+        table.add(progress.epoch, progress.step, VALIDATION, measured)
+        self.accelerator.log({f"{VALIDATION}/{name}": v for name, v in measured.items()}, progress.step)
+        on_epoch(progress.epoch, measured)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        self._save(progress, table)
 
     def _batches(self, data: ImageData, epoch: int, start: int = 0, *, train: bool) -> Iterator[Batch]:
         return batches(
@@ -305,8 +317,8 @@ class _Fit:
         }
         return {**found, **dict(self.task.network.predictors.named_buffers(prefix="predictors"))}
 
-    def _save(self, progress: Progress, table: LossTable | None) -> None:
-        if table is None:
+    def _save(self, progress: Progress, table: LossTable) -> None:
+        if not self.accelerator.is_main_process:
             return
         progress.losses = table.size()
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from pcgraph.errors import Fault, InputError
 
@@ -16,10 +17,10 @@ Means = dict[str, dict[str, float]]
 
 
 class LossTable:
-    """Appends to ``losses.csv``.
+    """Appends to ``losses.csv``; to be closed.
 
     Args:
-        path: The file.
+        path: The file; None, in a process that writes nothing.
         size: Bytes of it that stand, at a checkpoint; what was written after that is cut off. None
             begins a new file.
 
@@ -27,28 +28,35 @@ class LossTable:
         InputError: The file is shorter than that.
     """
 
-    def __init__(self, path: Path, size: int | None) -> None:
+    def __init__(self, path: Path | None, size: int | None) -> None:
+        self._file: TextIO | None = None
+        if path is None:
+            return
         if size is not None:
             if not path.is_file() or path.stat().st_size < size:
                 raise InputError(Fault("is shorter than at the checkpoint", where=str(path)))
             os.truncate(path, size)
         self._file = path.open("w" if size is None else "a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
         if size is None:
-            self._writer.writerow(COLUMNS)
+            csv.writer(self._file).writerow(COLUMNS)
 
     def add(self, epoch: int, step: int, split: str, values: Mapping[str, float]) -> None:
         """Append some values."""
-        self._writer.writerows((epoch, step, split, name, f"{value:.9g}") for name, value in values.items())
+        if self._file is not None:
+            rows = ((epoch, step, split, name, f"{value:.9g}") for name, value in values.items())
+            csv.writer(self._file).writerows(rows)
 
     def size(self) -> int:
         """Bytes written so far, all of them in the file."""
+        if self._file is None:
+            return 0
         self._file.flush()
         return self._file.tell()
 
     def close(self) -> None:
         """Write what is left."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def epoch_means(path: Path) -> list[Means]:
