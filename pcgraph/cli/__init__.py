@@ -12,6 +12,7 @@ import typer
 from pcgraph.cli.check import check
 from pcgraph.cli.commands import Commands
 from pcgraph.cli.demo import demo
+from pcgraph.cli.evaluate import evaluate
 from pcgraph.cli.import_predify import import_app
 from pcgraph.cli.new import new
 from pcgraph.cli.query import query
@@ -52,7 +53,7 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, query, train, report, schema, demo):
+for _command in (trace, new, check, show, run, query, train, evaluate, report, schema, demo):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 

@@ -84,10 +84,10 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
         axes.set_ylim(-0.03, 1.03)
     elif lines:
         axes.set_yscale("log")
-    _name_lines(axes)
+    name_lines(axes)
 
 
-def _name_lines(axes: Axes) -> None:
+def name_lines(axes: Axes) -> None:
     """Write each line's name at its end, apart from the others."""
     low, high = axes.get_ylim()
     scale = np.log if axes.get_yscale() == "log" else np.asarray

@@ -1,0 +1,307 @@
+"""``pcgraph evaluate``: how well a network does at every step, clean, under noise and under attack."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.run import Precision, Setup, find_device
+from pcgraph.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcgraph.datasets import ImageData
+    from pcgraph.evaluation import Condition, Row
+
+
+def evaluate(
+    spec: SpecFile,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 with :PATH; their "
+            "test images.",
+        ),
+    ],
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:LEVELS",
+            help="gaussian:0.25,0.5 is added to the normalised input and not clipped; salt_pepper:0.1 turns "
+            "that share of the pixels black or white. Repeat it for several kinds.",
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Corruptions of ImageNet-C with commas between them; 'benchmark' are the 15 of the mCE, "
+            "'all' the 19.",
+            show_default=False,
+        ),
+    ] = None,
+    severity: Annotated[
+        str, typer.Option(metavar="LEVELS", help="Severities of the corruptions.")
+    ] = "1,2,3,4,5",
+    imagenet_c: Annotated[
+        Path | None,
+        typer.Option(
+            "--imagenet-c",
+            metavar="DIR",
+            help="Read the corrupted images from ImageNet-C's folder. Left out: they are computed.",
+            show_default=False,
+        ),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:EPSILONS",
+            help="bim:0.01,0.03 or pgd:0.01,0.03 (random start): attacks in the maximum norm, for pixels "
+            "from 0 to 1. Repeat it for several kinds.",
+        ),
+    ] = None,
+    target_step: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="The steps whose output is attacked, with commas between them. Left out: the last.",
+            show_default=False,
+        ),
+    ] = None,
+    targeted: Annotated[
+        bool, typer.Option("--targeted", help="Attack towards one class (800 of 1,000 further on).")
+    ] = False,
+    iterations: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack.")] = 20,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)
+    ] = None,
+    distances: Annotated[
+        bool,
+        typer.Option(
+            "--distances", help="Measure the correlation distance of every node's state to the clean one."
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate a random choice of so many images.", show_default=False),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all noise and of the choice of images.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave images out that cannot be read.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the evaluation in --out, or add conditions to it.")
+    ] = False,
+    force: Force = False,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure accuracy at every step of the dynamics, on clean images, under noise and under attack.
+
+    Without labels it measures how often the answer to the clean image at step 0 is given. Writes a run
+    folder: evaluation.csv, what every image did (images.safetensors), and figures. Started by torchrun or
+    accelerate launch, the processes share the work; the results are the same.
+    """
+    screen = Screen(as_json, quiet)
+    given = read_spec(spec)
+    begun = time.perf_counter()
+    with screen.working("Building the network"):
+        from pcgraph.datasets import open_data, preprocess_for, subset
+        from pcgraph.evaluation import folder as run_folder
+        from pcgraph.evaluation import loop
+        from pcgraph.evaluation.processes import Processes
+        from pcgraph.evaluation.store import Store
+
+        where = find_device(device)
+        processes = Processes.find(on_cpu=where.type == "cpu")
+        if processes.count > 1 and where.type == "cuda" and where.index is None:
+            where = find_device(f"cuda:{processes.local}")
+        folder = processes.agree(run_folder.place(given.name, out, resume=resume, force=force))
+        made = given.schedule.steps if steps is None else steps
+        network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
+        images = open_data(
+            data,
+            "test",
+            shape=network.graph.nodes[network.graph.receiver].shape,
+            preprocess=preprocess_for(given.backbone),
+            skip_broken=skip_broken,
+        )
+        if limit is not None:
+            images = subset(images, choice(len(images), limit, seed))
+        conditions = [
+            *noises(noise or []),
+            *corrupted(images, corruptions, severity, imagenet_c),
+            *attacks(attack or [], target_step, made, iterations, targeted),
+        ]
+        settings = loop.Settings(made, batch, seed, distances)
+        record: dict[str, Any] = {
+            "name": given.name,
+            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+            "seed": seed,
+            "device": str(network.device),
+            "settings": {
+                "data": images.name,
+                "images": len(images),
+                **asdict(settings),
+                "iterations": iterations,
+                "weights": run_folder.fingerprint(network),
+            },
+        }
+        if processes.first:
+            run_folder.begin(folder, given, record, resume=resume)
+        processes.wait()
+        store = Store(folder)
+        store.read()
+    try:
+        total = loop.work(len(images), conditions, batch, processes)
+        with screen.working(f"Evaluating {given.name}", total) as advance:
+            measured = loop.evaluate(
+                network,
+                images,
+                conditions,
+                settings,
+                store=store,
+                processes=processes,
+                workers=workers,
+                advance=advance,
+            )
+    except KeyboardInterrupt:
+        print(f"What was measured is kept. Go on with --out {folder} --resume.", file=sys.stderr)
+        raise
+    if not processes.first:
+        return
+    with screen.working("Writing the results"):
+        record["images"] = len(images) - store.broken
+        record["broken"] = store.broken
+        record["seconds"] = round(time.perf_counter() - begun, 3)
+        rows, figures = run_folder.finish(folder, given, record, store, measured, images)
+    report(screen, folder, record, rows, figures)
+
+
+# ---- the pieces ------------------------------------------------------------------------------------
+
+
+def choice(images: int, limit: int, seed: int) -> list[int]:
+    """A random choice of images, in their order."""
+    import torch
+
+    from pcgraph.images import mixed_seed
+
+    generator = torch.Generator().manual_seed(mixed_seed(seed))
+    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
+    return chosen
+
+
+def noises(texts: Sequence[str]) -> list[Condition]:
+    """What ``--noise`` asks for."""
+    from pcgraph.evaluation.conditions import parse_noise
+
+    return [one for text in texts for one in parse_noise(text)]
+
+
+def corrupted(
+    images: ImageData, names: str | None, severities: str, path: Path | None
+) -> Sequence[Condition]:
+    """What ``--corruptions`` asks for, computed or from a folder."""
+    from pcgraph.errors import Fault, InputError
+    from pcgraph.evaluation.conditions import Corrupted, parse_corruptions, parse_severities
+    from pcgraph.evaluation.corruptions import check_available, check_size
+    from pcgraph.evaluation.imagenet_c import from_folder
+
+    if names is None:
+        if path is not None:
+            hint = "For example --corruptions benchmark."
+            raise InputError(Fault("--imagenet-c needs --corruptions: which ones", hint=hint))
+        return []
+    chosen, levels = parse_corruptions(names), parse_severities(severities)
+    if path is not None:
+        return from_folder(path, images, chosen, levels)
+    check_available()
+    check_size(images.shape[1:])
+    return [Corrupted(name, level) for name in chosen for level in levels]
+
+
+def attacks(
+    texts: Sequence[str], at: str | None, last: int, iterations: int, targeted: bool
+) -> Sequence[Condition]:
+    """What ``--attack`` asks for."""
+    from pcgraph.errors import Fault, InputError
+    from pcgraph.evaluation.attacks import check_available, parse_attack
+    from pcgraph.evaluation.conditions import parse_numbers
+
+    steps = [float(last)] if at is None else parse_numbers(at, "--target-step")
+    wrong = [step for step in steps if step not in range(last + 1)]
+    if wrong:
+        raise InputError(Fault(f"--target-step: expected whole numbers from 0 to {last}, got {wrong[0]:g}"))
+    if texts:
+        check_available()
+    return [
+        one for text in texts for one in parse_attack(text, [int(s) for s in steps], iterations, targeted)
+    ]
+
+
+def report(
+    screen: Screen, folder: Path, record: dict[str, Any], rows: Sequence[Row], figures: Sequence[str]
+) -> None:
+    """Print the tables, and what one should know about them."""
+    from pcgraph.report.robustness_tables import distance_tables, step_tables
+
+    screen.remark(*step_tables(rows), *distance_tables(rows))
+    warnings = falls(rows)
+    remarks = list(warnings)
+    if record["broken"]:
+        remarks.append(f"{record['broken']} images could not be read and are left out.")
+    if not figures:
+        remarks.append("No figures: matplotlib is not installed (pip install 'pcgraph[plot]').")
+    screen.remark(*remarks)
+    data = {**record, "folder": str(folder), "warnings": warnings, "results": as_data(rows)}
+    screen.result(data, f"Run folder: {folder}")
+
+
+def falls(rows: Sequence[Row]) -> list[str]:
+    """A warning for each condition whose accuracy does not last; agreement, where there are no labels."""
+    from pcgraph.evaluation.statistics import fall
+
+    metric = "accuracy" if any(row.metric == "accuracy" for row in rows) else "agreement"
+    series: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row.metric == metric:
+            series.setdefault((row.noise, row.level), []).append(row.value)
+    found = []
+    for (noise, level), values in series.items():
+        lost = fall(values)
+        if lost is not None:
+            what = noise if level == 0 else f"{noise} {level:g}"
+            found.append(
+                f"Warning: {what}: the dynamics do not last: {metric} is {values[lost.best]:.1%} at step "
+                f"{lost.best} and falls to {values[lost.worst]:.1%} at step {lost.worst}."
+            )
+    return found
+
+
+def as_data(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+    """The values at each step, by metric and condition."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        metric = f"{row.metric}:{row.name}" if row.name else row.metric
+        found.setdefault(metric, {}).setdefault(f"{row.noise}:{row.level:g}", []).append(row.value)
+    return found

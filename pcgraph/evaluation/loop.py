@@ -1,0 +1,141 @@
+"""The loop of an evaluation: every image through every condition, at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcgraph.datasets import ImageData, batches, subset
+from pcgraph.errors import Fault, InputError
+from pcgraph.evaluation.attacks import Attack
+from pcgraph.evaluation.conditions import Clean, Condition, NoNoise, distinct, key
+from pcgraph.evaluation.measures import Followed, follow, judge
+from pcgraph.evaluation.processes import Processes
+from pcgraph.evaluation.store import Measured, Store
+from pcgraph.images import mixed_seed
+from pcgraph.network import PCNetwork
+from pcgraph.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to evaluate.
+
+    Attributes:
+        steps: Steps to make.
+        batch: Images at a time. Batches are the same however many processes share them.
+        seed: Of all noise.
+        distances: Whether to measure how far the states are from those of the clean image.
+    """
+
+    steps: int
+    batch: int = 64
+    seed: int = 0
+    distances: bool = False
+
+
+def evaluate(
+    network: PCNetwork,
+    data: ImageData,
+    conditions: Sequence[Condition],
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    processes: Processes | None = None,
+    workers: int = 0,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Measured:
+    """Measure a network on images, clean and otherwise, at every step of its dynamics.
+
+    Each process takes whole batches in turn, so that the results do not depend on their number, to the
+    last bit.
+
+    Args:
+        network: The network.
+        data: The images.
+        conditions: What they go through; the clean images are always evaluated too.
+        settings: How to evaluate.
+        store: Where results are kept as they come in; what it holds already is not computed again.
+        processes: Those that share the work.
+        workers: Processes that read images ahead; see `pcgraph.datasets.batches`.
+        advance: Is told of every batch that went through a condition.
+
+    Returns:
+        By condition and quantity, (steps + 1, images); see `judge`, and ``success`` of an attack, uint8.
+        Empty in all processes but the first.
+
+    Raises:
+        InputError: The data, the network or a condition do not fit.
+        DivergenceError: A state is not finite.
+    """
+    store = store or Store()
+    processes = processes or Processes()
+    conditions = distinct(conditions)
+    names = [key(condition) for condition in conditions]
+    scheduler = Scheduler(network)
+    own = _own_batches(len(data), settings.batch, processes)
+    todo = [(number, places) for number, places in own if store.missing(names, places)]
+    advance((len(own) - len(todo)) * len(conditions))
+    places = [place for _, several in todo for place in several]
+    loaded = batches(subset(data, places), settings.batch, seed=settings.seed, workers=workers)
+    for (number, whole), batch in zip(todo, loaded, strict=True):
+        indices = torch.tensor(places)[batch.indices]
+        part = f"{number:07d}"
+        store.skip(part, sorted(set(whole).difference(indices.tolist())))
+        if not len(batch):
+            continue
+        seed = mixed_seed(settings.seed, number)
+        run = follow(scheduler, batch.images, settings.steps, settings.distances, seed)
+        _check_classes(data, batch.labels, run)
+        clean = Clean(
+            batch.images, batch.labels, indices, run.answers, scheduler, data.preprocess, settings.seed
+        )
+        for condition, name in zip(conditions, names, strict=True):
+            if store.missing([name], indices.tolist()):
+                seen = run
+                if not isinstance(condition, NoNoise):
+                    inputs = condition.inputs(clean)
+                    seen = follow(scheduler, inputs, settings.steps, settings.distances, seed)
+                measured = judge(seen, run, batch.labels)
+                if isinstance(condition, Attack):
+                    aims = torch.where(batch.labels < 0, run.answers[condition.step], batch.labels)
+                    measured["success"] = condition.hits(seen.answers, aims, seen.logits.shape[-1]).byte()
+                store.add(part, name, indices, measured)
+            advance(1)
+    processes.wait()
+    if not processes.first:
+        return {}
+    if processes.count > 1:
+        store.read()
+    return store.collect(len(data), names)
+
+
+def work(images: int, conditions: Sequence[Condition], batch: int, processes: Processes) -> int:
+    """What ``advance`` is told by `evaluate` in this process, all told."""
+    return len(_own_batches(images, batch, processes)) * len(distinct(conditions))
+
+
+def _own_batches(images: int, size: int, processes: Processes) -> list[tuple[int, list[int]]]:
+    """This process's batches: their numbers and the images' places."""
+    numbers = range(processes.index, -(-images // size), processes.count)
+    return [(number, list(range(number * size, min((number + 1) * size, images)))) for number in numbers]
+
+
+def _check_classes(data: ImageData, labels: Tensor, run: Followed) -> None:
+    """Labels mean nothing if the data have other classes than the network."""
+    classes = run.logits.shape[-1]
+    if data.labelled and data.classes is not None and len(data.classes) != classes:
+        raise InputError(
+            Fault(
+                f"the data have {len(data.classes)} classes, the network answers with {classes}",
+                hint="Class folders must be those that the network was trained on, all of them.",
+                where=data.name,
+            )
+        )
+    if int(labels.max()) >= classes:
+        raise InputError(
+            f"{data.name}: a label is {int(labels.max())}, the network answers with {classes} classes"
+        )

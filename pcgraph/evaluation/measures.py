@@ -1,0 +1,119 @@
+"""What is measured of every image at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcgraph.errors import Fault, InputError
+from pcgraph.scheduler import Scheduler
+
+Trajectory = Mapping[str, Sequence[Tensor]]
+"""States by node and step."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a network did with a batch.
+
+    Attributes:
+        logits: (steps + 1, batch, classes), float32 on the CPU.
+        values: States by node and step, where the network computed them; empty if they were not wanted.
+    """
+
+    logits: Tensor
+    values: Trajectory
+
+    @property
+    def answers(self) -> Tensor:
+        """(steps + 1, batch) the class with the highest score."""
+        return self.logits.argmax(dim=-1)
+
+
+def follow(scheduler: Scheduler, images: Tensor, steps: int, keep_values: bool, seed: int) -> Followed:
+    """Run the dynamics on a batch.
+
+    Args:
+        scheduler: Of the network.
+        images: (batch, *shape).
+        steps: Steps to make.
+        keep_values: Whether to keep the states.
+        seed: For ``initial: normal``.
+
+    Raises:
+        InputError: The network's output is no row of class scores.
+        DivergenceError: A state is not finite.
+    """
+    if scheduler.network.drive is None:
+        raise InputError(
+            Fault(
+                "a network without a backbone has no output to evaluate",
+                hint="From Python, read the states: Scheduler(network).run(..., record=['values']).",
+            )
+        )
+    record = ["output", *(["values"] if keep_values else [])]
+    generator = torch.Generator().manual_seed(seed)
+    run = scheduler.run(images, steps, record=record, generator=generator, tolerance=every_step(scheduler))
+    for output in run.output[:1]:
+        if not (isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] > 1):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise InputError(
+                f"the network's output is {shape}; evaluation needs a score for each class: (batch, classes)"
+            )
+    missing = steps - run.steps  # of a batch that stands still
+    logits = torch.stack([*run.output, *run.output[-1:] * missing]).float().cpu()
+    values = {name: [*series, *series[-1:] * missing] for name, series in run.values.items()}
+    fixed = {scheduler.network.graph.receiver}
+    return Followed(logits, {name: series for name, series in values.items() if name not in fixed})
+
+
+def every_step(scheduler: Scheduler) -> float | None:
+    """A tolerance that lets no batch stop early: results must not depend on the other images in it."""
+    return None if scheduler.network.spec.schedule.tolerance is None else 0.0
+
+
+def correlation_distance(one: Tensor, other: Tensor) -> Tensor:
+    """One minus Pearson's correlation over the units of each image: (batch,).
+
+    For ``x`` and ``y`` with their means over the units taken off, ``1 - x.y / (|x| |y|)``. It is NaN where
+    one of them has no variance.
+
+    Args:
+        one: (batch, *shape).
+        other: The same shape.
+    """
+    x, y = one.flatten(1).double(), other.flatten(1).double()
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    length = torch.linalg.vector_norm
+    correlation: Tensor = (x * y).sum(dim=1) / (length(x, dim=1) * length(y, dim=1))
+    return 1 - correlation
+
+
+def judge(seen: Followed, clean: Followed, labels: Tensor) -> dict[str, Tensor]:
+    """Score a batch at every step.
+
+    Args:
+        seen: What the network did with the images of a condition.
+        clean: What it did with the clean ones.
+        labels: (batch,), -1 without a label.
+
+    Returns:
+        Each (steps + 1, batch): ``agree`` with the answer to the clean image at step 0 (uint8); with labels
+        ``correct`` (uint8) and ``loss``, the cross-entropy in nats (float32); with states
+        ``distance:NODE``, the correlation distance to the clean state of the same step (float32).
+    """
+    found = {"agree": (seen.answers == clean.answers[0]).byte()}
+    if bool((labels >= 0).all()):
+        found["correct"] = (seen.answers == labels).byte()
+        steps = len(seen.logits)
+        losses = F.cross_entropy(seen.logits.flatten(0, 1), labels.repeat(steps), reduction="none")
+        found["loss"] = losses.view(steps, -1)
+    for node, states in seen.values.items():
+        pairs = zip(states, clean.values[node], strict=True)
+        distances = torch.stack([correlation_distance(one, other) for one, other in pairs])
+        found[f"distance:{node}"] = distances.float().cpu()
+    return found
