@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def query(
     }
     figures = query_figures(network, asked, answer, answers)
     write(folder, network, record, asked, answer, answers, figures)
+    page_beside(folder, network)
     from pcgraph.report.answers import answers_table
 
     screen.remark(answers_table(f"{given_spec.name}: {', '.join(answer.read)}", answers))

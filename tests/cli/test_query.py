@@ -51,7 +51,8 @@ def test_classify(cli: Cli, tiny: Path) -> None:
     record = json.loads(Path("r/run.json").read_text())
     assert (record["kind"], record["read"], record["steps"]) == ("query", ["label"], 3)
     assert {path.name for path in Path("r").iterdir()} == {
-        *("spec.yaml", "run.json", "metrics.csv", "tensors.safetensors", "answers.png", "answers.svg")
+        *("spec.yaml", "run.json", "metrics.csv", "tensors.safetensors", "answers.png", "answers.svg"),
+        "report.html",
     }
     tensors = load_file("r/tensors.safetensors")
     torch.testing.assert_close(tensors["read:label"], scores)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 SPEC = """\
 name: pair
 nodes: {image: {shape: [3, 8, 8]}, hidden: {shape: [4, 4, 4]}}
@@ -41,6 +43,15 @@ def simulated(path: Path, images: Sequence[str], **record: Any) -> Path:
     held = [{"name": image, "steps": 3} for image in images]
     head = ("image", "step", "quantity", "name", "value")
     return write(path, {**known, "images": held, **record}, "metrics.csv", head, rows)
+
+
+def queried(path: Path) -> Path:
+    """A query of two items, with a picture of the answers."""
+    rows = [(item, step, "energy", "image->hidden", 8.0 / (step + 1)) for item in "ab" for step in range(3)]
+    known = {"kind": "query", "name": "pair", "seed": 0, "images": [{"name": item} for item in "ab"]}
+    write(path, known, "metrics.csv", ("image", "step", "quantity", "name", "value"), rows)
+    Image.new("RGB", (40, 20), "green").save(path / "answers.png")
+    return path
 
 
 def evaluated(path: Path, gain: float = 0.1, **record: Any) -> Path:

@@ -19,7 +19,7 @@ from pcgraph.report.page.charts import Axis, Line, category, draw, limits
 from pcgraph.report.page.simulation import mean_interval
 from pcgraph.report.page.training import MOST, thinned
 
-from .folders import evaluated, simulated, trained
+from .folders import evaluated, queried, simulated, trained
 
 NASTY = '<script>alert("1")</script> & $\\frac{ \x1b "quoted\'.png'
 LOADS = {"src", "href", "action", "data", "poster", "srcset", "background"}
@@ -63,7 +63,7 @@ def every(tmp_path: Path) -> list[Path]:
         {name: generator.normal(size=(4, 7, *shape)).astype(np.float16) for name, shape in shapes.items()},
         run / "tensors.safetensors",
     )
-    return [run, evaluated(tmp_path / "tested"), trained(tmp_path / "learned")]
+    return [run, evaluated(tmp_path / "tested"), trained(tmp_path / "learned"), queried(tmp_path / "asked")]
 
 
 def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(every: list[Path]) -> None:
@@ -74,13 +74,13 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(every: list[
     assert all(load.startswith(("data:", "#")) for load in page.loads), page.loads
     assert "@import" not in text
     assert re.findall(r"url\((?!#)[^)]*\)", text) == []
-    for heading in ("Runs", "Simulation", "Evaluation", "Training", "Wiring"):
+    for heading in ("Runs", "Simulation", "Evaluation", "Query", "Training", "Wiring"):
         assert heading in page.texts
     for word in ("hidden->image", "gaussian", "accuracy", "distance", "validation", "mean probability"):
         assert word in page.text
     inside = {load[1:] for load in page.loads if load.startswith("#")}
     assert inside <= set(page.ids)
-    assert page.tags.count("img") == 3 * 4  # state, prediction and difference of the first four images
+    assert page.tags.count("img") == 3 * 4 + 1  # state, prediction, difference of four images; the answers
     assert len(text) < 1_000_000
 
 
@@ -97,7 +97,7 @@ def test_numbers_on_the_page_are_those_of_the_table(every: list[Path]) -> None:
     # gaussian 1: 0.5 at step 0, 0.7 at step 2
     for shown in ("0.5 [0.45, 0.55]", "0.7 [0.65, 0.75]", "0.7 [0.65, 0.75] at 2", "+0.2"):
         assert shown in page.texts
-    page = Page(report_page(every[2:]))
+    page = Page(report_page(every[2:3]))
     assert {"2", "0.006667", "300"} <= set(page.texts)  # first and last loss, and the steps
 
 

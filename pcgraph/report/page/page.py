@@ -15,7 +15,7 @@ from pcgraph.report.page.evaluation import evaluation
 from pcgraph.report.page.parts import Section
 from pcgraph.report.page.reading import RunFolder, read_runs
 from pcgraph.report.page.settings import settings
-from pcgraph.report.page.simulation import simulation
+from pcgraph.report.page.simulation import query, simulation
 from pcgraph.report.page.training import training
 from pcgraph.report.page.wiring import SPEC, wirings
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, Callable[[str, Sequence[RunFolder]], Section]]] = {
     "evaluate": ("Evaluation", evaluation),
     "run": ("Simulation", simulation),
+    "query": ("Query", query),
     "tune": ("Tuning", training),
     "train": ("Training", training),
 }
@@ -70,7 +71,15 @@ def report_page(
 
 
 def _holds(section: Section) -> bool:
-    parts = (section.groups, section.tables, section.strips, section.drawings, section.notes, section.texts)
+    parts = (
+        section.groups,
+        section.tables,
+        section.strips,
+        section.images,
+        section.drawings,
+        section.notes,
+        section.texts,
+    )
     return any(parts)
 
 

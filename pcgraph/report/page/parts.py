@@ -77,6 +77,7 @@ class Section:
     groups: Sequence[Group] = ()
     tables: Sequence[Table] = ()
     strips: Sequence[Strip] = ()
+    images: Sequence[tuple[str, str]] = ()
     drawings: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     texts: Sequence[tuple[str, str]] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -102,6 +103,11 @@ def _preprocess(record: Mapping[str, Any], target: str) -> tuple[Pixels, Pixels]
     pairs = zip(("mean", "std"), default, strict=True)
     mean, std = (np.asarray(given.get(name, value), np.float32).reshape(-1, 1, 1) for name, value in pairs)
     return mean, std
+
+
+def png_uri(file: Path) -> str:
+    """A PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _uri(pixels: NDArray[Any]) -> str:

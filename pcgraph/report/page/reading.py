@@ -17,6 +17,7 @@ LOSSES = ("epoch", "step", "split", "name", "value")
 EVALUATION = ("data", "noise", "level", "step", "metric", "name", "value", "low", "high", "n")
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": ("metrics.csv", COLUMNS),
+    "query": ("metrics.csv", COLUMNS),
     "train": ("losses.csv", LOSSES),
     "tune": ("losses.csv", LOSSES),
     "evaluate": ("evaluation.csv", EVALUATION),

@@ -8,7 +8,7 @@ import numpy as np
 
 from pcgraph.report.page.charts import Axis, Line, Numbers, category
 from pcgraph.report.page.parts import Chart, Group, Section, Table, group
-from pcgraph.report.page.pictures import reconstructions
+from pcgraph.report.page.pictures import png_uri, reconstructions
 from pcgraph.report.page.reading import RunFolder
 
 SHOWN = 4
@@ -54,6 +54,19 @@ def simulation(title: str, runs: Sequence[RunFolder]) -> Section:
     return Section(title, groups, tables, strips, notes=notes)
 
 
+def query(title: str, runs: Sequence[RunFolder]) -> Section:
+    """Queries: the pictures of the answers, and the energies on the way there."""
+    energy = {run.label: _series(run, "energy") for run in runs}
+    charts = [_energies(run.label, energy[run.label]) for run in runs]
+    charts = [chart for chart in charts if chart.lines]
+    groups = [group("Energy of each edge", charts, Axis(log=True))] if charts else []
+    notes = [BAND] if any(len(_images(energy[run.label])) >= FEWEST for run in runs) else []
+    files = [(run.label, run.path / ANSWERS) for run in runs]
+    images = [(label if len(runs) > 1 else "", png_uri(file)) for label, file in files if file.is_file()]
+    return Section(title, groups, [_energy_table(runs, energy)], images=images, notes=notes)
+
+
+ANSWERS = "answers.png"
 NO_PICTURES = "No pictures of the predictions: record them with --record predictions --record values."
 
 
