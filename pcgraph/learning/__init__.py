@@ -1,7 +1,22 @@
 """Learning: the weights of a network follow the energy, by inference learning and its variants."""
 
+from pcgraph.learning.energy import ByEnergy
+from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.loop import Update, batches, learn, weight_gradients
 from pcgraph.learning.rules import RULES
 from pcgraph.learning.stability import stability_margin
+from pcgraph.learning.tasks import make_task
+from pcgraph.learning.through_time import ThroughTime
 
-__all__ = ["RULES", "Update", "batches", "learn", "stability_margin", "weight_gradients"]
+__all__ = [
+    "RULES",
+    "ByEnergy",
+    "Feedback",
+    "ThroughTime",
+    "Update",
+    "batches",
+    "learn",
+    "make_task",
+    "stability_margin",
+    "weight_gradients",
+]

@@ -21,7 +21,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
-from pcgraph.spec.training import Fitting, Train
+from pcgraph.spec.training import Fitting, Optimizer, Train
 from pcgraph.spec.wiring import input_node, wire
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Node",
     "NodeGains",
     "NodeRate",
+    "Optimizer",
     "Pattern",
     "Predictor",
     "PredifyDynamics",

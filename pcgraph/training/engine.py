@@ -73,7 +73,7 @@ def fit(
         data: The training images.
         settings: Optimizer, epochs, batch and so on: the spec's section.
         folder: Where ``losses.csv``, ``checkpoints/``, the trackers' ``logs/`` and in the end what the task
-            saves go. It must exist.
+            saves go.
         resume: Go on from the last checkpoint in ``folder``; without one, begin.
         validation: Images to measure after every epoch.
         seed: Of the order of the images, their augmentation, and what the task draws.
@@ -151,6 +151,7 @@ class _Fit:
         progress = self._resume() if resume else Progress()
         resumed = progress.step
         progress.settings = self.settings_used
+        self.folder.mkdir(parents=True, exist_ok=True)
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
