@@ -156,6 +156,7 @@ def _adjacency(graph: nx.Graph, targets: int, sources: int, path: FieldPath) -> 
     matrix = torch.zeros(targets, sources, dtype=torch.bool)
     shift = 0 if targets == sources else sources  # then the targets are numbered after the sources
     most = sources + shift if shift == 0 else sources + targets
+    rows, columns = [], []
     for one, other in graph.edges():
         for source, target in [(one, other)] if graph.is_directed() else [(one, other), (other, one)]:
             row, column = target - shift, source
@@ -163,7 +164,9 @@ def _adjacency(graph: nx.Graph, targets: int, sources: int, path: FieldPath) -> 
                 message = f"the graph has a node {max(one, other)}; the units are numbered 0 to {most - 1}"
                 raise SpecError(Fault(message, path))
             if 0 <= row < targets and 0 <= column < sources:
-                matrix[row, column] = True
+                rows.append(row)
+                columns.append(column)
+    matrix[rows, columns] = True
     return matrix
 
 

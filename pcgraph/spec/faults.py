@@ -27,6 +27,7 @@ from pcgraph.spec.schema import (
     Spec,
 )
 from pcgraph.spec.source import has, show
+from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
 _HOMES: tuple[tuple[type[Model], str], ...] = (
@@ -39,6 +40,8 @@ _HOMES: tuple[tuple[type[Model], str], ...] = (
     (EnergyDynamics, "under 'dynamics', with rule 'energy'"),
     (Edge, "to an edge"),
     (Node, "to a node"),
+    (Topology, "under 'topology'"),
+    (Tie, "under 'topology.ties'"),
     (Mask, "under 'mask'"),
     (Skip, "to a pattern of its own, {skip: 2}"),
     (Train, "under 'train'"),
@@ -115,6 +118,10 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return EnergyDynamics if "<energy>" in loc else PredifyDynamics
         case ("dynamics", "nodes", _):
             return NodeRate if "<energy>" in loc else NodeGains
+        case ("topology",):
+            return Topology
+        case ("topology", "ties", _):
+            return Tie
         case (*_, "mask"):
             return Mask
         case ("train",):

@@ -18,6 +18,7 @@ from pcgraph.spec.json_source import parse_json
 from pcgraph.spec.schema import Spec
 from pcgraph.spec.source import DEPTH_LIMIT, Document, Place, Places, Source, show, too_deep
 from pcgraph.spec.toml_source import parse_toml
+from pcgraph.spec.topology import expand
 from pcgraph.spec.yaml_source import parse_yaml
 
 PARSERS = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json, ".toml": parse_toml}
@@ -68,7 +69,12 @@ def validate(document: Document, folder: Path) -> Spec:
         SpecError: The spec is not valid; lists every fault with its place.
     """
     source = Source(document.places, folder)
-    data = {name: value for name, value in document.data.items() if name != "$schema"}
+    plain = {name: value for name, value in document.data.items() if name != "$schema"}
+    try:
+        document = expand(Document(plain, document.places))
+    except SpecError as error:
+        raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in error.faults) from None
+    source, data = Source(document.places, folder), document.data
     if broken := list(_half_characters(data, ())):
         raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in broken)
     faults: list[Fault] = []
@@ -77,7 +83,8 @@ def validate(document: Document, folder: Path) -> Spec:
         spec = Spec.model_validate(data)
     except ValidationError as error:
         faults = translate(error, data)
-    faults += check(data)
+    if "topology" not in data:  # else it is at fault, and its nodes are not known
+        faults += check(data)
     if spec is None or faults:
         end = Place("", 0, 0)
         faults.sort(key=lambda fault: source.place(fault.path) or end)

@@ -22,6 +22,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
+from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
 Schema = dict[str, Any]
@@ -32,6 +33,8 @@ SECTIONS: tuple[type[Model], ...] = (
     Node,
     Edge,
     Mask,
+    Topology,
+    Tie,
     Skip,
     PredifyDynamics,
     NodeGains,

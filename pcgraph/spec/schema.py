@@ -34,6 +34,7 @@ from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.model import Model as Model  # reference.py and others know it from here
 from pcgraph.spec.source import Source, show
+from pcgraph.spec.topology import Topology
 from pcgraph.spec.training import Moment, Train
 from pcgraph.spec.values import (
     Argument,
@@ -431,6 +432,8 @@ class Spec(Model):
     """The states, by their names (Python identifiers). `name: QUALIFIED.NAME` is short for
     `name: {module: QUALIFIED.NAME}`. Without a backbone the first node is the one that receives the
     images of a run."""
+    topology: Topology | None = None
+    """Areas that a random graph connects; they are added to `nodes`, `edges` and `feedback`."""
     edges: list[Edge] = []
     """Feedforward edges besides the backbone's own."""
     feedback: list[FeedbackItem] = []

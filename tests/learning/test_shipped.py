@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import pcgraph as pcg
 from pcgraph.datasets import digits
-from pcgraph.learning import learn, stability_margin
+from pcgraph.learning import batches, learn, stability_margin
 from pcgraph.resources import shipped_spec, shipped_specs
 
 FREE = [name for name in shipped_specs() if pcg.load_spec(shipped_spec(name)).backbone is None]
@@ -16,6 +16,7 @@ FREE = [name for name in shipped_specs() if pcg.load_spec(shipped_spec(name)).ba
 
 def test_there_is_one_of_each_kind() -> None:
     assert {"pc_mlp", "pc_skip", "pc_full", "pc_cycle", "pc_memory"} <= set(FREE)
+    assert {"pc_small_world", "pc_scale_free", "pc_recurrent", "pc_hopfield"} <= set(FREE)
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -26,7 +27,41 @@ def test_a_shipped_network_learns_at_a_stable_rate(name: str) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     totals = [update.total for update in learn(network, [clamp] * 20, optimizer, steps=10)]
     assert totals[-1] < 0.7 * totals[0]
-    assert stability_margin(network, clamp, iterations=20) > 1
+    if set(clamp) != set(network.graph.nodes):  # else no state moves
+        assert stability_margin(network, clamp, iterations=20) > 1
+
+
+@pytest.mark.parametrize("name", ["pc_small_world", "pc_scale_free", "pc_recurrent"])
+def test_a_drawn_or_recurrent_graph_learns_to_classify(name: str) -> None:
+    """Fifty updates are far from all it can, and far above the 10 % of chance."""
+    network, data = pcg.build(shipped_spec(name)), digits()
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    given = {"image": data.train_images[:400], "label": F.one_hot(data.train_labels[:400], 10).float()}
+    for epoch in range(5):
+        generator = torch.Generator().manual_seed(epoch)
+        for _ in learn(network, batches(given, 40, generator), optimizer):
+            pass
+    run = pcg.Scheduler(network).run(data.test_images[:300], record=["predictions"])
+    found = sum(
+        run.predictions[edge.name][-1] for edge in network.graph.edges.values() if edge.target == "label"
+    )
+    assert (found.argmax(1) == data.test_labels[:300]).float().mean() > 0.45
+
+
+def test_the_layer_that_predicts_itself_recalls_what_it_has_stored() -> None:
+    network, images = pcg.build(shipped_spec("pc_hopfield")), digits().train_images[:10]
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in learn(network, [{"image": images}] * 150, optimizer, steps=1):
+        pass
+    held = torch.zeros(1, 28, 28, dtype=torch.bool)
+    held[:, :14] = True
+    scheduler = pcg.Scheduler(network)
+    recalled = scheduler.run(images, mask={"image": held}, steps=300).state.values["image"]
+    assert torch.equal(recalled[:, :, :14], images[:, :, :14])
+    distances = torch.cdist(recalled.flatten(1), images.flatten(1))
+    assert distances.argmin(1).tolist() == list(range(10))
+    start = scheduler.start(images, mask={"image": held}).values["image"]
+    assert (recalled - images).square().mean() < 0.5 * (start - images).square().mean()
 
 
 def test_the_full_graph_predicts_every_area_from_every_other() -> None:

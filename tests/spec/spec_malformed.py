@@ -877,6 +877,47 @@ DYNAMICS = [
     ),
 ]
 
+AREAS = "name: demo\nnodes: {a: {shape: [4]}}\ndynamics: {rule: energy}\n"
+TOPOLOGY = [
+    Case(
+        "topology without a shape",
+        AREAS + "topology: {graph: {grid_2d: {m: 2, n: 2}}, ties: [{source: a, target: areas}]}\n",
+        "spec.yaml:4:1 topology.shape: missing\n  Add 'shape: ...'.",
+    ),
+    Case(
+        "topology without a size",
+        AREAS + "topology: {graph: {erdos_renyi: {p: 0.5}}, shape: [2]}\n",
+        "spec.yaml:4:12 topology.graph: erdos_renyi needs 'n'\n  The number of areas.",
+    ),
+    Case(
+        "topology far too large",
+        AREAS + "topology: {graph: {grid_2d: {m: 1000, n: 1000}}, shape: [2]}\n",
+        "spec.yaml:4:12 topology.graph: a graph of 1000000 areas; at most 1000",
+    ),
+    Case(
+        "topology that networkx refuses",
+        AREAS + "topology: {graph: {barabasi_albert: {n: 3, m: 5}}, shape: [2]}\n",
+        "spec.yaml:4:20 topology.graph.barabasi_albert: networkx makes no such graph: "
+        "Barabási–Albert network must have m >= 1 and m < n, m = 5, n = 3",
+    ),
+    Case(
+        "misspelt topology field",
+        AREAS + "topology: {graph: {grid_2d: {m: 2, n: 2}}, shape: [2], tis: []}\n",
+        "spec.yaml:4:56 topology.tis: unknown field 'tis'\n  Did you mean 'ties'?",
+    ),
+    Case(
+        "tie without a target",
+        AREAS + "topology: {graph: {grid_2d: {m: 2, n: 2}}, shape: [2], ties: [{source: a}]}\n",
+        "spec.yaml:4:63 topology.ties[0].target: missing\n  Add 'target: ...'.",
+    ),
+    Case(
+        "tie to no area",
+        AREAS
+        + "topology: {graph: {grid_2d: {m: 1, n: 2}}, shape: [2], ties: [{source: a, target: area2}]}\n",
+        "spec.yaml:4:63 edges[2].target: unknown node 'area2'\n  Did you mean 'area1' or 'area0'?",
+    ),
+]
+
 DESCENT = [
     Case(
         "two decays",
@@ -1086,6 +1127,7 @@ CASES = [
     *PREDICTORS,
     *MASKS,
     *DYNAMICS,
+    *TOPOLOGY,
     *DESCENT,
     *SCHEDULE,
     *TRAIN,

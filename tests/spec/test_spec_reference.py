@@ -97,7 +97,8 @@ BEYOND = re.compile(
     r"|belongs to rule|follows the feedforward|no 'backbone'|needs 'edges'|word of Python|is not declared"
     r"|cannot name a spec|which library|unknown library|names no|not both|got the text|contains itself"
     r"|differ in length|takes no '|the task '"
-    r"|the order twice|delay 0|'betas' belong|'temperature' needs"
+    r"|erdos_renyi needs|areas; at most|no such graph|the order twice|delay 0"
+    r"|'betas' belong|'temperature' needs"
     r"|part of the spec language|key of a field|without a model|not valid YAML|finite number|got 10\.0"
 )
 
