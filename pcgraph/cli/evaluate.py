@@ -135,7 +135,11 @@ def evaluate(
         processes = Processes.find(on_cpu=where.type == "cpu")
         if processes.count > 1 and where.type == "cuda" and where.index is None:
             where = find_device(f"cuda:{processes.local}")
-        folder = processes.agree(run_folder.place(given.name, out, resume=resume, force=force))
+        chosen = None  # the first process alone looks: the folder exists as soon as it has begun
+        if processes.first:
+            chosen = run_folder.place(given.name, out, resume=resume, force=force)
+        folder = processes.agree(chosen)
+        assert folder is not None
         made = given.schedule.steps if steps is None else steps
         network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
         images = open_data(

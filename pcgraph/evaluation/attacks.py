@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -201,6 +202,8 @@ def check_available() -> Any:
     Raises:
         InputError: It is not installed.
     """
+    # foolbox imports GitPython, which refuses to be imported where there is no git
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
         import foolbox
     except ImportError:
