@@ -88,14 +88,17 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
 
 
 def name_lines(axes: Axes) -> None:
-    """Write each line's name at its end, apart from the others."""
+    """Write each line's name at its end, apart from the others; one without a finite value has no end."""
     low, high = axes.get_ylim()
     scale = np.log if axes.get_yscale() == "log" else np.asarray
-    heights = []
+    lines, heights = [], []
     for line in axes.lines:
         values = np.asarray(line.get_ydata(), dtype=float)
-        end = scale(values[np.isfinite(values)][-1])
-        heights.append(float((end - scale(low)) / (scale(high) - scale(low))))
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            continue
+        lines.append(line)
+        heights.append(float((scale(finite[-1]) - scale(low)) / (scale(high) - scale(low))))
     placed: list[tuple[int, float]] = []
     for index in sorted(range(len(heights)), key=lambda index: heights[index]):
         lowest = placed[-1][1] + APART if placed else -1.0
@@ -104,7 +107,7 @@ def name_lines(axes: Axes) -> None:
     for index, height in reversed(placed):  # and back down, where they pile up over the top
         height = min(height, above)
         above = height - APART
-        line = axes.lines[index]
+        line = lines[index]
         axes.annotate(
             str(line.get_label()),
             (1.01, height),

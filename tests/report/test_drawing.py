@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import pairwise
 
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 
 import pcgraph as pcg
 from pcgraph.network import PCNetwork
 from pcgraph.report.description import describe, step_cost
+from pcgraph.report.figures import name_lines
 from pcgraph.report.wiring import MANY, wiring_figure
 
 RING = {
@@ -128,3 +131,11 @@ def test_the_cost_of_a_step_is_its_multiplications() -> None:
     feedback = 64 * 3 * 25 * 224**2 + 128 * 64 * 100 * 112**2
     feedback += 256 * 128 * 196 * 56**2 + 512 * 256 * 196 * 28**2 + 512 * 512 * 196 * 14**2
     assert step_cost(network) == backbone + 2 * feedback
+
+
+def test_a_line_without_any_finite_value_gets_no_name() -> None:
+    axes = Figure().subplots()
+    axes.plot([0, 1], [math.nan, math.nan], label="empty")
+    axes.plot([0, 1], [0.2, math.nan], label="half")
+    name_lines(axes)
+    assert [text.get_text() for text in axes.texts] == ["half"]
