@@ -70,10 +70,9 @@ def train(
             network = build(given, trust=trusted(trust), seed=seed)
             task = make_task(network, settings)
             images, held = training_data(network, settings, seed, download, skip_broken)
-        Training("train", given, settings, out, seed, device, workers, tracker, resume, force).run(
-            screen, task, images, held
-        )
     except PCGraphError:
         if main:
             raise
-        raise typer.Exit(2) from None  # the main process says what is wrong
+        raise typer.Exit(2) from None  # all processes find the same, and the main one says it
+    training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
+    training.run(screen, task, images, held)

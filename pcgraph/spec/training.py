@@ -144,5 +144,5 @@ class Train(Fitting):
     """Task `energy`: inference learning, incremental, fixed prediction assumption, zero divergence, or
     backpropagation; see the page Learning."""
     label: NodeName | None = None
-    """The node that is clamped to the classes, one-hot. Left out: `label`, where there is such a node and
-    the images have classes."""
+    """The node that is clamped to the classes, one-hot. Left out: `label`, where there is such a node;
+    else the images are all there is to learn."""

@@ -136,6 +136,7 @@ class _Fit:
             "seed": seed,
             "data": data.name,
             "images": len(data),
+            "spec": task.network.spec.model_dump(mode="json", exclude={"train", "tune", "extends"}),
         }
 
     def run(
@@ -151,7 +152,8 @@ class _Fit:
         progress = self._resume() if resume else Progress()
         resumed = progress.step
         progress.settings = self.settings_used
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if main:
+            self.folder.mkdir(parents=True, exist_ok=True)
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
@@ -337,16 +339,12 @@ class _Fit:
             name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
         }
         tensors = self._tensors()
-        if other or set(tensors) != set(found.tensors):
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if other or shapes != {name: tensor.shape for name, tensor in found.tensors.items()}:
             what = ", ".join(sorted(other)) or "the weights that learn"
+            message = f"another training is in this folder: it differs in {what}"
             hint = "Train into another folder, or ask for the same."
-            raise InputError(
-                Fault(
-                    f"another training is in this folder: it differs in {what}",
-                    hint=hint,
-                    where=str(self.folder),
-                )
-            )
+            raise InputError(Fault(message, hint=hint, where=str(self.folder)))
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(found.tensors[name])

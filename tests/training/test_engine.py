@@ -20,7 +20,7 @@ from pcgraph.network import PCNetwork
 from pcgraph.training import epoch_means, fit
 from pcgraph.training.losses import COLUMNS
 
-from .nets import images, network, settings, weights
+from .nets import SPEC, images, network, settings, weights
 
 
 def losses(folder: Path) -> list[dict[str, str]]:
@@ -136,6 +136,27 @@ def test_another_training_does_not_go_on(tmp_path: Path) -> None:
     train(tmp_path / "a")
     with pytest.raises(InputError, match="another training is in this folder: it differs in batch, seed"):
         train(tmp_path / "a", settings=settings(batch=4), resume=True, seed=1)
+
+
+def test_another_network_does_not_go_on(tmp_path: Path) -> None:
+    train(tmp_path / "a")
+    other = network(SPEC.replace("steps: 2", "steps: 3"))
+    with pytest.raises(InputError, match="another training is in this folder: it differs in spec"):
+        fit(
+            Feedback(other),
+            images(other, 40),
+            settings(),
+            tmp_path / "a",
+            device="cpu",
+            trackers=[],
+            resume=True,
+        )
+
+
+def test_losses_go_to_a_tracker(tmp_path: Path) -> None:
+    trained = network()
+    fit(Feedback(trained), images(trained, 8), settings(), tmp_path, device="cpu", trackers=["tensorboard"])
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
 
 
 def test_clips_and_changes_the_rate(tmp_path: Path) -> None:
