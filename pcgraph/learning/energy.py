@@ -32,7 +32,7 @@ class ByEnergy:
         settings: Rule, steps, label, and whose weights move.
 
     Raises:
-        InputError: Another rule of the dynamics, or no such label.
+        InputError: Another rule of the dynamics, no such label, or errors that cannot come back (delay 0).
     """
 
     def __init__(self, network: PCNetwork, settings: Train) -> None:
@@ -48,6 +48,7 @@ class ByEnergy:
                 message = f"node '{self.label}' of shape {shape} cannot hold classes"
                 hint = "It has the shape [classes], and an edge that predicts it."
                 raise InputError(Fault(message, ("train", "label"), hint))
+        _errors_come_back(network, settings.rule)
         learns = settings.learns or ["predictors", "backbone"]
         network.requires_grad_(False)
         if "predictors" in learns:
@@ -96,3 +97,14 @@ class ByEnergy:
             check_labels(batch.labels, classes)
             clamp[self.label] = F.one_hot(batch.labels, classes).to(batch.images.dtype)
         return clamp
+
+
+def _errors_come_back(network: PCNetwork, rule: str) -> None:
+    """Refuse an order in which no error would ever reach the lower weights."""
+    graph = network.graph
+    for edge in graph.edges.values() if rule in ("il", "ipc") else ():
+        if edge.delay == 0 and set(edge.sources) != {graph.receiver}:
+            message = (
+                f"edge '{edge.name}' has delay 0 and carries no error back: what is below could not learn"
+            )
+            raise InputError(Fault(message, ("schedule", "order"), "Write 'order: synchronous'."))

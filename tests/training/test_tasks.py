@@ -139,9 +139,9 @@ def test_the_engine_moves_the_weights_as_learn_does(tmp_path: Path, rule: str) -
     assert torch.equal(weights(again), weights(of.network))
 
 
-@pytest.mark.parametrize("rule", ["il", "zil"])
-def test_a_traced_network_learns_by_the_energy(rule: str, tmp_path: Path) -> None:
-    of = task(TRACED, rule=rule, epochs=1)
+@pytest.mark.parametrize(("rule", "feedback"), [("il", "none"), ("ipc", "chain"), ("zil", "none")])
+def test_a_traced_network_learns_by_the_energy(rule: str, feedback: str, tmp_path: Path) -> None:
+    of = task(TRACED.replace("feedback: none", f"feedback: {feedback}"), rule=rule, epochs=1)
     before = [parameter.detach().clone() for parameter in of.parameters()]
     fit(of, images(of.network, 16), settings(epochs=1), tmp_path, device="cpu", trackers=[])
     for old, new in zip(before, of.parameters(), strict=True):
@@ -195,6 +195,7 @@ def test_the_accuracy_of_a_layered_network_is_that_of_its_feedforward_pass(energ
         (SPEC.replace("chain", "none"), {}, "no feedback that could learn"),
         (layered(), {"task": "feedback"}, "no feedback that could learn"),
         (layered(), {"label": "image"}, r"node 'image' of shape \(1, 12, 12\) cannot hold classes"),
+        (TRACED.replace("synchronous", "sweep"), {"rule": "ipc"}, "delay 0 and carries no error back"),
         (SPEC, {"task": "through_time", "loss": {"classification": 0}}, "no loss to learn from"),
     ],
 )
