@@ -75,6 +75,23 @@ class DivergenceError(PCGraphError):
         super().__init__(Fault(f"the state of node '{node}' is not finite after step {step}", hint=hint))
 
 
+class RisingEnergyError(DivergenceError):
+    """The energy rose step after step: inference diverges, though every state is finite yet.
+
+    Attributes:
+        node: The target of the error term that holds most of the energy.
+        step: The step after which it was noticed.
+    """
+
+    def __init__(self, node: str, step: int, before: float, after: float, hint: str = "") -> None:
+        self.node = node
+        self.step = step
+        message = (
+            f"the energy rises: {before:.3g}, then {after:.3g} after step {step}, most of it at '{node}'"
+        )
+        PCGraphError.__init__(self, Fault(message, hint=hint))
+
+
 def closest(name: str, choices: Iterable[str], limit: int = 3) -> str:
     """A sentence that names the choices most like ``name``, or lists them when none is alike."""
     known: Sequence[str] = list(choices)

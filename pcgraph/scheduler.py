@@ -160,6 +160,7 @@ class Scheduler:
         free: Collection[str] = (),
         generator: torch.Generator | None = None,
         tolerance: float | None = None,
+        watch: Callable[[State, Mapping[str, Tensor]], None] | None = None,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
     ) -> Run:
@@ -177,6 +178,8 @@ class Scheduler:
             generator: Source of the numbers for ``initial: normal`` and of the noise of a temperature.
             tolerance: Stop once no state changes by more than this share of its norm; left out, the
                 spec's.
+            watch: Called at every step with the state and the energy of each error term, (batch,), which
+                are then recorded too; `pcgraph.learning.EnergyWatch` is made for it.
             differentiable: See `step`.
             checkpoint: With ``differentiable``: keep only the states and compute each step again in
                 the backward pass.
@@ -193,6 +196,8 @@ class Scheduler:
         tolerance = spec.tolerance if tolerance is None else tolerance
         if record is None:
             record = ["output"] if self.network.drive else []
+        if watch is not None:
+            record = [*([record] if isinstance(record, str) else record), "energy"]
         state = self.start(
             inputs, clamp=clamp, mask=mask, free=free, generator=generator, differentiable=differentiable
         )
@@ -214,6 +219,8 @@ class Scheduler:
                 elif request.watched or request.gradients or (at_once and not last):
                     evaluation = self._evaluate(plan, state, differentiable)
                 self._record(run, request, plan, state, evaluation)
+                if watch is not None:
+                    watch(state, {name: series[-1] for name, series in run.energy.items()})
                 if last:
                     break
                 if checkpoint:

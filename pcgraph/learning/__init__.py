@@ -4,13 +4,14 @@ from pcgraph.learning.energy import ByEnergy
 from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.loop import Update, batches, learn, weight_gradients
 from pcgraph.learning.rules import RULES
-from pcgraph.learning.stability import stability_margin
+from pcgraph.learning.stability import EnergyWatch, stability_margin
 from pcgraph.learning.tasks import make_task
 from pcgraph.learning.through_time import ThroughTime
 
 __all__ = [
     "RULES",
     "ByEnergy",
+    "EnergyWatch",
     "Feedback",
     "ThroughTime",
     "Update",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcgraph.learning.stability import EnergyWatch
 from pcgraph.recording import Run
 from pcgraph.scheduler import Scheduler
 
@@ -66,6 +67,9 @@ def follow(
         generator: Source of the numbers for ``initial: normal``.
         bfloat16: Whether to compute under autocast.
 
+    Raises:
+        DivergenceError: A state is not finite, or the energy of rule ``energy`` keeps rising.
+
     Yields:
         A trajectory for each image of a batch, and the batch's run with what was recorded.
     """
@@ -76,7 +80,8 @@ def follow(
         if bfloat16:
             precision = torch.autocast(network.device.type, dtype=torch.bfloat16)
         with precision:
-            run = scheduler.run(inputs, steps, record=kept, generator=generator)
+            watch = EnergyWatch(network) if EnergyWatch.applies(network) else None
+            run = scheduler.run(inputs, steps, record=kept, generator=generator, watch=watch)
         yield trajectories(names, run), run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import pcgraph as pcg
-from pcgraph.learning import learn, stability_margin
+from pcgraph.errors import RisingEnergyError
+from pcgraph.learning import EnergyWatch, learn, stability_margin
 
 
 @st.composite
@@ -77,10 +79,17 @@ def test_energy_never_rises_below_the_limit_and_does_above_it(spec: dict[str, An
         run = pcg.Scheduler(other).run(clamp=clamp | start, free=free, steps=60, record=["energy"])
         total = [float(sum(series[t].sum() for series in run.energy.values())) for t in range(61)]
         rises = [after - before for before, after in itertools.pairwise(total)]
+        assert EnergyWatch.applies(other)
+        watched = {"clamp": clamp | start, "free": free, "steps": 200, "record": []}
         if factor < 1:
+            pcg.Scheduler(other).run(watch=EnergyWatch(other), **watched)
             assert max(rises) <= 1e-9 * total[0]
         else:
             assert max(rises[-3:]) > 0
+            with pytest.raises(RisingEnergyError, match="the energy rises") as caught:
+                pcg.Scheduler(other).run(watch=EnergyWatch(other), **watched)
+            (told,) = re.findall(r"to ([\d.]+) times", str(caught.value))
+            assert float(told) == pytest.approx(1 / 1.1, rel=5e-2)
 
 
 def test_divergence_is_noticed_and_says_by_how_much_the_rate_is_too_high() -> None:
@@ -100,6 +109,61 @@ def test_divergence_is_noticed_and_says_by_how_much_the_rate_is_too_high() -> No
     slower = pcg.parse_spec(text.replace("4.0", f"{4 * margin * 0.95}"))
     (update,) = learn(pcg.build(slower), [clamp], optimizer, steps=500)
     assert update.total < 100
+
+
+def test_the_watch_knows_where_energy_may_rise() -> None:
+    text = """
+    name: still
+    nodes: {a: {shape: [6]}, b: {shape: [5]}, c: {shape: [4]}}
+    edges:
+      - {source: a, target: b, predictor: [Linear], precision: learned}
+      - {source: b, target: c, predictor: [Tanh, Linear], precision: 2.0}
+      - {source: c, target: b, predictor: [Tanh, Linear]}
+    dynamics: {rule: energy, rate: 0.3}
+    """
+    network = pcg.build(pcg.parse_spec(text))
+    with torch.no_grad():
+        network.energy("a->b").log_precision.copy_(torch.linspace(-1, 1, 5))
+    for initial in ("clamp", "mask"):
+        mask = {"c": torch.tensor([True, True, False, False])} if initial == "mask" else {}
+        run = pcg.Scheduler(network).run(
+            torch.randn(3, 6),
+            clamp={"c": torch.randn(3, 4)},
+            mask=mask,
+            steps=300,
+            watch=EnergyWatch(network),
+        )
+        assert sum(float(series[-1].sum()) for series in run.energy.values()) < 100
+    for change in (
+        ("target: c,", "target: c, delay: 2,"),
+        ("rate: 0.3", "rate: 0.3, optimizer: momentum"),
+        ("rate: 0.3", "rate: 0.3, temperature: 0.1"),
+        ("target: c,", "target: c, delay: 0,"),
+    ):
+        assert not EnergyWatch.applies(pcg.build(pcg.parse_spec(text.replace(*change))))
+
+
+def test_a_margin_leaves_out_what_a_mask_holds() -> None:
+    """The limit of the free half alone, from the weights; the whole node's is lower."""
+    text = """
+    name: half
+    nodes: {a: {shape: [4]}, b: {shape: [4]}}
+    edges: [{source: a, target: b, predictor: [{Linear: {bias: false}}]}]
+    dynamics: {rule: energy, rate: 1.0}
+    """
+    network = pcg.build(pcg.parse_spec(text)).double()
+    weight = network.predictors["a->b"].requires_grad_(False).weight
+    held = torch.tensor([True, True, False, False])
+    with torch.no_grad():
+        weight[:, :2] *= 5
+    limit = 2 / float(torch.linalg.eigvalsh(weight[:, 2:].T @ weight[:, 2:]).max())
+    with torch.no_grad():
+        weight[:, 2:] *= (1.3 * limit) ** 0.5
+    scheduler, b = pcg.Scheduler(network), torch.zeros(1, 4)
+    with pytest.raises(RisingEnergyError, match=r"to 0\.77 times"):
+        scheduler.run(
+            torch.randn(1, 4), clamp={"b": b}, mask={"a": held}, steps=200, watch=EnergyWatch(network)
+        )
 
 
 def test_without_a_moving_state_there_is_no_margin() -> None:
