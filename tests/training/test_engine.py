@@ -28,8 +28,12 @@ def losses(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def train(folder: Path, count: int = 40, **options: Any) -> tuple[PCNetwork, Any]:
-    trained = network()
+LAYERS = "[{Dropout: {p: 0.5}}, BatchNorm2d, {ConvTranspose2d: {kernel_size: 3, padding: 1}}]"
+DROPOUT = SPEC.replace("chain", f"[{{source: e1, target: input, predictor: {LAYERS}}}]")
+
+
+def train(folder: Path, count: int = 40, spec: str = SPEC, **options: Any) -> tuple[PCNetwork, Any]:
+    trained = network(spec)
     folder.mkdir(exist_ok=True)
     fields = options.pop("settings", settings())
     data = images(trained, count)
@@ -118,6 +122,20 @@ def test_goes_on_to_the_same_end(tmp_path: Path, stop_after: int) -> None:
     for name in ("losses.csv", "weights.safetensors", "spec.yaml"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert len(list((tmp_path / "b" / "checkpoints").iterdir())) == 2
+
+
+def test_what_is_random_in_a_predictor_goes_on_too(tmp_path: Path) -> None:
+    """Dropout draws the same numbers again, and the statistics of batch norm are kept."""
+    whole, _ = train(tmp_path / "a", spec=DROPOUT)
+    calls = iter(range(1, 100))
+    train(tmp_path / "b", spec=DROPOUT, stop=lambda: next(calls) == 3)
+    other, fitted = train(tmp_path / "b", spec=DROPOUT, resume=True)
+    assert fitted.resumed == 3
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+    assert not torch.equal(weights(whole), weights(train(tmp_path / "c", spec=DROPOUT, seed=1)[0]))
+    norm = whole.predictors["e1->input"][1]
+    assert not torch.equal(norm.running_mean, torch.zeros(4))
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
