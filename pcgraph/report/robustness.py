@@ -78,21 +78,32 @@ def accuracy_figure(title: str, rows: Sequence[Row]) -> Figure | None:
 
 
 def corruption_figure(title: str, rows: Sequence[Row]) -> Figure | None:
-    """The corruption error relative to step 0: the mean of all, and a panel for each corruption."""
-    found = [row for row in rows if row.metric in ("ce", "mce") and row.name == "step0"]
-    names = list(dict.fromkeys(row.noise for row in found))
+    """The corruption error relative to step 0: the mean of all, and a panel for each corruption.
+
+    Without labels it is the agreement with the clean answer at step 0, a line for each severity.
+    """
+    errors = [row for row in rows if row.metric in ("ce", "mce") and row.name == "step0"]
+    agreement = [row for row in rows if row.metric == "agreement" and row.noise in CORRUPTIONS]
+    found = errors or agreement
+    names = sorted(dict.fromkeys(row.noise for row in found), key=lambda name: name != ALL)  # the mean first
     if not names:
         return None
-    names.sort(key=lambda name: name != ALL)  # the mean comes first, the others in their order
-    subtitle = (
-        "error under corruption relative to step 0 (below 1: the dynamics help); bands are 95% intervals"
-    )
+    what = "error relative to step 0 (below 1 the dynamics help)" if errors else "agreement"
+    subtitle = f"{what}, {rows[0].n} images of {rows[0].data}; bands are 95% intervals"
     figure, panels = _panels(title, subtitle, len(names), wide=5, size=(2.7, 2.2))
     for axes, name in zip(panels, names, strict=True):
-        line = Line.of([row for row in found if row.noise == name])
+        levels = sorted({row.level for row in found if row.noise == name})
+        lines = {
+            "" if errors else f"{level:g}": Line.of(
+                [row for row in found if (row.noise, row.level) == (name, level)]
+            )
+            for level in levels
+        }
         heading = "mean of the 15 (mCE)" if name == ALL else name.replace("_", " ")
-        draw(axes, {"": line}, heading, colours=[INK if name == ALL else CYCLE[0]])
-        axes.axhline(1, color=FADED, linewidth=0.8, linestyle="dashed")
+        colours = [INK if name == ALL else CYCLE[0]] if errors else _shades(len(levels))
+        draw(axes, lines, heading, colours=colours, share=not errors)
+        if errors:
+            axes.axhline(1, color=FADED, linewidth=0.8, linestyle="dashed")
     return figure
 
 
@@ -161,7 +172,9 @@ def draw(
     for index, (name, line) in enumerate(lines.items()):
         colour = colours[index % len(colours)]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(line.x, line.value, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+        axes.plot(
+            line.x, line.value, color=colour, linewidth=1.8, marker="o", markersize=3, label=name or " "
+        )
     axes.set_title(what, loc="left", size=10, color=INK)
     axes.set_xlabel(x, color=INK)
     if x == "step":
