@@ -227,13 +227,13 @@ def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
 
     A grey picture for values that were given for RGB takes their averages.
     """
-    mean, std = _statistics(preprocess, pixels.shape[-3])
+    mean, std = (values.to(pixels.device) for values in _statistics(preprocess, pixels.shape[-3]))
     return (pixels - mean) / std
 
 
 def denormalise(values: Tensor, preprocess: Preprocess) -> Tensor:
     """Undo `normalise`."""
-    mean, std = _statistics(preprocess, values.shape[-3])
+    mean, std = (statistic.to(values.device) for statistic in _statistics(preprocess, values.shape[-3]))
     return values * std + mean
 
 

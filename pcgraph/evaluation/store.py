@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Store:
         assert self.folder is not None
         files = [self.folder / TOTAL, *sorted((self.folder / PARTS).glob("*.safetensors"))]
         for file in files:
+            if file.name.startswith("."):  # what a killed process was writing
+                continue
             if file.is_file():
                 self._parts[file.stem] = _read(file)
         for part in self._parts.values():
@@ -124,10 +127,7 @@ class Store:
             {f"{name}/{what}": values for name, rows in measured.items() for what, values in rows.items()},
             self.folder / TOTAL,
         )
-        for file in (self.folder / PARTS).glob("*.safetensors"):
-            file.unlink()
-        if (self.folder / PARTS).is_dir():
-            (self.folder / PARTS).rmdir()
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
 
 def read_measured(folder: Path) -> Measured:

@@ -126,6 +126,8 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(network, data, CONDITIONS, SETTINGS, store=Store(tmp_path), advance=interrupt)
+    half_written = tmp_path / "parts" / ".0000001.safetensors.abc.safetensors"  # as after SIGKILL
+    half_written.write_bytes(b"half a fi")
     store = Store(tmp_path)
     store.read()
     again: list[int] = []
