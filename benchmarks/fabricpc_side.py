@@ -53,23 +53,29 @@ for level in range(1, len(sizes)):  # the weights that pcgraph starts from
 images, labels = given["images"], given["labels"]
 count = settings["batch"]
 loader = [{"x": images[i : i + count], "y": labels[i : i + count]} for i in range(0, len(images), count)]
-began = 0.0
+began = (0.0, 0.0)
+
+
+def clocks() -> tuple[float, float]:
+    """The time, and the processor time of this process."""
+    return time.perf_counter(), time.process_time()
 
 
 def epoch_done(context: Any) -> None:
     """Tell how it went, and wait until the other side has had its turn."""
     global began
     jax.block_until_ready(context.params)
-    seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "energy": float(context.metrics["energy"])}), flush=True)
+    seconds, cpu = (now - then for now, then in zip(clocks(), began, strict=True))
+    energy = float(context.metrics["energy"])
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "energy": energy}), flush=True)
     if not sys.stdin.readline():
         sys.exit()
-    began = time.perf_counter()
+    began = clocks()
 
 
 print(json.dumps({"jax": jax.__version__, "device": jax.devices()[0].platform}), flush=True)
 sys.stdin.readline()
-began = time.perf_counter()
+began = clocks()
 train(
     params,
     structure,

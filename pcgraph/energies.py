@@ -61,7 +61,7 @@ class Gaussian:
 
     def value(self, x: Tensor, mu: Tensor) -> Tensor:
         """``(x - mu)^2 / 2``."""
-        return (x - mu).square() / 2
+        return F.mse_loss(x, mu, reduction="none") / 2
 
 
 class Categorical:

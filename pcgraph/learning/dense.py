@@ -3,18 +3,17 @@
 The numbers are the scheduler's, to rounding; only fewer of them are computed. Let ``n1`` be the first
 layer that moves. What is predicted of it rests, and what it predicts is ``f(W n1 + b)``, so
 
-    n1(t) = mu_1 + W^T s(t),    s(t+1) = (1 - rate * precision) s(t) + rate * delta(t),
+    n1(t) = mu_1 + W^T s(t) / precision,    s(t+1) = s(t) + rate * precision * (delta(t) - s(t)),
 
 with ``delta`` the weighted error of the layer above times ``f'``, and ``s(0) = 0``, since inference starts at
-the predictions. The layer above then needs ``W n1 + b = (W mu_1 + b) + W W^T s`` alone: each step
-multiplies with the small square matrix ``W W^T`` in place of twice with the large ``W``, and ``n1`` itself is
-formed once, at the end.
+the predictions. The layer above then needs ``W n1 + b = (W mu_1 + b) + W W^T s / precision`` alone: each
+step multiplies with the small square matrix ``W W^T`` in place of twice with the large ``W``, and ``n1``
+itself is formed once, at the end.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -68,13 +67,13 @@ class Layered:
     Attributes:
         layers: From the bottom up.
         rate: By node.
-        kept: What the first moving layer keeps of itself in a step: 1 - rate * precision.
+        precision: Of the prediction of the first one's source.
     """
 
-    def __init__(self, layers: list[Layer], rate: dict[str, float], kept: float) -> None:
+    def __init__(self, layers: list[Layer], rate: dict[str, float], precision: float) -> None:
         self.layers = layers
         self.rate = rate
-        self.kept = kept
+        self.precision = precision
 
     @classmethod
     def find(cls, network: PCNetwork, fixed: frozenset[str]) -> Layered | None:
@@ -89,7 +88,6 @@ class Layered:
                 node.model_dump(exclude_defaults=True).keys() <= {"rate"} for node in dynamics.nodes.values()
             )
             and spec.schedule.model_dump(exclude_defaults=True, exclude={"steps"}) == {}
-            and not torch.is_autocast_enabled(network.device.type)
         )
         order = [name for name, _ in graph.start_order()] if plain else []
         if len(order) < 3 or fixed != {order[0], order[-1]} or len(graph.edges) != len(order) - 1:
@@ -100,7 +98,7 @@ class Layered:
             if edge is None or edge.kind != "feedforward" or edge.delay != 1:
                 return None
             energy = network.energy(edge.bundle)
-            if math.isnan(energy.number) or not (energy.is_gaussian or target == order[-1]):
+            if not energy.number > 0 or not (energy.is_gaussian or target == order[-1]):
                 return None
             if source != order[0]:
                 found = _dense(network.predictors[edge.name])
@@ -111,7 +109,7 @@ class Layered:
         if first.linear.out_features > 2 * first.linear.in_features:
             return None  # then the square matrix is no gain
         below = network.energy(graph.terms_into(first.source)[0])
-        return cls(layers, rate, 1 - rate[first.source] * below.number)
+        return cls(layers, rate, below.number)
 
     def settle(self, state: State, steps: int) -> State:
         """The state after some steps from the start.
@@ -127,14 +125,16 @@ class Layered:
             summed = torch.zeros_like(base)
             for layer in rest:
                 values[layer.source] = values[layer.source].clone()
+            share, scale = self.rate[first.source] * self.precision, 1 / self.precision
             for _ in range(steps):
-                pushed = [first.push(torch.addmm(base, summed, square), values[first.target])]
+                z = torch.addmm(base, summed, square, alpha=scale)
+                pushed = [first.push(z, values[first.target])]
                 pushed += [one.push(one.linear(values[one.source]), values[one.target]) for one in rest]
-                summed.mul_(self.kept).add_(pushed[0][1], alpha=self.rate[first.source])
+                summed.lerp_(pushed[0][1], share)
                 for (error, _), layer, (_, delta) in zip(pushed, rest, pushed[1:], strict=False):
                     value, rate = values[layer.source], self.rate[layer.source]
                     value.sub_(error, alpha=rate).addmm_(delta, layer.linear.weight, alpha=rate)
-            values[first.source] = torch.addmm(start, summed, weight)
+            values[first.source] = torch.addmm(start, summed, weight, alpha=scale)
             for layer in self.layers:
                 if not torch.isfinite(values[layer.source]).all():
                     raise DivergenceError(layer.source, state.step + steps)

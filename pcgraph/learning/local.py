@@ -52,6 +52,7 @@ class Local:
         self.rate = network.dynamics.rate
         self.scheduler = Scheduler(network)
         self._plans: dict[frozenset[str], Plan] = {}
+        self._layered: dict[frozenset[str], Layered | None] = {}
 
     def start(self, clamp: Values) -> State:
         """The state at step 0, whose resting predictions stay functions of the weights."""
@@ -60,8 +61,11 @@ class Local:
 
     def settle(self, clamp: Values, steps: int) -> State:
         """The state after inference."""
-        layered = Layered.find(self.network, frozenset(clamp))
-        if layered is not None:
+        fixed = frozenset(clamp)
+        if fixed not in self._layered:
+            self._layered[fixed] = Layered.find(self.network, fixed)
+        layered = self._layered[fixed]
+        if layered is not None and not torch.is_autocast_enabled(self.network.device.type):
             return layered.settle(self.start(clamp), steps)
         return self.scheduler.run(steps=steps, clamp=clamp, record=[]).state
 

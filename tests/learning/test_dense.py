@@ -86,6 +86,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "a slow edge": {"edges": {1: {"delay": 2}}},
     "a sweep": {"schedule": {"order": "sweep"}},
     "another start": {"schedule": {"initial": "zeros"}},
+    "momentum": {"dynamics": {"rule": "energy", "rate": 0.2, "optimizer": "momentum"}},
+    "Langevin noise": {"dynamics": {"rule": "energy", "rate": 0.2, "temperature": 0.1}},
     "a tolerance": {"schedule": {"tolerance": 0.1}},
 }
 
@@ -98,5 +100,5 @@ def test_any_other_network_goes_the_long_way(change: dict[str, Any]) -> None:
     for place, fields in change.get("edges", {}).items():
         spec["edges"][place] |= fields
     spec["edges"] += [change["more"]] if "more" in change else []
-    spec |= {key: value for key, value in change.items() if key in ("feedback", "schedule")}
+    spec |= {key: value for key, value in change.items() if key in ("feedback", "schedule", "dynamics")}
     assert Layered.find(pcg.build(pcg.parse_spec(spec)), frozenset({"x0", "x3"})) is None
