@@ -4,6 +4,7 @@
     python benchmarks/learning.py ipc           # ipc alone
     python benchmarks/learning.py cnn           # the same for a small CNN
     python benchmarks/learning.py graph         # a fully connected graph: classify, generate, complete
+    python benchmarks/learning.py bidirectional # the same for a layered network with edges both ways
     python benchmarks/learning.py recall        # stored images from half-erased ones
     python benchmarks/learning.py strict        # il against backpropagation, with the figure
 
@@ -179,8 +180,9 @@ def cnn(data: Dataset, seeds: int) -> None:
     classify(data, seeds, CNN, rules=("bp", "il"), rates=(3e-3, 1e-2, 3e-2))
 
 
-def full(seed: int) -> pcg.PCNetwork:
-    return pcg.build(shipped_spec("pc_full"), seed=seed)
+def untrained(name: str, seed: int) -> pcg.PCNetwork:
+    """A shipped network before it has learned anything."""
+    return pcg.build(pcg.load_spec(shipped_spec(name)).model_copy(update={"weights": None}), seed=seed)
 
 
 def nearest(images: Tensor, stored: Tensor) -> Tensor:
@@ -193,43 +195,41 @@ def upper_half() -> Tensor:
     return held
 
 
-def graph(data: Dataset, seeds: int) -> None:
-    """One fully connected graph, trained once a seed: classify, generate from a label, complete an image."""
-    judge = pcg.build(pcg.parse_spec(LAYERED), seed=1234)
-    train(judge, clamps(data.train_images, data.train_labels), "bp", 3e-3, 15, 50, 0, 1234)
+def graph(data: Dataset, seeds: int, name: str = "pc_full") -> None:
+    """One graph, trained once a seed: classify, generate from a label, complete an image."""
+    judge, _ = trained(LAYERED, "bp", Setting(1e-2, 50), data.train_images, data.train_labels, 1234)
     print(f"the judge, a layered network: {accuracy(judge, data.test_images, data.test_labels):.1f} %")
-    held, lower = upper_half(), slice(14, None)
+    held, lower, x = upper_half(), slice(14, None), data.test_images[:500]
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
-        network = full(seed)
-        seconds = train(network, clamps(data.train_images, data.train_labels), "il", 3e-3, 12, 100, 10, seed)
-        found.setdefault("classified, feedforward, %", []).append(
-            accuracy(network, data.test_images, data.test_labels)
-        )
-        scheduler = pcg.Scheduler(network)
-        names = [edge.name for edge in network.graph.terms["into_label"]]
-        run = scheduler.run(data.test_images, steps=20, record=[f"predictions:{name}" for name in names])
-        settled = sum(run.predictions[name][-1] for name in names)
-        right = (settled.argmax(1) == data.test_labels).float().mean()
-        found.setdefault("classified, after 20 steps, %", []).append(100 * float(right))
+        network = untrained(name, seed)
+        train(network, clamps(data.train_images, data.train_labels), "il", 3e-3, 12, 100, 10, seed)
+        feedforward = accuracy(network, data.test_images, data.test_labels)
+        settled = pcg.query(network, {"image": data.test_images}, free=["label"], steps=20)["label"]
         asked = torch.arange(10).repeat(10)
         noise = torch.rand(100, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
         clamp = {"label": one_hot(asked), "image": noise}
-        made = scheduler.run(clamp=clamp, free=["image"], steps=300).state.values["image"]
+        made = pcg.query(network, clamp, free=["image"], steps=300)["image"]
         judged = pcg.Scheduler(judge).start(made.clamp(0, 1)).values["label"].argmax(1)
-        found.setdefault("generated and recognised as asked, %", []).append(
-            100 * float((judged == asked).float().mean())
-        )
-        x = data.test_images[:500]
-        made = scheduler.run(clamp={"image": x}, mask={"image": held}, steps=300).state.values["image"]
-        error = (made - x)[:, :, lower].square().mean()
-        found.setdefault("completed, mean squared error", []).append(float(error))
-        print(f"seed {seed}: {[round(v[-1], 4) for v in found.values()]} {seconds:.2f} s/epoch", flush=True)
-    for name, values in found.items():
-        report(f"pc_full {name}", values)
+        completed = pcg.query(network, {"image": x}, mask={"image": held}, steps=300)["image"]
+        results = {
+            "classified, feedforward, %": feedforward,
+            "classified, after 20 steps, %": 100 * (settled.argmax(1) == data.test_labels).float().mean(),
+            "generated and recognised as asked, %": 100 * (judged == asked).float().mean(),
+            "completed, mean squared error": (completed - x)[:, :, lower].square().mean(),
+        }
+        for what, value in results.items():
+            found.setdefault(what, []).append(float(value))
+        print(f"seed {seed}: {[round(values[-1], 4) for values in found.values()]}", flush=True)
+    for what, values in found.items():
+        report(f"{name} {what}", values)
     neighbour = data.train_images[nearest(x[:, :, :14], data.train_images[:, :, :14])]
     print(f"completed by the nearest neighbour: {(neighbour - x)[:, :, lower].square().mean():.4f}")
     print(f"completed by the mean image: {(data.train_images.mean(0) - x)[:, :, lower].square().mean():.4f}")
+
+
+def bidirectional(data: Dataset, seeds: int) -> None:
+    graph(data, seeds, "pc_bidirectional")
 
 
 def recall(data: Dataset, seeds: int) -> None:
@@ -238,7 +238,7 @@ def recall(data: Dataset, seeds: int) -> None:
     found: dict[str, list[float]] = {"recalled (nearest to the one stored), %": [], "mean squared error": []}
     for seed in range(seeds):
         x = data.train_images[100 * seed : 100 * seed + 100]
-        network = pcg.build(shipped_spec("pc_memory"), seed=seed)
+        network = untrained("pc_memory", seed)
         train(network, {"image": x}, "il", 3e-3, 300, 100, 20, seed, decay=0.0)
         run = pcg.Scheduler(network).run(clamp={"image": x}, mask={"image": held}, steps=1000)
         made = run.state.values["image"][:, :, lower]
@@ -301,6 +301,7 @@ TASKS: dict[str, Callable[[Dataset, int], None]] = {
     "ipc": ipc,
     "cnn": cnn,
     "graph": graph,
+    "bidirectional": bidirectional,
     "recall": recall,
     "strict": strict,
 }

@@ -86,15 +86,17 @@ assert margin > 1
 # ## Edges in both directions
 #
 # Add feedback edges, and they learn by their own errors at the same time. `specs/pc_full.yaml` connects
-# every area to every other; after a little training, clamping a label and nothing else makes an image.
+# every area to every other; after a little training, clamping a label and nothing else makes an image. The
+# shipped file names weights that are trained already, so they are left out here.
 
 # %%
 from pcgraph.resources import shipped_spec  # noqa: E402
 
-network = pcg.build(shipped_spec("pc_full"))
+full = pcg.load_spec(shipped_spec("pc_full"))
+network = pcg.build(full.model_copy(update={"weights": None}))
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 for _ in range(2):
-    for _ in learn(network, batches({"image": images, "label": labels}, 100), optimizer):
+    for _ in learn(network, batches({"image": images, "label": labels}, 100), optimizer, steps=10):
         pass
 run = pcg.Scheduler(network).run(clamp={"label": torch.eye(10)}, steps=400)
 made = run.state.values["image"]
