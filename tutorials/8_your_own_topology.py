@@ -131,7 +131,8 @@ assert accuracy(network) > 0.4
 
 # %% [markdown]
 # Both are far from what a layered network reaches, after a few seconds on a quarter of the images; they
-# show that it works, not how well. Graphs with cycles want small learning rates: at 1e-2 the ring learned less.
+# show that it works, not how well. Graphs with cycles want small learning rates: at 1e-2 the ring learned
+# less.
 #
 # `pcgraph show SPEC` draws the wiring, `pcgraph train SPEC` trains it without a line of Python, and
 # `pcgraph query SPEC` asks it. Within an edge, too, connections can be left out: see `mask` in the
