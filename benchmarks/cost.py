@@ -102,13 +102,13 @@ class Job:
 def jobs(count: Counts, epochs: int) -> list[Job]:
     """What docs/reproduce.md does, with the published settings."""
     ten = count.plain + 10 * count.step
-    fifteen = count.plain + 15 * count.step
+    fourteen = count.plain + 14 * count.step
     attacks = sum(count.through[step] for step in ATTACKED)
     return [
         Job(f"train the feedback, {epochs} epochs", TRAIN * epochs, count.feedback, TRAIN * epochs),
         Job("Gaussian noise: clean and 5 levels, 10 steps", TEST * 6, ten, TEST),
         Job("ImageNet-C: 19 corruptions x 5, 10 steps", TEST * 95, ten, TEST * 95),
-        Job("distances: 1,000 images, clean and 5 levels, 15 steps", 6_000, fifteen, 1_000),
+        Job("distances: 1,000 images, clean and 5 levels, 14 steps", 6_000, fourteen, 1_000),
         Job("attacks on 5 steps: 1,000 images, 8 sizes, 100 iterations", 800_000, attacks, 1_000),
         Job("tune 10 times: 8 epochs of 50,000, 5 steps", TEST * 8 * 10, count.through[TUNED], TEST * 8 * 10),
     ]
