@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.report import page_beside
 from pcgraph.cli.run import Precision, Setup, find_device
 from pcgraph.cli.screen import Screen
 
@@ -118,8 +119,9 @@ def evaluate(
     """Measure accuracy at every step of the dynamics, on clean images, under noise and under attack.
 
     Without labels it measures how often the answer to the clean image at step 0 is given. Writes a run
-    folder: evaluation.csv, what every image did (images.safetensors), and figures. Started by torchrun or
-    accelerate launch, the processes share the work; the results are the same.
+    folder: evaluation.csv, what every image did (images.safetensors), figures and
+    report.html. Started by torchrun or accelerate launch, the processes share the work; the results are the
+    same.
     """
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
@@ -198,6 +200,7 @@ def evaluate(
         record["broken"] = store.broken
         record["seconds"] = round(time.perf_counter() - begun, 3)
         rows, figures = run_folder.finish(folder, given, record, store, measured, images)
+        page_beside(folder, network)
     report(screen, folder, record, rows, figures)
 
 

@@ -11,7 +11,19 @@ from pcgraph.report.page.parts import Chart, Group, Section, Table, group, inter
 from pcgraph.report.page.reading import Row, RunFolder
 
 CLEAN = "clean"
-ORDER = ("accuracy", "agreement", "loss", "attack_success", "distance", "mce")
+ORDER = (
+    "accuracy",
+    "gain",
+    "agreement",
+    "loss",
+    "attack_success",
+    "mce",
+    "ce",
+    "distance",
+    "relative_distance",
+)
+LOWER = ("loss", "attack_success", "mce", "ce", "distance", "relative_distance")
+"""What is better where it is lower; of `attack_success` that holds for the defender."""
 SHARES = ("accuracy", "agreement", "attack_success")
 Key = tuple[str, str, str, str]
 """Metric, data, name, noise: what one chart shows."""
@@ -124,7 +136,6 @@ def _over_levels(runs: Sequence[RunFolder], key: Key) -> list[Line]:
 def _both_ends(runs: Sequence[RunFolder], metric: str) -> Table:
     """Each condition at the first step, at its best and at the last."""
     rows = []
-    lower = metric in ("loss", "distance", "mce", "attack_success")
     for run in runs:
         conditions: dict[tuple[str, str, str, float], list[Row]] = {}
         for row in run.rows:
@@ -133,7 +144,7 @@ def _both_ends(runs: Sequence[RunFolder], metric: str) -> Table:
                 conditions.setdefault(place, []).append(row)
         for (data, name, noise, at), own in conditions.items():
             own = sorted(own, key=lambda row: row["step"])
-            best = (min if lower else max)(own, key=lambda row: row["value"])
+            best = (min if metric in LOWER else max)(own, key=lambda row: row["value"])
             cells = [run.label] if len(runs) > 1 else []
             cells += [data, noise if noise == CLEAN else f"{noise} {at:g}", name]
             cells += [_shown(own[0]), f"{_shown(best)} at {best['step']}", _shown(own[-1])]
