@@ -75,10 +75,12 @@ EPOCHS = 15
 
 
 # Six settings for each rule, judged on 1,000 training images held out, with two seeds.
-def settings(rule: str, rates: Sequence[float]) -> list[Setting]:
+def settings(rule: str, rates: Sequence[float], convolutions: bool) -> list[Setting]:
     """What is tried: three learning rates, and two values of what else matters most."""
     if rule == "bp":
         return [Setting(lr, batch) for lr in rates for batch in (50, 100)]
+    if rule == "il" and convolutions:  # their rate of inference gets too high as the weights grow
+        return [Setting(lr, 50, 8, rate) for lr in rates for rate in (0.1, 0.01)]
     if rule == "il":
         return [Setting(lr, 50, 8, precision=precision) for lr in rates for precision in (1.0, 0.1)]
     inference = ((3, 0.3), (8, 0.5))  # ipc moves the weights once a step: slower ones
@@ -142,7 +144,7 @@ def classify(
     kept, held = slice(3000), slice(3000, 4000)
     for rule in rules:
         judged: dict[Setting, float] = {}
-        for setting in settings(rule, rates):
+        for setting in settings(rule, rates, spec is CNN):
             right = []
             for seed in (98, 99):
                 network, _ = trained(

@@ -48,6 +48,7 @@ Cli = Callable[..., Outcome]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # a library that asks for the terminal's width may set it
 
     def run(*arguments: object) -> Outcome:
         return Outcome(CliRunner().invoke(app, [str(argument) for argument in arguments]))
