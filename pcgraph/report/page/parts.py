@@ -24,6 +24,7 @@ class Table:
         rows: The cells.
         note: A sentence below it; may be empty.
         code: Whether the cells are settings or code rather than words and numbers.
+        folded: Whether it is shown only when it is asked for.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     code: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,18 @@ from pcgraph.report.page.reading import RunFolder
 
 FACTS = ("kind", "name", "time", "command", "seed", "device", "dtype")
 LONGEST = 120
+MANY = 24
+"""Settings from which on their table is folded away."""
 
 
 def settings(runs: Sequence[RunFolder]) -> Section:
     """A table of what each run is, and for several one of the settings that differ."""
     tables = [_facts(runs)]
-    if len(runs) > 1:
-        tables.append(_differences(runs))
+    kinds = dict.fromkeys(run.kind for run in runs)
+    for kind in kinds:  # settings of different commands have nothing to do with each other
+        own = [run for run in runs if run.kind == kind]
+        if len(own) > 1:
+            tables.append(_differences(own, f" ({kind})" if len(kinds) > 1 else ""))
     return Section("Runs" if len(runs) > 1 else "Run", tables=tables)
 
 
@@ -31,7 +36,7 @@ def _facts(runs: Sequence[RunFolder]) -> Table:
     return Table("", ["", *(run.label for run in runs)], rows, code=True)
 
 
-def _differences(runs: Sequence[RunFolder]) -> Table:
+def _differences(runs: Sequence[RunFolder], which: str) -> Table:
     flat = [dict(_flat(run.record)) for run in runs]
     names = dict.fromkeys(name for one in flat for name in one)
     rows = []
@@ -40,7 +45,8 @@ def _differences(runs: Sequence[RunFolder]) -> Table:
         if len(set(cells)) > 1 and name.partition(".")[0] not in ("time", "command", "seconds"):
             rows.append([name, *cells])
     note = "" if rows else "The settings are the same."
-    return Table("Settings that differ", ["setting", *(run.label for run in runs)], rows, note, code=True)
+    head = ["setting", *(run.label for run in runs)]
+    return Table(f"Settings that differ{which}", head, rows, note, code=True, folded=len(rows) > MANY)
 
 
 def _flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
