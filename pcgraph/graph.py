@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Literal
 
 import networkx as nx
@@ -87,14 +88,17 @@ class PCGraph:
         nodes: Nodes by name, in the order of the spec; the image of a backbone comes first.
         edges: Edges by name: the backbone's, then the other feedforward ones, then feedback.
         terms: The error terms: edges by bundle, alone or summed into one prediction.
+        starts: Learned first guesses by their targets. They are no edges of the graph: nothing but the state
+            at step 0 depends on them.
 
     Raises:
         SpecError: An edge names no node or stands twice, edges of a bundle do not fit together,
             delay-0 edges form a cycle, or a node is tied to nothing.
     """
 
-    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
+    def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge], starts: Iterable[Edge] = ()) -> None:
         self.nodes = {node.name: node for node in nodes}
+        self.starts = {start.target: start for start in starts}
         self.edges: dict[str, Edge] = {}
         terms: dict[str, list[Edge]] = {}
         faults = []
@@ -171,21 +175,56 @@ class PCGraph:
         rest = frozenset(self.nodes).difference(*blocks)
         return [*blocks, rest] if rest else [*blocks]
 
-    def start_order(self) -> list[tuple[str, frozenset[str]]]:
+    def serving(self, given: Collection[str]) -> dict[str, Edge]:
+        """The starts, by target, of which what is given reaches every source.
+
+        It reaches a node along its start, or where it has none along a feedforward edge. So with the upper
+        end of a generative network given in place of its image, no guess is made from an image that is not
+        there, and the nodes start feedforward.
+        """
+        known = set(given)
+        if any(edge.predictor is None for edge in self.edges.values()):
+            known |= {node.name for node in self.nodes.values() if node.module is not None}
+        reads: dict[str, set[str]] = {name: set() for name in self.nodes}
+        for edge in self.edges.values():
+            if edge.kind == "feedforward" and edge.target not in self.starts:
+                reads[edge.target].update(edge.sources)
+        grown = True
+        while grown:
+            found = {name for name, sources in reads.items() if sources & known}
+            found |= {name for name, start in self.starts.items() if known.issuperset(start.sources)}
+            grown = not found <= known
+            known |= found
+        return {name: start for name, start in self.starts.items() if known.issuperset(start.sources)}
+
+    def start_order(
+        self, starts: Mapping[str, Edge] | None = None, known: Collection[str] = ()
+    ) -> list[tuple[str, frozenset[str]]]:
         """All nodes in feedforward order, each with the nodes of the cycle it lies in (if any).
 
         Within a cycle no node comes before another: only predictions from outside it count. The image
         of a backbone and the nodes in it start as in the plain network; no other edge into them counts.
+
+        Args:
+            starts: By their targets, starts that take the place of the feedforward edges. Of a cycle their
+                targets come last, each after the sources of its start.
+            known: Nodes whose start is known as a whole: no edge into them counts.
         """
+        starts = starts or {}
         driven = {edge.target for edge in self.edges.values() if edge.predictor is None}
-        plain = driven | {self.receiver} if driven else driven
+        plain = (driven | {self.receiver} if driven else driven) | starts.keys() | set(known)
         view = nx.DiGraph()
         view.add_nodes_from(self.nodes)
         for edge in self.edges.values():
             if edge.kind == "feedforward" and (edge.predictor is None or edge.target not in plain):
                 view.add_edges_from((source, edge.target) for source in edge.sources)
+        for edge in starts.values():
+            view.add_edges_from((source, edge.target) for source in edge.sources)
         cycles = nx.condensation(view)
+        sorter = TopologicalSorter({name: edge.sources for name, edge in starts.items()})
         position = {name: index for index, name in enumerate(self.nodes)}
+        last = [name for name in sorter.static_order() if name in starts]
+        position |= {name: len(self.nodes) + index for index, name in enumerate(last)}
         order = []
         for component in nx.topological_sort(cycles):
             members = frozenset(cycles.nodes[component]["members"])
@@ -303,7 +342,14 @@ def assemble(
         known = below.setdefault(written.target, [])  # the image may be a target too
         known += [name for name in written.sources if name not in known]
     edges += [_explicit(written, "feedback", 1, path) for written, path in wire(spec, below)]
-    return PCGraph(nodes, edges)
+    starts = []
+    for index, start in enumerate(spec.start):
+        own = edge_name(start.sources, start.target)
+        path = ("start", index)
+        starts.append(
+            Edge(own, start.sources, start.target, "feedforward", start.predictor, 0, bundle=own, path=path)
+        )
+    return PCGraph(nodes, edges, starts)
 
 
 def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath) -> Edge:

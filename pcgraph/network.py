@@ -32,13 +32,20 @@ class PCNetwork(nn.Module):
         graph: Nodes, edges and error terms.
         drive: The backbone cut at the nodes; None without a backbone.
         predictors: The functions of all other edges, by edge name.
+        starts: What makes the learned first guesses of the states, by edge name; see `PCGraph.starts`.
         dynamics: The rule, as gains.
         energies: The energies of the error terms, by the first edge of each; see `energy`.
         feedback_trained: Whether the predictors' weights came from a file.
     """
 
     def __init__(
-        self, spec: Spec, graph: PCGraph, drive: Drive | None, predictors: nn.ModuleDict, dynamics: Dynamics
+        self,
+        spec: Spec,
+        graph: PCGraph,
+        drive: Drive | None,
+        predictors: nn.ModuleDict,
+        dynamics: Dynamics,
+        starts: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -50,6 +57,7 @@ class PCNetwork(nn.Module):
         for first, *_ in graph.terms.values():
             shape = graph.nodes[first.target].shape
             self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
+        self.starts = nn.ModuleDict() if starts is None else starts
         self.feedback_trained = False
 
     def energy(self, term: str) -> TermEnergy:
@@ -71,7 +79,8 @@ class PCNetwork(nn.Module):
     def save_weights(self, path: str | Path) -> None:
         """Write what the spec's edges learn to one safetensors file, keyed ``EDGE.parameter``.
 
-        That is the predictors' weights and learned precisions; the backbone's weights are not in it.
+        That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
+        the first guesses; the backbone's weights are not in it.
         """
         weights = {name: tensor.contiguous() for name, tensor in self._learned().items()}
         partial = Path(f"{path}.partial")
@@ -79,7 +88,7 @@ class PCNetwork(nn.Module):
         partial.replace(path)
 
     def load_weights(self, path: str | Path) -> None:
-        """Read the predictors' weights from a file that `save_weights` or the importer wrote.
+        """Read what the edges have learned from a file that `save_weights` or the importer wrote.
 
         Raises:
             ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
@@ -103,12 +112,20 @@ class PCNetwork(nn.Module):
         ]
         if faults:
             raise ModelError(faults)
-        for part in (self.predictors, self.energies):
-            part.load_state_dict({name: weights[name] for name in part.state_dict()})
+        for part, prefix in self._parts():
+            part.load_state_dict({name: weights[prefix + name] for name in part.state_dict()})
         self.feedback_trained = True
 
     def _learned(self) -> dict[str, Tensor]:
-        return {**self.predictors.state_dict(), **self.energies.state_dict()}
+        return {
+            prefix + name: tensor
+            for part, prefix in self._parts()
+            for name, tensor in part.state_dict().items()
+        }
+
+    def _parts(self) -> list[tuple[nn.ModuleDict, str]]:
+        """What learns besides the backbone, each with the prefix of its names in a weight file."""
+        return [(self.predictors, ""), (self.energies, ""), (self.starts, "start:")]
 
 
 def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:
@@ -169,7 +186,7 @@ def weight_file(spec: Spec) -> Path:
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
     drive = _drive(spec, model, trust, weights)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
-    predictors = nn.ModuleDict()
+    predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
     for edge in graph.edges.values():
         if edge.predictor is not None:
@@ -179,9 +196,16 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> P
                 predictors[edge.name] = predictor
             except SpecError as error:
                 faults += error.faults
+    for (
+        start
+    ) in graph.starts.values():  # after the others, whose first random weights they leave as they were
+        try:
+            starts[start.name] = build_predictor(start, graph, trust)
+        except SpecError as error:
+            faults += error.faults
     if faults:
         raise SpecError(faults)
-    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors, weights))
+    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors, weights), starts)
 
 
 def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> Drive | None:

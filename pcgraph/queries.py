@@ -146,10 +146,10 @@ def observed(network: PCNetwork, soft: Mapping[str, float]) -> PCNetwork:
             )
         )
         predictors[edge] = nn.Identity()
-    graph = PCGraph(nodes, edges)
+    graph = PCGraph(nodes, edges, network.graph.starts.values())
     assert isinstance(network.dynamics, Energy)
     dynamics = Energy(graph, network.dynamics.spec)
-    made = PCNetwork(network.spec, graph, network.drive, nn.ModuleDict(predictors), dynamics)
+    made = PCNetwork(network.spec, graph, network.drive, nn.ModuleDict(predictors), dynamics, network.starts)
     made.energies.update(dict(network.energies.items()))
     return made.to(network.device, network.dtype).train(network.training)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError, closest
+from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
 from pcgraph.plan import Plan
 from pcgraph.state import State
@@ -32,7 +33,7 @@ def start_state(
     constants: dict[str, Any] = here.constants(values) if here.constants else {}
     resting = resting_predictions(here, values)
     initial = network.spec.schedule.initial
-    if initial == "feedforward":
+    if initial in ("feedforward", "amortised"):
         _feedforward(network, here, constants, resting, values, given, held, batch)
     else:
         for name in here.moving:
@@ -138,8 +139,9 @@ def _feedforward(
 ) -> None:
     """Fill ``values`` with what one feedforward pass from the given nodes computes.
 
-    In a free-standing part of the graph a node starts at the mean of what its feedforward predictions
-    expect, weighted by their precisions; within a cycle only predictions from outside it count; a node that
+    With ``amortised`` a node that has a start begins at its guess, where what is given reaches it. Else in
+    a free-standing part of the graph a node starts at the mean of what its feedforward predictions expect,
+    weighted by their precisions; within a cycle only predictions from outside it count; a node that
     nothing predicts starts at zero.
     """
     dtype = network.dtype
@@ -158,8 +160,19 @@ def _feedforward(
             own = expected.to(dtype, copy=f"{name}.prediction" in constants)
             values[name] = _merged(name, own, given, held)
             env[name] = values[name]
-    for name, cycle in graph.start_order():
+    starts: dict[str, Edge] = {}
+    known: list[str] = []
+    if network.spec.schedule.initial == "amortised":
+        known = [name for name in given if held.get(name) is None]
+        starts = {name: edge for name, edge in graph.serving(given).items() if name not in known}
+        values.update((name, given[name]) for name in known)
+    for name, cycle in graph.start_order(starts, known):
         if name in values:
+            continue
+        if name in starts:
+            edge = starts[name]
+            guess = network.starts[edge.name](*_read(edge, values)).to(dtype, copy=True)
+            values[name] = _merged(name, guess, given, held)
             continue
         total: Tensor | None = None
         weight: float | Tensor = 0.0
@@ -167,9 +180,7 @@ def _feedforward(
             predictions = [
                 resting[edge.name]
                 if edge.name in resting
-                else network.predictors[edge.name](
-                    *[values[s].clone() if edge.is_foreign else values[s] for s in edge.sources]
-                )
+                else network.predictors[edge.name](*_read(edge, values))
                 for edge in graph.terms[term]
                 if cycle.isdisjoint(edge.sources)
             ]
@@ -183,3 +194,8 @@ def _feedforward(
         else:
             initial = (total / weight).to(dtype)
         values[name] = _merged(name, initial, given, held)
+
+
+def _read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
+    """What an edge's function is given: copies, where it may write into them."""
+    return [values[name].clone() if edge.is_foreign else values[name] for name in edge.sources]

@@ -32,11 +32,13 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         parameters = {
             "backbone": _count(network.drive) if network.drive else 0,
             "predictors": _count(network.predictors),
+            "starts": _count(network.starts),
         }
         facts.update(parameters=parameters, cost=step_cost(network))
     kinds = [edge.kind for edge in network.graph.edges.values()]
     cost = "unknown" if facts["cost"] is None else f"{short(facts['cost'])} multiply-adds a step and image"
     counts = f"backbone {short(parameters['backbone'])}, predictors {short(parameters['predictors'])}"
+    counts += f", starts {short(parameters['starts'])}" if parameters["starts"] else ""
     lines = [
         f"{spec}: OK",
         f"  nodes       {len(network.graph.nodes)}: {', '.join(network.graph.nodes)}",

@@ -44,9 +44,9 @@ class ByEnergy:
         self.label = settings.label or (LABEL if LABEL in graph.nodes else None)
         if self.label is not None:
             shape = graph.nodes[self.label].shape
-            if len(shape) != 1 or not graph.terms_into(self.label):
+            if len(shape) != 1 or not (graph.terms_into(self.label) or self.label in graph.starts):
                 message = f"node '{self.label}' of shape {shape} cannot hold classes"
-                hint = "It has the shape [classes], and an edge that predicts it."
+                hint = "It has the shape [classes], and an edge (or a start) that predicts it."
                 raise InputError(Fault(message, ("train", "label"), hint))
         _errors_come_back(network, settings.rule)
         learns = settings.learns or ["predictors", "backbone"]
@@ -54,6 +54,7 @@ class ByEnergy:
         if "predictors" in learns:
             network.predictors.requires_grad_(True)
             network.energies.requires_grad_(True)
+            network.starts.requires_grad_(True)
         self.backbone = "backbone" in learns and network.drive is not None
         if self.backbone and network.drive is not None:
             network.drive.requires_grad_(True)
@@ -63,9 +64,9 @@ class ByEnergy:
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
     def moments(self, batch: Batch) -> Iterator[Mapping[str, Tensor]]:
-        """The rule's moments: the energy of each error term, averaged over the batch."""
-        for _, energy in moments(self.local, self.infer, self.clamp(batch), self.steps):
-            yield energy
+        """The rule's moments: the energy of each error term, and the loss of each learned first guess."""
+        for moment in moments(self.local, self.infer, self.clamp(batch), self.steps):
+            yield moment.losses
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """The accuracy, where there are classes; else the energy after inference."""
@@ -81,8 +82,11 @@ class ByEnergy:
             # such an energy has no lowest point in a free node: its first guess stays
             clamp[self.label] = scheduler.start(clamp=clamp).values[self.label]
         state = scheduler.run(clamp=clamp, steps=self.steps, record=[]).state
-        mu = self.local.predict(state, terms).mu
-        guess = torch.stack([mu[term].detach() for term in terms]).sum(dim=0).argmax(dim=1)
+        scores = state.values[self.label]
+        if terms:
+            mu = self.local.predict(state, terms).mu
+            scores = torch.stack([mu[term].detach() for term in terms]).sum(dim=0)
+        guess = scores.argmax(dim=1)
         return {"accuracy": (guess == batch.labels).float().mean()}
 
     def save(self, folder: Path) -> None:

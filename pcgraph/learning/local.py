@@ -121,6 +121,25 @@ class Local:
                 for term, prediction in mu.items()
             }
 
+    def guesses(self, values: Values) -> dict[str, Tensor]:
+        """How far each learned first guess is from the states, by ``start:EDGE``.
+
+        That is half the squared error between the state of its target and the guess made from the states of
+        its sources, all of them constants; summed over units, averaged over the batch. A guess so learns
+        from the two ends of its own edge, as in Tschantz et al. 2023, "Hybrid predictive coding: Inferring,
+        fast and slow", figure 2.
+        """
+        losses = {}
+        with torch.inference_mode(False), torch.enable_grad():
+            for edge in self.network.graph.starts.values():
+                sources = [values[name].detach() for name in edge.sources]
+                guess = self.network.starts[edge.name](
+                    *[s.clone() if edge.is_foreign else s for s in sources]
+                )
+                error = values[edge.target].detach() - guess
+                losses[f"start:{edge.name}"] = error.square().sum() / (2 * len(error))
+        return losses
+
     def pulls(self, predictions: Predictions, values: Values, terms: Collection[str]) -> dict[str, Tensor]:
         """How the errors of some terms move the states that predict them: ``J^T precision (x - g(mu))``.
 

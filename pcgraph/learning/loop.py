@@ -23,10 +23,12 @@ class Update:
     Attributes:
         values: The states at which they moved last, (batch, *shape) by node.
         energy: The energy of each error term then, averaged over the batch.
+        start: The loss of each learned first guess of the states, by ``start:EDGE``; no part of the energy.
     """
 
     values: Values
     energy: Mapping[str, Tensor]
+    start: Mapping[str, Tensor]
 
     @property
     def total(self) -> float:
@@ -48,11 +50,11 @@ def learn(
 
     Args:
         network: A network with dynamics ``rule: energy``. All parameters that require gradients learn:
-            the predictors' and learned precisions', and the backbone's once it is unfrozen with
-            ``network.drive.requires_grad_(True)``.
+            the predictors', learned precisions', the first guesses' (by ``il`` and ``ipc``), and the
+            backbone's once it is unfrozen with ``network.drive.requires_grad_(True)``.
         batches: For each batch what is clamped: values (batch, *shape) by node.
         optimizer: Any optimizer of these parameters. Their ``grad`` is set to the gradient of the
-            energy, averaged over the batch.
+            energy (of learned first guesses: of their own loss), averaged over the batch.
         rule: ``il``: after inference; ``ipc``: at every step of it; ``fpa``: fixed prediction
             assumption; ``zil``: zero-divergence; ``bp``: backpropagation. The last three need a graph
             without cycles.
@@ -74,11 +76,11 @@ def learn(
     steps = network.spec.schedule.steps if steps is None else steps
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for clamp in batches:
-        for values, energy in moments(local, infer, clamp, steps):
+        for moment in moments(local, infer, clamp, steps):
             clear(parameters)
-            differentiate(energy, parameters)
+            differentiate(moment.losses, parameters)
             optimizer.step()
-            update = Update(values, {term: one.detach() for term, one in energy.items()})
+            update = Update(moment.values, _detached(moment.energy), _detached(moment.start))
         yield update
 
 
@@ -97,7 +99,7 @@ def moments(local: Local, infer: Rule, clamp: Values, steps: int) -> Iterator[Mo
             yield moment
         if moment is None:
             raise InputError(Fault("the learning rule made no step", hint="'steps' is at least 1."))
-        _check_finite(*moment, steps)
+        _check_finite(moment, steps)
     except DivergenceError as error:
         raise DivergenceError(error.node, error.step, _advice(local.network, clamp)) from None
 
@@ -112,11 +114,11 @@ def weight_gradients(
     """
     local, infer = Local(network), find_rule(rule)
     steps = network.spec.schedule.steps if steps is None else steps
-    *_, (_, energy) = infer(local, clamp, steps)
+    *_, moment = infer(local, clamp, steps)
     kept = [parameter.grad for parameter in network.parameters()]
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     clear(parameters)
-    differentiate(energy, parameters)
+    differentiate(moment.losses, parameters)
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     for parameter, before in zip(network.parameters(), kept, strict=True):
         parameter.grad = before
@@ -151,10 +153,14 @@ def find_rule(name: str) -> Rule:
     return RULES[name]
 
 
-def _check_finite(values: Values, energy: Mapping[str, Tensor], steps: int) -> None:
-    if not torch.isfinite(torch.stack(list(energy.values()))).all():
-        broken = [name for name, value in values.items() if not torch.isfinite(value).all()]
-        raise DivergenceError(broken[0] if broken else next(iter(values)), steps)
+def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _check_finite(moment: Moment, steps: int) -> None:
+    if not torch.isfinite(torch.stack(list(moment.energy.values()))).all():
+        broken = [name for name, value in moment.values.items() if not torch.isfinite(value).all()]
+        raise DivergenceError(broken[0] if broken else next(iter(moment.values)), steps)
 
 
 def _advice(network: PCNetwork, clamp: Mapping[str, Tensor]) -> str:

@@ -1,21 +1,42 @@
 """Learning rules: where the states are when the weights move.
 
 A rule infers the states of one batch and yields, each time that the weights shall move, the states and
-the energy of each error term as a function of the weights. What is done with it is the loop's business.
+the energy of each error term as a function of the weights; the rules that follow inference add what the
+first guesses of the states learn from. What is done with it is the loop's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
 from pcgraph.learning.local import Local, Values
+from pcgraph.state import State
 
-Moment = tuple[Values, Mapping[str, Tensor]]
-Rule = Callable[[Local, Values, int], Iterator[Moment]]
 RuleName = Literal["il", "ipc", "fpa", "zil", "bp"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When the weights move.
+
+    Attributes:
+        values: The states, (batch, *shape) by node.
+        energy: The energy of each error term, averaged over the batch.
+        start: What the learned first guesses are from these states; see `Local.guesses`.
+    """
+
+    values: Values
+    energy: Mapping[str, Tensor]
+    start: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """All that is differentiated."""
+        return {**self.energy, **self.start}
 
 
 def il(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -24,7 +45,7 @@ def il(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
     Whittington and Bogacz 2017, algorithm 1, on any graph.
     """
     state = local.settle(clamp, steps)
-    yield state.values, local.energies(local.predict(state).mu, state.values)
+    yield _moment(local, state)
 
 
 def ipc(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -36,7 +57,7 @@ def ipc(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
     state = local.scheduler.start(clamp=clamp)
     for _ in range(steps):
         state = local.scheduler.step(local.scheduler.refresh(state))
-        yield state.values, local.energies(local.predict(state).mu, state.values)
+        yield _moment(local, state)
 
 
 def fpa(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -56,7 +77,7 @@ def fpa(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
             if node not in state.fixed:
                 force = local.network.energy(term).force(values[node], predictions.mu[term].detach())
                 values[node] = values[node] + local.rate[node] * (pulls.get(node, 0.0) - force.detach())
-    yield values, local.energies(predictions.mu, values)
+    yield Moment(values, local.energies(predictions.mu, values))
 
 
 def zil(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -76,7 +97,7 @@ def zil(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
         for node, pull in local.pulls(predictions, values, terms).items():
             for term in graph.terms_into(node) if node not in state.fixed else ():
                 values[node] = values[node] + pull / local.network.energy(term).precision
-    yield values, local.energies(predictions.mu, values)
+    yield Moment(values, local.energies(predictions.mu, values))
 
 
 def bp(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -88,7 +109,13 @@ def bp(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
     local.levels("bp", state.fixed)
     losses = [name for node in state.fixed for name in local.network.graph.terms_into(node)]
     mu = local.predict(state, losses, through=True).mu
-    yield {n: value.detach() for n, value in state.values.items()}, local.energies(mu, state.values)
+    yield Moment({n: value.detach() for n, value in state.values.items()}, local.energies(mu, state.values))
 
 
+def _moment(local: Local, state: State) -> Moment:
+    energies = local.energies(local.predict(state).mu, state.values)
+    return Moment(state.values, energies, local.guesses(state.values))
+
+
+Rule = Callable[[Local, Values, int], Iterator[Moment]]
 RULES: dict[str, Rule] = {"il": il, "ipc": ipc, "fpa": fpa, "zil": zil, "bp": bp}

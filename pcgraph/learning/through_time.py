@@ -52,6 +52,7 @@ class ThroughTime:
         network.requires_grad_(False)
         if "predictors" in learns:
             network.predictors.requires_grad_(True)
+            network.starts.requires_grad_(True)
         self.backbone = "backbone" in learns and network.drive is not None
         if self.backbone and network.drive is not None:
             network.drive.requires_grad_(True)

@@ -15,7 +15,7 @@ from pcgraph.spec import EnergyDynamics
 
 
 def describe(network: PCNetwork) -> dict[str, Any]:
-    """Nodes and edges with the gains that hold for them, as lists, numbers and strings."""
+    """Nodes, edges with the gains that hold for them, and starts, as lists, numbers and strings."""
     graph, dynamics = network.graph, network.spec.dynamics
     gains = network.dynamics.gains(1)
     nodes = []
@@ -42,6 +42,15 @@ def describe(network: PCNetwork) -> dict[str, Any]:
             row["gain"] = float(gains.target[edge.bundle])
             row["error"] = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
         edges.append(row)
+    starts = [
+        {
+            "name": start.name,
+            "sources": list(start.sources),
+            "target": start.target,
+            "predictor": predictor_text(start),
+        }
+        for start in graph.starts.values()
+    ]
     schedule = network.spec.schedule
     return {
         "name": network.spec.name,
@@ -50,6 +59,7 @@ def describe(network: PCNetwork) -> dict[str, Any]:
         "steps": schedule.steps,
         "nodes": nodes,
         "edges": edges,
+        "starts": starts,
     }
 
 

@@ -23,6 +23,7 @@ from pcgraph.spec.schema import (
     Skip,
 )
 from pcgraph.spec.source import show
+from pcgraph.spec.start import Start, start_faults
 from pcgraph.spec.training import Train
 
 _DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
@@ -51,6 +52,8 @@ class Parts:
     nodes: dict[str, Node] = field(default_factory=dict)
     edges: list[PlacedEdge] = field(default_factory=list)
     patterns: list[tuple[Pattern, FieldPath]] = field(default_factory=list)
+    starts: dict[int, Start] = field(default_factory=dict)
+    has_starts: bool = False
     has_backbone: bool = False
     has_edges: bool = False
     backbone: Backbone | None = None
@@ -74,6 +77,7 @@ def check(data: dict[str, Any]) -> list[Fault]:
         _precisions,
         _bundles,
         _blocks,
+        _starts,
         _preprocess,
         _training,
     )
@@ -99,6 +103,11 @@ def _parts(data: dict[str, Any]) -> Parts:
     parts.train = _valid(Train, data.get("train", {}))
     edges = data.get("edges", [])
     feedback = data.get("feedback", [])
+    starts = data.get("start", [])
+    parts.has_starts = bool(starts)
+    for index, value in enumerate(starts if isinstance(starts, list) else []):
+        if start := _valid(Start, value):
+            parts.starts[index] = start
     parts.has_edges = bool(edges)
     for index, value in enumerate(edges if isinstance(edges, list) else []):
         if edge := _valid(Edge, value):
@@ -299,6 +308,20 @@ def _blocks(parts: Parts) -> Iterator[Fault]:
         if delay == 0:
             message = "delay 0 has no meaning in an order of blocks: there delay 1 reads the newest states"
             yield Fault(message, path, "Leave the delay out.")
+
+
+def _starts(parts: Parts) -> Iterator[Fault]:
+    """Learned first guesses are there when they are asked for, and fit together."""
+    initial = parts.schedule.initial if parts.schedule else None
+    if parts.has_starts and initial not in (None, "amortised"):
+        message = f"'start' is for 'schedule.initial: amortised', which is '{initial}'"
+        yield Fault(message, ("start",), "Write 'schedule: {initial: amortised}', or remove 'start'.")
+    if initial == "amortised" and not parts.has_starts:
+        message = "'amortised' makes first guesses by the edges under 'start', and there are none"
+        yield Fault(message, ("schedule", "initial"), "Add 'start: [{source: A, target: B}]'.")
+    image = [INPUT] if parts.has_backbone else []
+    driven = [*image, *(name for name, node in parts.nodes.items() if node.module is not None)]
+    yield from start_faults(parts.starts, [*image, *parts.names] if parts.names else [], driven)
 
 
 def _preprocess(parts: Parts) -> Iterator[Fault]:

@@ -27,6 +27,7 @@ from pcgraph.spec.schema import (
     Spec,
 )
 from pcgraph.spec.source import has, show
+from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
@@ -134,6 +135,8 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return Augmentation
         case ("train", "loss"):
             return Loss
+        case ("start", _):
+            return Start
         case ("edges" | "feedback", *_):
             return Skip if "<skip>" in loc else Edge
     return Spec
@@ -217,7 +220,7 @@ def _type_hint(kind: str, given: Any, path: FieldPath) -> str:
             return f"Write [{given}]."
         case "model_type" | "model_attributes_type", str(), ("backbone",):
             return f"Write {{model: {given}}}."
-        case "model_type" | "model_attributes_type", str(), ("edges", _) if given.count("->") == 1:
+        case "model_type" | "model_attributes_type", str(), ("edges" | "start", _) if given.count("->") == 1:
             source, target = given.split("->")
             return f"Write {{source: {source.strip()}, target: {target.strip()}}}."
     return ""

@@ -22,6 +22,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
+from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
 
@@ -36,6 +37,7 @@ SECTIONS: tuple[type[Model], ...] = (
     Topology,
     Tie,
     Skip,
+    Start,
     PredifyDynamics,
     NodeGains,
     EnergyDynamics,

@@ -34,6 +34,7 @@ from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.model import Model as Model  # reference.py and others know it from here
 from pcgraph.spec.source import Source, show
+from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Topology
 from pcgraph.spec.training import Moment, Train
 from pcgraph.spec.values import (
@@ -409,8 +410,9 @@ class Schedule(Model):
     nodes that stand in no block move last."""
     steps: Annotated[int, Field(ge=0)] = 10
     """Steps of a run."""
-    initial: Literal["feedforward", "zeros", "normal"] = "feedforward"
-    """States at step 0: what the plain network computes, zeros, or standard normal noise."""
+    initial: Literal["feedforward", "zeros", "normal", "amortised"] = "feedforward"
+    """States at step 0: what the plain network computes, zeros, standard normal noise, or learned guesses
+    (`amortised`: those of the edges under `start`; nodes without one start as with `feedforward`)."""
     tolerance: Positive | None = None
     """Stop early once no state changes by more than this share of its norm in a step."""
 
@@ -440,6 +442,10 @@ class Spec(Model):
     """Patterns, edges or both; an edge replaces the same edge of a pattern. `chain`: each node
     predicts the nodes that feed it directly; `to_input`: each predicts the input; `{skip: k}`: the
     nodes k edges below; `dense`: all nodes below; `none`."""
+    start: list[Start] = []
+    """First guesses of the states, with `schedule.initial: amortised`: at most one for each node, without
+    a cycle. They are no part of the graph, its energy or its dynamics; they learn what inference settles
+    on, by the rules `il` and `ipc`."""
     dynamics: Dynamics = PredifyDynamics()
     """The rule that moves the states."""
     schedule: Schedule = Schedule()

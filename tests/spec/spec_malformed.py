@@ -1005,7 +1005,7 @@ SCHEDULE = [
     Case(
         "unknown start",
         VGG + "schedule: {initial: zero}\n",
-        "spec.yaml:4:12 schedule.initial: expected 'feedforward', 'zeros' or 'normal', got 'zero'\n"
+        "spec.yaml:4:12 schedule.initial: expected 'feedforward', 'zeros', 'normal' or 'amortised', got 'zero'\n"
         "  Did you mean 'zeros'?",
     ),
     Case(
@@ -1032,6 +1032,70 @@ SCHEDULE = [
         "weights as a list",
         VGG + "schedule: {tolerance: 1e-3}\nweights: [a]\n",
         "spec.yaml:5:1 weights: expected text, got a list of 1",
+    ),
+]
+
+GUESSED = FREE + "schedule: {initial: amortised}\n"
+STARTS = [
+    Case(
+        "start at an unknown node",
+        GUESSED + "start: [{source: a, target: bb}, {source: [a, d], target: c}]\n",
+        "spec.yaml:5:21 start[0].target: unknown node 'bb'\n  Did you mean 'b'?\n"
+        "spec.yaml:5:47 start[1].source[1]: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
+    ),
+    Case(
+        "two starts into one node",
+        GUESSED + "start:\n  - {source: a, target: c}\n  - {source: b, target: c}\n",
+        "spec.yaml:7:5 start[1]: 'c' has a start already, start[0]\n"
+        "  Remove one of the two, or give one of them several sources.",
+    ),
+    Case(
+        "starts in a circle",
+        GUESSED + "start:\n  - {source: c, target: b}\n  - {source: b, target: c}\n",
+        "spec.yaml:7:5 start[1]: start edges form the cycle b -> c -> b; no node of it can start first\n"
+        "  Remove one of them.",
+    ),
+    Case(
+        "start from itself",
+        GUESSED + "start: [{source: b, target: b}]\n",
+        "spec.yaml:5:9 start[0]: start edges form the cycle b -> b; no node of it can start first\n"
+        "  Remove one of them.",
+    ),
+    Case(
+        "start from a node named twice",
+        GUESSED + "start: [{source: [a, a], target: b}]\n",
+        "spec.yaml:5:22 start[0].source[1]: 'a' is named twice as a source of one edge\n  Remove one of the two.",
+    ),
+    Case(
+        "starts that nothing uses",
+        FREE + "schedule: {initial: zeros}\nstart: [{source: a, target: b}]\n",
+        "spec.yaml:5:1 start: 'start' is for 'schedule.initial: amortised', which is 'zeros'\n"
+        "  Write 'schedule: {initial: amortised}', or remove 'start'.",
+    ),
+    Case(
+        "amortised without starts",
+        GUESSED,
+        "spec.yaml:4:12 schedule.initial: 'amortised' makes first guesses by the edges under 'start', and there are none\n"
+        "  Add 'start: [{source: A, target: B}]'.",
+    ),
+    Case(
+        "start of a node in the backbone",
+        VGG
+        + "schedule: {initial: amortised}\nstart: [{source: e1, target: e2}, {source: e2, target: input}]\n",
+        "spec.yaml:5:22 start[0].target: 'e2' starts at what the backbone computes\n"
+        "  'start' is for free-standing nodes: those with a 'shape'.\n"
+        "spec.yaml:5:48 start[1].target: 'input' starts at what the backbone computes\n"
+        "  'start' is for free-standing nodes: those with a 'shape'.",
+    ),
+    Case(
+        "field of an edge on a start",
+        GUESSED + "start: [{source: a, target: b, delay: 2}]\n",
+        "spec.yaml:5:32 start[0].delay: unknown field 'delay'\n  It belongs to an edge.",
+    ),
+    Case(
+        "start as an arrow",
+        GUESSED + "start: [a->b]\n",
+        "spec.yaml:5:9 start[0]: expected a mapping of fields, got 'a->b'\n  Write {source: a, target: b}.",
     ),
 ]
 
@@ -1130,6 +1194,7 @@ CASES = [
     *TOPOLOGY,
     *DESCENT,
     *SCHEDULE,
+    *STARTS,
     *TRAIN,
     *BLOCKS,
     *OTHER_FORMATS,

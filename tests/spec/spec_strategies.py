@@ -127,6 +127,18 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
             },
         )
     )
+    free = [name for name in nodes[1:] if "shape" in spec["nodes"][name]]
+    if free and draw(st.booleans()):
+        spec["schedule"]["initial"] = "amortised"
+        guessed = draw(st.lists(st.sampled_from(free), min_size=1, unique=True))
+        spec["start"] = [
+            {
+                "source": draw(st.sampled_from([name for name in nodes if name not in guessed[i:]])),
+                "target": target,
+                **draw(st.fixed_dictionaries({}, optional={"predictor": predictors})),
+            }
+            for i, target in enumerate(guessed)
+        ]
     if draw(st.booleans()):
         spec["train"] = draw(trainings)
     return spec
