@@ -41,7 +41,7 @@ def _differences(runs: Sequence[RunFolder], which: str) -> Table:
     names = dict.fromkeys(name for one in flat for name in one)
     rows = []
     for name in names:
-        cells = [_text(one.get(name)) for one in flat]
+        cells = [_short(one.get(name)) for one in flat]
         if len(set(cells)) > 1 and name.partition(".")[0] not in ("time", "command", "seconds"):
             rows.append([name, *cells])
     note = "" if rows else "The settings are the same."
@@ -67,5 +67,9 @@ def _flat(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, An
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _short(value: Any) -> str:
+    text = _text(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
