@@ -212,7 +212,7 @@ class PCGraph:
         """
         starts = starts or {}
         driven = {edge.target for edge in self.edges.values() if edge.predictor is None}
-        plain = (driven | {self.receiver} if driven else driven) | starts.keys() | set(known)
+        plain = driven.union([self.receiver] if driven else [], starts, known)
         view = nx.DiGraph()
         view.add_nodes_from(self.nodes)
         for edge in self.edges.values():
@@ -221,10 +221,11 @@ class PCGraph:
         for edge in starts.values():
             view.add_edges_from((source, edge.target) for source in edge.sources)
         cycles = nx.condensation(view)
-        sorter = TopologicalSorter({name: edge.sources for name, edge in starts.items()})
         position = {name: index for index, name in enumerate(self.nodes)}
-        last = [name for name in sorter.static_order() if name in starts]
-        position |= {name: len(self.nodes) + index for index, name in enumerate(last)}
+        if starts:
+            sorter = TopologicalSorter({name: edge.sources for name, edge in starts.items()})
+            last = [name for name in sorter.static_order() if name in starts]
+            position |= {name: len(position) + index for index, name in enumerate(last)}
         order = []
         for component in nx.topological_sort(cycles):
             members = frozenset(cycles.nodes[component]["members"])
