@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 def clear(parameters: Iterable[nn.Parameter]) -> None:
-    """Set all gradients to zero; a parameter that no loss depends on keeps that."""
+    """Forget all gradients, so that the next ones need not be added to anything."""
     for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad = None
 
 
 def differentiate(
@@ -22,7 +22,7 @@ def differentiate(
     share: float = 1.0,
     backward: Callable[..., Any] = Tensor.backward,
 ) -> None:
-    """Add the gradient of the sum of some losses to ``grad`` of each parameter.
+    """Add the gradient of the sum of some losses to ``grad`` of each parameter; zeros where it has none.
 
     Args:
         losses: Scalars.
@@ -34,6 +34,9 @@ def differentiate(
     total = torch.stack(values).sum()
     if total.requires_grad and parameters:
         backward(total if share == 1 else total * share, inputs=list(parameters))
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def each_as_one(tensors: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> None:
