@@ -72,28 +72,34 @@ class Predify(Dynamics):
 
     def gains(self, batch: int) -> Gains:
         """See `Dynamics.gains`."""
+        values = self.values()
         target: dict[str, Scalar] = {}
         for node in self.graph.nodes:
             for kind in ("feedforward", "feedback"):
                 terms = {name: self.graph.terms[name][0].gain for name in self.graph.terms_into(node, kind)}
                 sharing = sum(gain is None for gain in terms.values())
                 for name, gain in terms.items():
-                    target[name] = self._value(node, kind) / sharing if gain is None else gain
+                    target[name] = values[node, kind] / sharing if gain is None else gain
         source: dict[tuple[str, str], Scalar] = {}
         scale = {}
         for edge in self.graph.edges.values():
             for node in edge.sources:
-                alpha = edge.error
+                alpha: Scalar | None = edge.error
                 if alpha is None:
-                    alpha = self._value(node, "error") if edge.kind == "feedback" else 0.0
-                if alpha and edge.delay:
+                    alpha = values[node, "error"] if edge.kind == "feedback" else 0.0
+                if edge.delay and (isinstance(alpha, Tensor) or alpha):
                     source[edge.name, node] = alpha
                     scale[edge.name] = self._scale(edge.name, edge.target, batch)
         return Gains(target, source, scale)
 
-    def _value(self, node: str, name: str) -> float:
-        own = getattr(self.spec.nodes.get(node), name, None)
-        return float(getattr(self.spec, name) if own is None else own)
+    def values(self) -> Mapping[tuple[str, str], Scalar]:
+        """The beta (``feedforward``), lambda (``feedback``) and alpha (``error``) of each node."""
+        found: dict[tuple[str, str], Scalar] = {}
+        for node in self.graph.nodes:
+            for name in ("feedforward", "feedback", "error"):
+                own = getattr(self.spec.nodes.get(node), name, None)
+                found[node, name] = float(getattr(self.spec, name) if own is None else own)
+        return found
 
     def _scale(self, edge: str, target: str, batch: int) -> float:
         if self.spec.gradient == "mean":

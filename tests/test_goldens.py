@@ -18,6 +18,7 @@ from pcgraph.learning.feedback import Feedback
 from pcgraph.network import PCNetwork
 from pcgraph.spec.predify import read_predify
 from pcgraph.training.gradients import clear, differentiate
+from pcgraph.tunable import TunablePredify
 
 from .goldens import nets
 
@@ -128,6 +129,24 @@ def test_reconstruction_loss_and_gradients(golden: Golden) -> None:
             torch.testing.assert_close(parameter.grad, expected[parameter.shape], **TOLERANCE)
     assert golden.network.drive is not None
     assert all(parameter.grad is None for parameter in golden.network.drive.parameters())
+
+
+def test_gradients_of_the_raw_values_of_the_dynamics(golden: Golden) -> None:
+    """The goldens' parameterisation: which raw values there are, the loss, and its gradients for them."""
+    if not any(name.startswith("hyper.") for name in golden.tensors):
+        pytest.skip("this case has no learnable values")
+    dynamics = golden.network.dynamics = TunablePredify(golden.network.dynamics)
+    names = {"feedforward": "ff_part", "feedback": "fb_part", "memory": "mem_part", "error": "errorm"}
+    for name, published in names.items():
+        expected = torch.stack([golden[f"hyper.value.{published}.{i}"].reshape(()) for i in range(3)])
+        torch.testing.assert_close(dynamics.raw[name].detach(), expected, **TOLERANCE)
+    run = pcg.Scheduler(golden.network).run(golden["input"], steps=6, differentiable="first_order")
+    loss = sum(F.cross_entropy(output, golden["labels"]) for output in run.output)
+    torch.testing.assert_close(loss, golden["hyper.loss"].reshape(()), **TOLERANCE)
+    gradients = torch.autograd.grad(loss, [dynamics.raw[name] for name in names])
+    for gradient, published in zip(gradients, names.values(), strict=True):
+        expected = torch.stack([golden[f"hyper.grad.{published}.{i}"].reshape(()) for i in range(3)])
+        torch.testing.assert_close(gradient, expected, **TOLERANCE)
 
 
 def test_layered_energy_network_agrees_with_preco() -> None:
