@@ -57,7 +57,7 @@ def test_tuning_starts_from_the_values_of_the_spec(dynamics: dict) -> None:
     torch.testing.assert_close(outputs(net), plain, atol=1e-5, rtol=0)
     gains = net.dynamics.gains(2)
     for term, gain in expected.target.items():
-        assert gains.target[term].item() == pytest.approx(gain, abs=2 * SIXTH)
+        assert torch.as_tensor(gains.target[term]).item() == pytest.approx(gain, abs=2 * SIXTH)
     for pair, gain in gains.source.items():
         assert gain.item() == pytest.approx(expected.source.get(pair, 0.0), abs=SIXTH)
 

@@ -22,6 +22,7 @@ from pcgraph.cli.schema import schema
 from pcgraph.cli.show import show
 from pcgraph.cli.trace import trace
 from pcgraph.cli.train import train
+from pcgraph.cli.tune import tune
 
 app = typer.Typer(
     cls=Commands,
@@ -53,7 +54,7 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, query, train, evaluate, report, schema, demo):
+for _command in (trace, new, check, show, run, query, train, tune, evaluate, report, schema, demo):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 

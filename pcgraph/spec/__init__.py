@@ -21,7 +21,7 @@ from pcgraph.spec.schema import (
     Skip,
     Spec,
 )
-from pcgraph.spec.training import Fitting, Optimizer, Train
+from pcgraph.spec.training import Fitting, Optimizer, Train, Tune, TuningNoise
 from pcgraph.spec.wiring import input_node, wire
 
 __all__ = [
@@ -44,6 +44,8 @@ __all__ = [
     "Skip",
     "Spec",
     "Train",
+    "Tune",
+    "TuningNoise",
     "input_node",
     "json_schema",
     "load_spec",

@@ -60,6 +60,7 @@ class Parts:
     dynamics: PredifyDynamics | EnergyDynamics | None = None
     schedule: Schedule | None = None
     train: Train | None = None
+    tunes: bool = False
 
 
 def check(data: dict[str, Any]) -> list[Fault]:
@@ -101,6 +102,7 @@ def _parts(data: dict[str, Any]) -> Parts:
     parts.dynamics = _valid(_DYNAMICS, data.get("dynamics", {}))
     parts.schedule = _valid(Schedule, data.get("schedule", {}))
     parts.train = _valid(Train, data.get("train", {}))
+    parts.tunes = data.get("tune") is not None
     edges = data.get("edges", [])
     feedback = data.get("feedback", [])
     starts = data.get("start", [])
@@ -357,6 +359,9 @@ def _training(parts: Parts) -> Iterator[Fault]:
             yield Fault(message, ("train", "learns"), "Write 'task: through_time', or leave 'learns' out.")
         elif not parts.has_backbone:
             yield Fault("this spec has no 'backbone' to learn", ("train", "learns"), "Leave 'learns' out.")
+    if parts.tunes and parts.dynamics is not None and parts.dynamics.rule != "predify":
+        message = "the values of rule 'predify' are tuned, and the dynamics have rule 'energy'"
+        yield Fault(message, ("tune",), "Write 'dynamics: {rule: predify}', or take 'tune' out.")
     if train.label is not None and parts.names and train.label not in parts.names:
         message = f"unknown node '{train.label}'"
         yield Fault(message, ("train", "label"), closest(train.label, parts.names))

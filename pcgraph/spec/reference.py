@@ -24,7 +24,7 @@ from pcgraph.spec.schema import (
 )
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
-from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
+from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train, Tune, TuningNoise
 
 Schema = dict[str, Any]
 SECTIONS: tuple[type[Model], ...] = (
@@ -45,6 +45,8 @@ SECTIONS: tuple[type[Model], ...] = (
     Decay,
     Schedule,
     Train,
+    Tune,
+    TuningNoise,
     Optimizer,
     LearningRate,
     Augmentation,

@@ -36,7 +36,7 @@ from pcgraph.spec.model import Model as Model  # reference.py and others know it
 from pcgraph.spec.source import Source, show
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Topology
-from pcgraph.spec.training import Moment, Train
+from pcgraph.spec.training import Moment, Train, Tune
 from pcgraph.spec.values import (
     Argument,
     Delay,
@@ -91,8 +91,8 @@ class Backbone(Model):
     """The pretrained network whose graph is read."""
 
     model: Annotated[str, AfterValidator(model_name)] | None = None
-    """`torchvision:NAME`, `timm:NAME`, or `python:PACKAGE.MODULE:NAME` (needs trust). Left out: the
-    program that builds the network hands the model over, `build(spec, model=...)`."""
+    """`torchvision:NAME`, `timm:NAME`, `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs
+    trust). Left out: the program that builds the network hands the model over, `build(spec, model=...)`."""
     weights: Annotated[str | None, BeforeValidator(weights_name)] = None
     """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
     `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""
@@ -455,6 +455,8 @@ class Spec(Model):
     `package:PACKAGE/FILE`, a file inside an installed Python package."""
     train: Train | None = None
     """What `pcgraph train` does. Left out: all as below."""
+    tune: Tune | None = None
+    """What `pcgraph tune` does. Left out: all as below."""
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -1,10 +1,19 @@
-"""The spec's section `train`: how the weights of a network learn."""
+"""The spec's sections `train` and `tune`: how the weights and the dynamics of a network learn."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PositiveInt,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 
 from pcgraph.spec.model import Model
 from pcgraph.spec.values import NodeName, NonNegative, Positive, Share, refuse
@@ -146,3 +155,77 @@ class Train(Fitting):
     label: NodeName | None = None
     """The node that is clamped to the classes, one-hot. Left out: `label`, where there is such a node;
     else the images are all there is to learn."""
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise refuse(f"the range [{ends[0]:g}, {ends[1]:g}] runs downwards", "Write the lower end first.")
+    return ends
+
+
+def _short(ends: tuple[Any, Any]) -> Any:
+    return ends[0] if ends[0] == ends[1] else list(ends)
+
+
+def _number_or_range(number: dict[str, Any]) -> WithJsonSchema:
+    both = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+    return WithJsonSchema({"anyOf": [number, both]})
+
+
+Levels = Annotated[
+    tuple[NonNegative, NonNegative],
+    Strict(False),
+    BeforeValidator(_pair),
+    AfterValidator(_rising),
+    PlainSerializer(_short),
+    _number_or_range({"type": "number", "minimum": 0}),
+]
+Steps = Annotated[
+    tuple[PositiveInt, PositiveInt],
+    Strict(False),
+    BeforeValidator(_pair),
+    AfterValidator(_rising),
+    PlainSerializer(_short),
+    _number_or_range({"type": "integer", "exclusiveMinimum": 0}),
+]
+
+
+class TuningNoise(Model):
+    """The noise that the dynamics are tuned for. With both kinds, each image gets one of them, by chance."""
+
+    gaussian: Levels | None = None
+    """sigma of normal numbers added to the normalised input, or a range [low, high] of which each image
+    draws its own."""
+    salt_pepper: Levels | None = None
+    """Share of the pixels that turn black or white, or a range of which each image draws its own."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> TuningNoise:
+        if self.salt_pepper is not None and self.salt_pepper[1] > 1:
+            raise refuse(f"a share of {self.salt_pepper[1]:g} of the pixels: expected 1 at most")
+        return self
+
+
+class Tune(Fitting):
+    """What `pcgraph tune` does: beta, lambda, memory and alpha learn, through the steps, to classify."""
+
+    optimizer: Optimizer = Optimizer(lr=0.03)
+    """The optimizer and its arguments. The raw values are few, and want a higher rate than weights do."""
+    noise: TuningNoise = TuningNoise()
+    """Noise on the images. Left out: none."""
+    steps: Steps | None = None
+    """Steps of a run, or a range [least, most]: each batch draws its own number, which makes dynamics that
+    last. Left out: `schedule.steps`."""
+    loss: Literal["every", "last"] = "every"
+    """The steps whose cross-entropy counts: the mean over `every` step after the start, or the `last`."""
+    shared: bool = False
+    """Whether all nodes have the same values; else each has its own."""
+    learns: Annotated[list[Literal["dynamics", "predictors"]], Field(min_length=1)] = ["dynamics"]
+    """What moves. `predictors` are the feedback's weights: with them the feedback learns to classify, and
+    is no longer feedback that was trained by reconstruction alone."""
+    save_memory: bool = False
+    """Keep only the states, and compute each step again in the backward pass."""

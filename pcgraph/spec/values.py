@@ -60,14 +60,14 @@ def model_name(text: str) -> str:
     scheme, colon, name = text.partition(":")
     if colon and scheme == "python":
         return _python_object(text)
-    if colon and scheme in ("torchvision", "timm") and name.strip():
+    if colon and scheme in ("torchvision", "timm", "pcgraph") and name.strip():
         return text
     if not colon:
         hint = f"Write 'torchvision:{text}' or 'timm:{text}'." if text.strip() else ""
         raise refuse(f"'{text}' does not say which library the model is from", hint)
     if not name.strip():
         raise refuse(f"'{text}' names no model", f"Write '{scheme}:NAME'.")
-    raise refuse(f"unknown library '{scheme}'", closest(scheme, ("torchvision", "timm", "python")))
+    raise refuse(f"unknown library '{scheme}'", closest(scheme, ("torchvision", "timm", "pcgraph", "python")))
 
 
 def weights_name(value: Any) -> Any:

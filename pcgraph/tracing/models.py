@@ -1,4 +1,4 @@
-"""Where models come from: torchvision, timm, a trusted Python object, or one that the caller has."""
+"""Where models come from: torchvision, timm, pcgraph, a trusted Python object, or the caller."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from torch.overrides import TorchFunctionMode
 from pcgraph.errors import Fault, ModelError, closest
 from pcgraph.spec.schema import Preprocess
 from pcgraph.tracing import objects
+from pcgraph.tracing.builtin import BUILTIN, DIGITS_INPUT
 from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
+OWN = "pcgraph:"
 # Their customary initialisation takes many seconds, and scales the activations no better.
 SLOW_INITIALISATION = ("googlenet", "inception_v3")
 
@@ -42,8 +44,8 @@ def load_model(
     """Build a model, in eval mode and with no parameter that asks for a gradient.
 
     Args:
-        ref: ``torchvision:NAME``, ``timm:NAME``, ``python:PACKAGE.MODULE:NAME`` (a module, or a
-            callable that returns one), or a module, which is copied and never changed.
+        ref: ``torchvision:NAME``, ``timm:NAME``, ``pcgraph:NAME``, ``python:PACKAGE.MODULE:NAME`` (a
+            module, or a callable that returns one), or a module, which is copied and never changed.
         weights: None for random weights; ``DEFAULT`` or another name of the model's library; a
             ``.safetensors``, ``.pth`` or ``.pt`` file; or ``package:PACKAGE/FILE``.
         match: How a weight file's tensors find their place: by name, or by their order.
@@ -61,10 +63,12 @@ def load_model(
         model = _torchvision_model(ref.removeprefix(TORCHVISION), weights, arguments, meta)
     elif ref.startswith(TIMM):
         model = _timm_model(ref.removeprefix(TIMM), weights, arguments, meta)
+    elif ref.startswith(OWN):
+        model = _own_model(ref.removeprefix(OWN), arguments, meta)
     elif ref.startswith(objects.PREFIX):
         model = _python_model(ref, arguments, trust, meta)
     else:
-        hint = "Write 'torchvision:NAME', 'timm:NAME' or 'python:PACKAGE.MODULE:NAME'."
+        hint = "Write 'torchvision:NAME', 'timm:NAME', 'pcgraph:NAME' or 'python:PACKAGE.MODULE:NAME'."
         if ref in torchvision.models.list_models():
             hint = f"Did you mean '{TORCHVISION}{ref}'?"
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
@@ -72,7 +76,7 @@ def load_model(
         if is_file_reference(weights):
             with _about("weights"):
                 load_weights(model, find_weights(weights, folder), match)
-        elif isinstance(ref, nn.Module) or ref.startswith(objects.PREFIX):
+        elif isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN)):
             raise ModelError(
                 Fault(
                     f"weights '{weights}': only torchvision and timm models have weights by name",
@@ -144,6 +148,8 @@ def default_input(ref: str | nn.Module, weights: str | None = None) -> tuple[int
         # Without weights a vision transformer is built for 224, even where its best weights are not.
         side = sides.get(weights or "") or (224 if 224 in sides.values() else sides.get("DEFAULT", 224))
         return (3, side, side)
+    if isinstance(ref, str) and ref.startswith(OWN):
+        return DIGITS_INPUT
     config: Any = getattr(ref, "pretrained_cfg", None)
     if isinstance(ref, str) and ref.startswith(TIMM):
         config = vars(_timm_config(ref.removeprefix(TIMM), None) or object)
@@ -265,6 +271,15 @@ def _timm_config(name: str, weights: str | None) -> Any:
     if weights is not None and weights != "DEFAULT" and not is_file_reference(weights):
         name = _timm_tagged(name, weights)
     return timm.get_pretrained_cfg(name)
+
+
+# pcgraph -------------------------------------------------------------------------------------------
+
+
+def _own_model(name: str, arguments: Mapping[str, object], meta: bool) -> nn.Module:
+    if name not in BUILTIN:
+        raise ModelError(Fault(f"pcgraph has no model '{name}'", hint=closest(name, BUILTIN)))
+    return _construct(f"{OWN}{name}", lambda: BUILTIN[name](**arguments), meta, downloads=False)
 
 
 # python --------------------------------------------------------------------------------------------

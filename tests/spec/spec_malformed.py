@@ -1180,6 +1180,27 @@ TRAIN = [
         FREE + "train: {label: d}\n",
         "spec.yaml:4:9 train.label: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
     ),
+    Case(
+        "range upside down",
+        VGG + "tune: {noise: {gaussian: [1, 0.5]}}\n",
+        "spec.yaml:4:16 tune.noise.gaussian: the range [1, 0.5] runs downwards\n  Write the lower end first.",
+    ),
+    Case(
+        "more pixels than there are",
+        VGG + "tune: {noise: {salt_pepper: 1.5}}\n",
+        "spec.yaml:4:8 tune.noise: a share of 1.5 of the pixels: expected 1 at most",
+    ),
+    Case(
+        "no step to tune",
+        VGG + "tune: {steps: [0, 5]}\n",
+        "spec.yaml:4:16 tune.steps[0]: expected more than 0, got 0",
+    ),
+    Case(
+        "tuning of another rule",
+        VGG + "dynamics: {rule: energy}\ntune: {steps: 5}\n",
+        "spec.yaml:5:1 tune: the values of rule 'predify' are tuned, and the dynamics have rule 'energy'\n"
+        "  Write 'dynamics: {rule: predify}', or take 'tune' out.",
+    ),
 ]
 
 CASES = [

@@ -38,6 +38,19 @@ predictors = st.one_of(
     st.just("auto"), st.just("python:nets.models:Net"), st.lists(layers, min_size=1, max_size=3)
 )
 
+levels = st.one_of(shares, st.just([0.25, 0.75]))
+tunings = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.just("digits"),
+        "noise": st.fixed_dictionaries({}, optional={"gaussian": levels, "salt_pepper": levels}),
+        "steps": st.one_of(st.integers(1, 9), st.just([2, 12])),
+        "loss": st.sampled_from(["every", "last"]),
+        "shared": st.booleans(),
+        "learns": st.just(["dynamics", "predictors"]),
+        "save_memory": st.booleans(),
+    },
+)
 trainings = st.fixed_dictionaries(
     {},
     optional={
@@ -141,6 +154,8 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
         ]
     if draw(st.booleans()):
         spec["train"] = draw(trainings)
+    if spec.get("dynamics", {}).get("rule") != "energy" and draw(st.booleans()):
+        spec["tune"] = draw(tunings)
     return spec
 
 

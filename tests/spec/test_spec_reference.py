@@ -100,6 +100,7 @@ BEYOND = re.compile(
     r"|erdos_renyi needs|areas; at most|no such graph|the order twice|delay 0"
     r"|'betas' belong|'temperature' needs"
     r"|has a start already|start edges form|'start' is for|'amortised' makes|starts at what"
+    r"|runs downwards|a share of|values of rule"
     r"|part of the spec language|key of a field|without a model|not valid YAML|finite number|got 10\.0"
 )
 

@@ -1,0 +1,106 @@
+"""``pcgraph tune``: the dynamics learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.screen import Screen
+from pcgraph.cli.training import (
+    BatchSize,
+    DataOption,
+    Device,
+    Download,
+    Epochs,
+    Out,
+    PrecisionOption,
+    Rate,
+    Resume,
+    Seed,
+    SkipBroken,
+    Tracker,
+    Training,
+    Workers,
+    settings_of,
+    training_data,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pcgraph.learning.dynamics import DynamicsTask
+
+
+def tune(
+    spec: SpecFile,
+    data: DataOption = None,
+    epochs: Epochs = None,
+    batch: BatchSize = None,
+    lr: Rate = None,
+    precision: PrecisionOption = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = 0,
+    tracker: Tracker = None,
+    download: Download = False,
+    skip_broken: SkipBroken = False,
+    out: Out = None,
+    resume: Resume = False,
+    force: Force = False,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tune beta, lambda, memory and alpha so that the steps classify, for a noise: see 'tune' in the spec.
+
+    Writes a run folder as 'pcgraph train' does. Its spec.yaml holds the tuned values as plain numbers
+    under 'dynamics'. The same command runs in several processes.
+    """
+    given = read_spec(spec)
+    from pcgraph.errors import PCGraphError
+    from pcgraph.training.accelerator import is_main_process
+
+    main = is_main_process()
+    screen = Screen(as_json and main, quiet or not main)
+    try:
+        with screen.working("Building the network"):
+            from pcgraph.learning.dynamics import DynamicsTask, with_noise
+            from pcgraph.network import build
+            from pcgraph.spec import Tune
+
+            settings = settings_of(
+                given.tune or Tune(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
+            )
+            network = build(given, trust=trusted(trust), seed=seed)
+            task = DynamicsTask(network, settings)
+            images, held = (
+                with_noise(part, settings.noise)
+                for part in training_data(network, settings, seed, download, skip_broken)
+            )
+        Training("tune", given, settings, out, seed, device, workers, tracker, resume, force).run(
+            screen, task, images, held
+        )
+        if main:
+            screen.remark(values_table(task))
+    except PCGraphError:
+        if main:
+            raise
+        raise typer.Exit(2) from None  # the main process says what is wrong
+
+
+def values_table(task: DynamicsTask) -> Table:
+    """The values before and after."""
+    from rich.table import Table
+
+    names = {"feedforward": "beta", "feedback": "lambda", "error": "alpha"}
+    import torch
+
+    with torch.no_grad():
+        before, after = task.before, task.dynamics.values()
+    table = Table("node", *names.values())
+    for node in task.dynamics.nodes:
+        shown = [f"{float(before[node, n]):.3g} -> {float(after[node, n]):.3g}" for n in names]
+        table.add_row(node, *shown)
+    return table

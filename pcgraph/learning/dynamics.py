@@ -1,0 +1,142 @@
+"""The dynamics learn: beta, lambda, memory and alpha follow a classification loss through time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcgraph.datasets import Batch, ImageData
+from pcgraph.datasets.data import changed
+from pcgraph.dynamics import Predify
+from pcgraph.errors import Fault, InputError
+from pcgraph.images import salt_and_pepper
+from pcgraph.learning.saving import save_network
+from pcgraph.network import PCNetwork
+from pcgraph.scheduler import Scheduler
+from pcgraph.spec import Tune, TuningNoise
+from pcgraph.tunable import TunablePredify
+
+
+class DynamicsTask:
+    """Tunes the dynamics (Choksi et al. 2021, "Predify"; Alamia et al. 2023).
+
+    The loss is the cross-entropy of the output, meaned over the steps after the start, or of the last
+    step. Its gradient goes through all steps, with the error gradients taken as given (``first_order``),
+    as in the published package.
+
+    Args:
+        network: With a backbone that classifies, and rule `predify`; its dynamics are replaced.
+        settings: Which values, which loss, how many steps.
+
+    Raises:
+        InputError: The network has no classes or another rule.
+        SpecError: See `TunablePredify`.
+    """
+
+    def __init__(self, network: PCNetwork, settings: Tune) -> None:
+        self.network = network
+        self.settings = settings
+        if (
+            network.drive is None
+            or network.drive.output_shape is None
+            or len(network.drive.output_shape) != 1
+        ):
+            hint = "Tuning needs a backbone whose output is one vector of class scores."
+            raise InputError(Fault("the network gives no class scores", ("backbone",), hint))
+        if not isinstance(network.dynamics, Predify):
+            hint = "Write 'dynamics: {rule: predify}'."
+            raise InputError(Fault("only the rule 'predify' has values to tune", ("dynamics",), hint))
+        self.before = network.dynamics.values()
+        network.dynamics = self.dynamics = TunablePredify(network.dynamics, shared=settings.shared)
+        self.dynamics.to(network.device, network.dtype)
+        network.requires_grad_(False)
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
+        self.scheduler = Scheduler(network)
+        self.steps = settings.steps or (network.spec.schedule.steps,) * 2
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The raw values, and the predictors' weights where these shall learn, too."""
+        found: list[nn.Parameter] = []
+        if "dynamics" in self.settings.learns:
+            found += self.dynamics.parameters()
+        if "predictors" in self.settings.learns:
+            found += self.network.predictors.parameters()
+        return found
+
+    def moments(self, batch: Batch) -> Iterator[Mapping[str, Tensor]]:
+        """One moment a batch: the cross-entropy, over a number of steps drawn for this batch."""
+        least, most = self.steps
+        run = self.scheduler.run(
+            batch.images,
+            int(torch.randint(least, most + 1, ())),
+            record=["output"],
+            differentiable="first_order",
+            checkpoint=self.settings.save_memory,
+        )
+        yield {"cross_entropy": self._loss(run.output, batch)}
+
+    def measure(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Loss and accuracy of the longest run, and the accuracy of the plain network."""
+        run = self.scheduler.run(batch.images, self.steps[1], record=["output"])
+        right = [(output.argmax(dim=1) == batch.labels).float().mean() for output in run.output]
+        return {
+            "cross_entropy": self._loss(run.output, batch),
+            "accuracy": right[-1],
+            "best_accuracy": torch.stack(right).max(),
+            "plain_accuracy": right[0],
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the spec with the tuned values in its `dynamics`, and the weights."""
+        spec = self.network.spec.model_copy(update={"dynamics": self.dynamics.plain()})
+        save_network(self.network, folder, spec=spec)
+
+    def _loss(self, outputs: list[Any], batch: Batch) -> Tensor:
+        counted = outputs[1:] if self.settings.loss == "every" else outputs[-1:]
+        losses = [F.cross_entropy(output.float(), batch.labels) for output in counted]
+        return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True)
+class DrawnNoise:
+    """Noise of a kind and a level that are drawn for each image.
+
+    Attributes:
+        noise: The kinds and the ranges of their levels.
+        std: What each channel is divided by after the noise: Gaussian levels are on the normalised scale.
+    """
+
+    noise: TuningNoise
+    std: tuple[float, ...]
+
+    def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise on pixels (channels, height, width) from 0 to 1."""
+        kinds = [name for name in ("gaussian", "salt_pepper") if getattr(self.noise, name) is not None]
+        if not kinds:
+            return pixels
+        kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
+        low, high = getattr(self.noise, kind)
+        level = low + (high - low) * float(torch.rand((), generator=generator))
+        if kind == "salt_pepper":
+            return salt_and_pepper(pixels, level, generator)
+        std = pixels.new_tensor(self.std).view(-1, 1, 1)
+        return pixels + level * std * torch.randn(pixels.shape, generator=generator)
+
+
+def with_noise(data: ImageData, noise: TuningNoise) -> ImageData:
+    """The images with noise drawn for each, anew in every epoch; the same in any batch or process.
+
+    Raises:
+        InputError: The images have no labels.
+    """
+    if not data.labelled:
+        hint = "Give class folders, or data with classes."
+        raise InputError(Fault(f"'{data.name}' has no classes to tune for", hint=hint))
+    return changed(data, DrawnNoise(noise, data.preprocess.std))

@@ -1,0 +1,128 @@
+"""Tuning: its loss, what moves, its noise, and what it leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import pcgraph as pcg
+from pcgraph.datasets import Batch, batches
+from pcgraph.learning.dynamics import DrawnNoise, DynamicsTask, with_noise
+from pcgraph.spec import Tune, TuningNoise
+from pcgraph.training import fit
+
+from ..training.nets import SPEC, images, network
+
+
+def tuning(**fields: object) -> Tune:
+    return Tune.model_validate({"epochs": 2, "batch": 8, "steps": 3, **fields})
+
+
+def some(count: int = 6) -> Batch:
+    net = network()
+    items = [images(net, count).item(index) for index in range(count)]
+    labels = torch.tensor([item.label for item in items])
+    return Batch(torch.stack([item.image for item in items]), labels, torch.arange(count))
+
+
+@pytest.mark.parametrize("counted", ["every", "last"])
+def test_the_loss_is_the_cross_entropy_of_the_outputs_of_a_plain_run(counted: str) -> None:
+    batch = some()
+    outputs = pcg.Scheduler(network()).run(batch.images, 3).output
+    losses = [F.cross_entropy(output, batch.labels) for output in outputs]
+    expected = sum(losses[1:]) / 3 if counted == "every" else losses[3]
+    (found,) = DynamicsTask(network(), tuning(loss=counted)).moments(batch)
+    torch.testing.assert_close(found["cross_entropy"], expected, atol=1e-5, rtol=0)
+
+
+def test_only_what_shall_learn_gets_a_gradient() -> None:
+    task = DynamicsTask(network(), tuning())
+    (losses,) = task.moments(some())
+    losses["cross_entropy"].backward()
+    moved = {name for name, p in task.network.named_parameters() if p.grad is not None}
+    assert moved == {f"dynamics.raw.{name}" for name in ("feedforward", "feedback", "memory", "error")}
+    both = DynamicsTask(network(), tuning(learns=["dynamics", "predictors"]))
+    (losses,) = both.moments(some())
+    losses["cross_entropy"].backward()
+    moved = {name.split(".")[0] for name, p in both.network.named_parameters() if p.grad is not None}
+    assert moved == {"dynamics", "predictors"}
+
+
+def test_every_batch_draws_its_number_of_steps_and_repeats_it() -> None:
+    task = DynamicsTask(network(), tuning(steps=[2, 5]))
+    lengths = []
+    task.scheduler.run = lambda images, steps, **rest: lengths.append(steps) or 1 / 0  # type: ignore[assignment]
+    for seed in [*range(40), *range(40)]:
+        torch.manual_seed(seed)
+        with pytest.raises(ZeroDivisionError):
+            next(task.moments(some(1)))
+    assert set(lengths) == {2, 3, 4, 5}
+    assert lengths[:40] == lengths[40:]
+
+
+def test_noise_has_the_kind_and_the_levels_that_are_asked_for() -> None:
+    grey, draw = torch.full((1, 200, 200), 0.5), torch.Generator().manual_seed(0)
+    gaussian = DrawnNoise(TuningNoise(gaussian=(0.5, 1.0)), std=(0.4,))
+    sigmas = torch.stack([(gaussian(grey, draw) - grey).std() for _ in range(60)]) / 0.4
+    assert 0.48 < sigmas.min() < 0.56
+    assert 0.94 < sigmas.max() < 1.02
+    peppered = DrawnNoise(TuningNoise(salt_pepper=(0.2, 0.2)), std=(0.4,))(grey, draw)
+    assert (peppered != 0.5).float().mean() == pytest.approx(0.2, abs=0.01)
+    assert set(peppered.unique().tolist()) == {0.0, 0.5, 1.0}
+    both = DrawnNoise(TuningNoise(gaussian=(1.0, 1.0), salt_pepper=(0.3, 0.3)), std=(0.4,))
+    kinds = [len(both(grey, draw).unique()) > 3 for _ in range(40)]
+    assert 8 < sum(kinds) < 32
+    assert torch.equal(DrawnNoise(TuningNoise(), std=(0.4,))(grey, draw), grey)
+
+
+def test_noise_belongs_to_the_image_and_the_epoch() -> None:
+    data = with_noise(images(network(), 8), TuningNoise(gaussian=(0.0, 1.0)))
+    one = data.item(3, seed=1, epoch=2).image
+    assert torch.equal(one, data.item(3, seed=1, epoch=2).image)
+    assert not torch.equal(one, data.item(3, seed=1, epoch=3).image)
+
+
+def test_tuning_lowers_the_loss_and_leaves_plain_numbers(tmp_path: Path) -> None:
+    net = network()
+    net.drive.model.get_submodule("5").weight.data *= 20  # random scores that are worth changing
+    before = net.dynamics.values()
+    settings = tuning(noise={"gaussian": [0, 1]}, optimizer={"name": "Adam", "lr": 0.1}, epochs=6)
+    task = DynamicsTask(net, settings)
+    data = with_noise(images(net, 40), settings.noise)
+    (batch,) = batches(data, 40)
+    first = task.measure(batch)["cross_entropy"]
+    fit(task, data, settings, tmp_path, device="cpu", trackers=[])
+    last = task.measure(batch)["cross_entropy"]
+    assert last < first - 0.01
+    tuned = pcg.build(tmp_path / "spec.yaml", trust=True)
+    assert set(tuned.spec.dynamics.nodes) == {"e1", "e2"}
+    assert any(abs(tuned.dynamics.values()[key] - value) > 0.01 for key, value in before.items())
+    expected = pcg.Scheduler(task.network).run(batch.images, 3).output[-1]
+    torch.testing.assert_close(
+        pcg.Scheduler(tuned).run(batch.images, 3).output[-1], expected, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_measure_compares_with_the_plain_network() -> None:
+    batch = some(20)
+    task = DynamicsTask(network(), tuning())
+    plain = (task.network.drive.model(batch.images).argmax(1) == batch.labels).float().mean()
+    found = task.measure(batch)
+    assert found["plain_accuracy"] == plain
+    assert found["best_accuracy"] >= max(found["accuracy"], plain)
+
+
+def test_refuses_what_cannot_be_tuned() -> None:
+    energy = network(SPEC + "dynamics: {rule: energy}\n")
+    with pytest.raises(pcg.InputError, match="only the rule 'predify'"):
+        DynamicsTask(energy, tuning())
+    free = pcg.build(
+        pcg.parse_spec(
+            "{name: free, nodes: {a: {shape: [3]}, b: {shape: [2]}}, edges: [{source: a, target: b}]}"
+        )
+    )
+    with pytest.raises(pcg.InputError, match="no class scores"):
+        DynamicsTask(free, tuning())
