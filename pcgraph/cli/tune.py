@@ -92,11 +92,10 @@ def tune(
 
 def values_table(task: DynamicsTask) -> Table:
     """The values before and after."""
+    import torch
     from rich.table import Table
 
     names = {"feedforward": "beta", "feedback": "lambda", "error": "alpha"}
-    import torch
-
     with torch.no_grad():
         before, after = task.before, task.dynamics.values()
     table = Table("node", *names.values())

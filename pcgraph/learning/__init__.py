@@ -1,5 +1,6 @@
 """Learning: the weights of a network follow the energy, by inference learning and its variants."""
 
+from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.energy import ByEnergy
 from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.loop import Update, batches, learn, weight_gradients
@@ -11,6 +12,7 @@ from pcgraph.learning.through_time import ThroughTime
 __all__ = [
     "RULES",
     "ByEnergy",
+    "DynamicsTask",
     "EnergyWatch",
     "Feedback",
     "ThroughTime",
@@ -20,4 +22,5 @@ __all__ = [
     "make_task",
     "stability_margin",
     "weight_gradients",
+    "with_noise",
 ]

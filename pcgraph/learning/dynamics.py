@@ -89,14 +89,18 @@ class DynamicsTask:
         return {
             "cross_entropy": self._loss(run.output, batch),
             "accuracy": right[-1],
-            "best_accuracy": torch.stack(right).max(),
-            "plain_accuracy": right[0],
+            "accuracy at the best step": torch.stack(right).max(),
+            "accuracy at step 0": right[0],
         }
 
     def save(self, folder: Path) -> None:
-        """Write the spec with the tuned values in its `dynamics`, and the weights."""
-        spec = self.network.spec.model_copy(update={"dynamics": self.dynamics.plain()})
-        save_network(self.network, folder, spec=spec)
+        """Write the spec with the tuned values in its `dynamics`, and the weights.
+
+        The network then has the plain rule with these values.
+        """
+        tuned = self.dynamics.plain()
+        self.network.dynamics = Predify(self.dynamics.graph, tuned, self.dynamics.reach)
+        save_network(self.network, folder, spec=self.network.spec.model_copy(update={"dynamics": tuned}))
 
     def _loss(self, outputs: list[Any], batch: Batch) -> Tensor:
         counted = outputs[1:] if self.settings.loss == "every" else outputs[-1:]
@@ -127,7 +131,8 @@ class DrawnNoise:
         if kind == "salt_pepper":
             return salt_and_pepper(pixels, level, generator)
         std = pixels.new_tensor(self.std).view(-1, 1, 1)
-        return pixels + level * std * torch.randn(pixels.shape, generator=generator)
+        noise = torch.randn(pixels.shape, generator=generator)
+        return pixels + level * std * noise
 
 
 def with_noise(data: ImageData, noise: TuningNoise) -> ImageData:

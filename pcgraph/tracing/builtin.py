@@ -22,8 +22,8 @@ class DigitsCNN(nn.Module):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()
         self.conv1, self.relu1, self.pool1 = nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
-        self.conv2, self.relu2, self.pool2 = nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
-        self.conv3, self.relu3, self.pool3 = nn.Conv2d(8, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv2, self.relu2, self.pool2 = nn.Conv2d(16, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv3, self.relu3, self.pool3 = nn.Conv2d(6, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
         self.flatten, self.fc = nn.Flatten(), nn.Linear(32 * 3 * 3, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

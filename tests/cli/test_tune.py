@@ -49,7 +49,7 @@ def test_a_second_tuning_in_the_same_folder_needs_a_word(cli: Cli, small: Path, 
     arguments = ("tune", "small.yaml", "--data", pictures, *COMMON, "--out", "out", "--json")
     first = cli(*arguments).json
     assert {"cross_entropy"} == set(first["epochs"][0]["train"])
-    assert {"accuracy", "plain_accuracy"} < set(first["epochs"][0]["validation"])
+    assert {"accuracy", "accuracy at step 0"} < set(first["epochs"][0]["validation"])
     assert cli(*arguments).status == 2
     assert cli(*arguments, "--force").json["epochs"] == first["epochs"]
 
