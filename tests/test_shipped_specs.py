@@ -14,6 +14,7 @@ from torch import nn
 import pcgraph as pcg
 from pcgraph.resources import shipped_spec, shipped_specs
 from pcgraph.spec import Spec, json_schema
+from pcgraph.tracing.builtin import DigitsCNN
 
 SPECS = {name: pcg.load_spec(shipped_spec(name)) for name in shipped_specs()}
 WITH_BACKBONE = [name for name, spec in SPECS.items() if spec.backbone]
@@ -26,6 +27,8 @@ def plain_model(spec: Spec) -> nn.Module:
     torch.manual_seed(1)
     if library == "timm":
         return timm.create_model(name).eval()
+    if library == "pcgraph":
+        return DigitsCNN().eval()
     extra = {"init_weights": False} if name == "inception_v3" else {}
     return torchvision.models.get_model(name, **extra).eval()
 

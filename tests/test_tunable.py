@@ -86,10 +86,13 @@ def test_shares_sum_to_one_and_alpha_is_never_negative() -> None:
         for raw in net.dynamics.raw.values():
             raw.copy_(torch.tensor([-9.0, 0.5, 7.0]))
     values = net.dynamics.values()
+    beta, feedback, error = (
+        {node: values[node, name].item() for node in NODES} for name in ("feedforward", "feedback", "error")
+    )
     for node, raw in zip(NODES, (-9.0, 0.5, 7.0), strict=True):
-        assert float(values[node, "feedforward"]) == pytest.approx(1 / 3)
-        assert float(values[node, "feedback"]) == pytest.approx(1 / 3)
-        assert float(values[node, "error"]) == max(raw, 0.0)
+        assert beta[node] == pytest.approx(1 / 3)
+        assert feedback[node] == pytest.approx(1 / 3)
+        assert error[node] == max(raw, 0.0)
     (gradient,) = torch.autograd.grad(values["e1", "error"], net.dynamics.raw["error"])
     assert gradient.tolist() == [1, 0, 0], "a negative alpha can come back"
 
@@ -101,7 +104,7 @@ def test_what_is_cut_stays_cut() -> None:
         for raw in net.dynamics.raw.values():
             raw += 1
     values = net.dynamics.values()
-    assert all(float(values[node, name]) == 0 for node in NODES for name in ("feedback", "error"))
+    assert all(values[node, name].item() == 0 for node in NODES for name in ("feedback", "error"))
     run = pcg.Scheduler(net).run(images(), steps=3, differentiable="first_order")
     gradients = torch.autograd.grad(run.output[-1].square().sum(), list(net.dynamics.raw.values()))
     by_name = dict(zip(net.dynamics.raw, gradients, strict=True))

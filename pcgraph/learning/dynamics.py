@@ -130,9 +130,9 @@ class DrawnNoise:
         level = low + (high - low) * float(torch.rand((), generator=generator))
         if kind == "salt_pepper":
             return salt_and_pepper(pixels, level, generator)
-        std = pixels.new_tensor(self.std).view(-1, 1, 1)
-        noise = torch.randn(pixels.shape, generator=generator)
-        return pixels + level * std * noise
+        sigma = level * torch.tensor(self.std).view(-1, 1, 1)
+        noised: Tensor = pixels + sigma * torch.randn(pixels.shape, generator=generator)
+        return noised
 
 
 def with_noise(data: ImageData, noise: TuningNoise) -> ImageData:
