@@ -67,7 +67,7 @@ def test_it_writes_what_the_scheduler_computes(cli: Cli, small: Path, folder: Pa
     assert ("gaussian", 2.0, 2, "relative_distance", "e3") in rows
     assert ("pgd@1", 0.1, 2, "attack_success", "") in rows
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("spec.yaml", RECORD, "evaluation.csv", "images.safetensors"),
+        *("spec.yaml", RECORD, "evaluation.csv", "images.safetensors", "report.html"),
         *(f"{name}.{kind}" for name in ("accuracy", "distances", "attacks") for kind in ("png", "svg")),
     }
     record = json.loads((tmp_path / "out" / RECORD).read_text())
