@@ -38,8 +38,6 @@ def test_commands_in_the_pages_are_understood(text: str):
     """Every command line of ours, started by hand or by torchrun and its like, has a meaning."""
     from pcgraph.cli import app
 
-    if "pcgraph tune" in text and "tune" not in typer.main.get_command(app).commands:
-        pytest.skip("pcgraph tune is not there yet")
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         found = re.search(r"^(?:\$ |\s*)(?:.*-m )?pcgraph (.*)", line)
         if found is None:

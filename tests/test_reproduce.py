@@ -27,7 +27,6 @@ def test_published_settings(text: str, nodes: int, optimizer: str) -> None:
     assert spec.train.optimizer.arguments == {"lr": 0.001, "weight_decay": 0.0005}
 
 
-@pytest.mark.skipif("tune" not in Spec.model_fields, reason="pcgraph tune is not there yet")
 @pytest.mark.parametrize("noise", ["gaussian:0.75", "salt_pepper:0.05"])
 def test_the_tuned_specs(tmp_path: Path, noise: str) -> None:
     spec = tuned(tmp_path, noise)

@@ -54,7 +54,7 @@ def demo(
     with screen.working("Building EfficientNet-Lite0"):
         from pcgraph.images import Noise
         from pcgraph.report.folder import new_run_folder, write_run_folder
-        from pcgraph.resources import shipped_spec, shipped_specs
+        from pcgraph.resources import shipped_spec
         from pcgraph.spec import load_spec
 
         spec = load_spec(shipped_spec(SPEC))
@@ -93,7 +93,7 @@ def demo(
         )
     screen.remark(*_tables(found))
     screen.remark(*remarks(network, figures))
-    accuracy = read_digits(screen, folder / DIGITS) if DIGITS in shipped_specs() else {}
+    accuracy = read_digits(screen, folder / DIGITS)
     with screen.working("Drawing"):
         write_page(folder, network)
     results = {one.image: as_data(replace(found, trajectories=[one])) for one in found.trajectories}

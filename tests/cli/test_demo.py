@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from pcgraph.cli import app
-from pcgraph.resources import shipped_specs
 
 from .conftest import Outcome
 
@@ -54,7 +53,6 @@ def test_a_photograph(demo: tuple[Outcome, Path]) -> None:
     assert (folder / "metrics.csv").stat().st_size > 10_000
 
 
-@pytest.mark.skipif("digits" not in shipped_specs(), reason="the spec of the digits is not there yet")
 def test_digits(demo: tuple[Outcome, Path]) -> None:
     outcome, folder = demo
     accuracy = outcome.json["digits"]
