@@ -113,7 +113,7 @@ class DrawnNoise:
     """Noise of a kind and a level that are drawn for each image.
 
     Attributes:
-        noise: The kinds and the ranges of their levels.
+        noise: The kinds, the ranges of their levels, and the share of images that stay clean.
         std: What each channel is divided by after the noise: Gaussian levels are on the normalised scale.
     """
 
@@ -123,7 +123,8 @@ class DrawnNoise:
     def __call__(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Noise on pixels (channels, height, width) from 0 to 1."""
         kinds = [name for name in ("gaussian", "salt_pepper") if getattr(self.noise, name) is not None]
-        if not kinds:
+        clean = self.noise.clean
+        if not kinds or (clean and float(torch.rand((), generator=generator)) < clean):
             return pixels
         kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
         low, high = getattr(self.noise, kind)

@@ -202,6 +202,8 @@ class TuningNoise(Model):
     draws its own."""
     salt_pepper: Levels | None = None
     """Share of the pixels that turn black or white, or a range of which each image draws its own."""
+    clean: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the images that get no noise at all, drawn for each image."""
 
     @model_validator(mode="after")
     def _shares(self) -> TuningNoise:

@@ -79,6 +79,15 @@ def test_noise_has_the_kind_and_the_levels_that_are_asked_for() -> None:
     assert torch.equal(DrawnNoise(TuningNoise(), std=(0.4,))(grey, draw), grey)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_clean_images_is_what_is_drawn(share: float) -> None:
+    grey, draw = torch.full((1, 4, 4), 0.5), torch.Generator().manual_seed(0)
+    noise = DrawnNoise(TuningNoise(gaussian=(0.5, 1.0), salt_pepper=(0.9, 0.9), clean=share), std=(0.4,))
+    found = sum(torch.equal(noise(grey, draw), grey) for _ in range(2000)) / 2000
+    spread = (share * (1 - share) / 2000) ** 0.5
+    assert abs(found - share) <= 4 * spread
+
+
 def test_noise_belongs_to_the_image_and_the_epoch() -> None:
     data = with_noise(images(network(), 8), TuningNoise(gaussian=(0.0, 1.0)))
     one = data.item(3, seed=1, epoch=2).image

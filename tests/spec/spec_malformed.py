@@ -1191,6 +1191,11 @@ TRAIN = [
         "spec.yaml:4:8 tune.noise: a share of 1.5 of the pixels: expected 1 at most",
     ),
     Case(
+        "more clean images than there are",
+        VGG + "tune: {noise: {gaussian: 1, clean: 1.5}}\n",
+        "spec.yaml:4:29 tune.noise.clean: expected at most 1, got 1.5",
+    ),
+    Case(
         "no step to tune",
         VGG + "tune: {steps: [0, 5]}\n",
         "spec.yaml:4:16 tune.steps[0]: expected more than 0, got 0",

@@ -43,7 +43,9 @@ tunings = st.fixed_dictionaries(
     {},
     optional={
         "data": st.just("digits"),
-        "noise": st.fixed_dictionaries({}, optional={"gaussian": levels, "salt_pepper": levels}),
+        "noise": st.fixed_dictionaries(
+            {}, optional={"gaussian": levels, "salt_pepper": levels, "clean": shares}
+        ),
         "steps": st.one_of(st.integers(1, 9), st.just([2, 12])),
         "loss": st.sampled_from(["every", "last"]),
         "shared": st.booleans(),
