@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from pcgraph.cli.options import AsJson, Force, Quiet
+from pcgraph.cli.options import AsJson, Force, Out, Quiet
 from pcgraph.cli.report import REPORT, missing
 from pcgraph.cli.run import Found, Inputs, Precision, Setup, as_data, find_device, find_inputs, remarks
 from pcgraph.cli.screen import Screen
@@ -36,10 +34,7 @@ IMAGES = 300
 
 
 def demo(
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
-    ] = None,
+    out: Out = None,
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

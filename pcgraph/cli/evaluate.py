@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.options import (
+    AsJson,
+    Batch,
+    Device,
+    Force,
+    Out,
+    Quiet,
+    Seed,
+    SkipBroken,
+    SpecFile,
+    Steps,
+    Trust,
+    Workers,
+    read_spec,
+    trusted,
+)
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.run import Precision, Setup, find_device
 from pcgraph.cli.screen import Screen
@@ -82,9 +97,7 @@ def evaluate(
         bool, typer.Option("--targeted", help="Attack towards one class (800 of 1,000 further on).")
     ] = False,
     iterations: Annotated[int, typer.Option(min=1, help="Gradient steps of an attack.")] = 20,
-    steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)
-    ] = None,
+    steps: Steps = None,
     distances: Annotated[
         bool,
         typer.Option(
@@ -95,19 +108,12 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Evaluate a random choice of so many images.", show_default=False),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all noise and of the choice of images.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave images out that cannot be read.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")
-    ] = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
-    ] = None,
+    batch: Batch = 64,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    skip_broken: SkipBroken = False,
+    device: Device = "auto",
+    out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the evaluation in --out, or add conditions to it.")
     ] = False,

@@ -30,6 +30,70 @@ Model = Annotated[
         metavar="MODEL", help="torchvision:NAME, timm:NAME, or python:PACKAGE.MODULE:NAME (--trust)."
     ),
 ]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        "--input", metavar="SHAPE", help="Shape of one image, such as 3,224,224. Left out: the model's own."
+    ),
+]
+Steps = Annotated[int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)]
+Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
+]
+
+# ---- of the commands that train ----------------------------------------------------------------------
+
+TrainingData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 (with :PATH, or "
+        "--download). Left out: the spec's.",
+        show_default=False,
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs. Left out: the spec's.", show_default=False)]
+TrainingBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, help="Images a batch, over all processes. Left out: the spec's.", show_default=False
+    ),
+]
+Rate = Annotated[
+    float | None, typer.Option("--lr", help="Learning rate. Left out: the spec's.", show_default=False)
+]
+TrainingPrecision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="float32, bfloat16 or float16. Left out: the spec's.", show_default=False
+    ),
+]
+Tracker = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Where the losses go besides losses.csv: tensorboard (the default, where it is installed), "
+        "wandb, mlflow or another of accelerate's trackers; 'none' for nowhere. Repeat it for several.",
+        show_default=False,
+    ),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch MNIST or CIFAR if they are not there.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from the last checkpoint in --out; without one, begin. The end is the same, bit for bit.",
+    ),
+]
+
+# ---- what is made of them ----------------------------------------------------------------------------
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -41,14 +105,6 @@ def parse_shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise typer.BadParameter(f"expected whole numbers such as 3,224,224, got '{text}'")
     return shape
-
-
-InputShape = Annotated[
-    str | None,
-    typer.Option(
-        "--input", metavar="SHAPE", help="Shape of one image, such as 3,224,224. Left out: the model's own."
-    ),
-]
 
 
 def input_shape(text: str | None) -> tuple[int, ...] | None:

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.options import (
+    AsJson,
+    Device,
+    Force,
+    Out,
+    Quiet,
+    Seed,
+    SpecFile,
+    Steps,
+    Trust,
+    read_spec,
+    trusted,
+)
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
@@ -68,19 +80,10 @@ def query(
         str | None,
         typer.Option(metavar="KIND:LEVEL", help="Noise on the images: gaussian:SIGMA or salt_pepper:P."),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the noise and of all random weights and states.")
-    ] = 0,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")
-    ] = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
-    ] = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
     force: Force = False,
     trust: Trust = False,
     as_json: AsJson = False,

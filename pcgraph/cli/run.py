@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
+from pcgraph.cli.options import (
+    AsJson,
+    Batch,
+    Device,
+    Force,
+    Out,
+    Quiet,
+    Seed,
+    SpecFile,
+    Steps,
+    Trust,
+    read_spec,
+    trusted,
+)
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
@@ -50,9 +63,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)
-    ] = None,
+    steps: Steps = None,
     noise: Annotated[
         str | None,
         typer.Option(
@@ -61,13 +72,9 @@ def run(
             "share P of the pixels black or white, before the normalisation.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the noise and of all random weights and states.")
-    ] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")
-    ] = "auto",
+    seed: Seed = 0,
+    batch: Batch = 16,
+    device: Device = "auto",
     dtype: Annotated[
         Precision, typer.Option(help="bfloat16 computes under autocast and keeps the states in float32.")
     ] = Precision.float32,
@@ -79,10 +86,7 @@ def run(
             "in values:e3. Repeat it for several.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
-    ] = None,
+    out: Out = None,
     force: Force = False,
     trust: Trust = False,
     as_json: AsJson = False,

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import typer
 
-from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
-from pcgraph.cli.screen import Screen
-from pcgraph.cli.training import (
-    BatchSize,
-    DataOption,
+from pcgraph.cli.options import (
+    AsJson,
     Device,
     Download,
     Epochs,
+    Force,
     Out,
-    PrecisionOption,
+    Quiet,
     Rate,
     Resume,
     Seed,
     SkipBroken,
+    SpecFile,
     Tracker,
-    Training,
+    TrainingBatch,
+    TrainingData,
+    TrainingPrecision,
+    Trust,
     Workers,
-    settings_of,
-    training_data,
+    read_spec,
+    trusted,
 )
+from pcgraph.cli.screen import Screen
+from pcgraph.cli.training import Training, settings_of, training_data
 
 
 def train(
     spec: SpecFile,
-    data: DataOption = None,
+    data: TrainingData = None,
     epochs: Epochs = None,
-    batch: BatchSize = None,
+    batch: TrainingBatch = None,
     lr: Rate = None,
-    precision: PrecisionOption = None,
+    precision: TrainingPrecision = None,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = 0,

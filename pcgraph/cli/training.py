@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,58 +27,6 @@ if TYPE_CHECKING:
     from pcgraph.network import PCNetwork
     from pcgraph.spec import Fitting, Spec
     from pcgraph.training import Task
-
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="DATA",
-        help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 (with :PATH, or "
-        "--download). Left out: the spec's.",
-        show_default=False,
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs. Left out: the spec's.", show_default=False)]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch", min=1, help="Images a batch, over all processes. Left out: the spec's.", show_default=False
-    ),
-]
-Rate = Annotated[
-    float | None, typer.Option("--lr", help="Learning rate. Left out: the spec's.", show_default=False)
-]
-PrecisionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--precision", help="float32, bfloat16 or float16. Left out: the spec's.", show_default=False
-    ),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]
-Tracker = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Where the losses go besides losses.csv: tensorboard (the default, where it is installed), "
-        "wandb, mlflow or another of accelerate's trackers; 'none' for nowhere. Repeat it for several.",
-        show_default=False,
-    ),
-]
-Download = Annotated[bool, typer.Option("--download", help="Fetch MNIST or CIFAR if they are not there.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
-]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Go on from the last checkpoint in --out; without one, begin. The end is the same, bit for bit.",
-    ),
-]
 
 
 def settings_of(section: Fitting, **options: Any) -> Any:

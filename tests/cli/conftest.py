@@ -1,4 +1,4 @@
-"""Commands in an empty folder, and a small spec to run them on."""
+"""Commands in an empty folder, a small spec to run them on, and small pictures to train on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from pcgraph.cli import app
@@ -62,3 +64,15 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
     return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> str:
+    """Ten small pictures in two classes."""
+    draw = np.random.default_rng(0)
+    for index in range(10):
+        folder = tmp_path / "pictures" / ("odd" if index % 2 else "even")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return "folder:pictures"

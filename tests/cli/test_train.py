@@ -6,10 +6,8 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import pcgraph as pcg
@@ -17,18 +15,6 @@ import pcgraph as pcg
 from .conftest import Cli
 
 COMMON = ("--trust", "--tracker", "none", "--device", "cpu", "--epochs", "2", "--batch", "4")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> str:
-    """Ten small pictures in two classes."""
-    draw = np.random.default_rng(0)
-    for index in range(10):
-        folder = tmp_path / "pictures" / ("odd" if index % 2 else "even")
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return "folder:pictures"
 
 
 def test_writes_a_folder_that_runs(cli: Cli, small: Path, pictures: str, tmp_path: Path) -> None:

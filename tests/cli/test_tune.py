@@ -5,26 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import pcgraph as pcg
 
 from .conftest import Cli
 
 COMMON = ("--trust", "--tracker", "none", "--device", "cpu", "--epochs", "1", "--batch", "4")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> str:
-    """Ten small pictures in two classes."""
-    draw = np.random.default_rng(0)
-    for index in range(10):
-        folder = tmp_path / "pictures" / ("odd" if index % 2 else "even")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(folder / f"{index}.png")
-    return "folder:pictures"
 
 
 def test_writes_a_spec_that_holds_the_tuned_numbers(
