@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from pcgraph.datasets.data import ImageData, Item
 from pcgraph.errors import Fault, InputError
 from pcgraph.images import mixed_seed
+
+_BATCH = 1 << 16
+"""The stream of what a batch draws, far from those of an image in `pcgraph.datasets.data`."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +25,30 @@ class Batch:
         images: (batch, channels, height, width), float32, normalised.
         labels: (batch,), int64; -1 where there are no labels.
         indices: (batch,), int64: their places in the data set.
+        seed: For what is drawn once a batch, such as a number of steps: the same in every part of a batch,
+            in every process.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        return Batch(self.images.to(device), self.labels.to(device), self.indices.to(device))
+        images, labels, indices = self.images.to(device), self.labels.to(device), self.indices.to(device)
+        return replace(self, images=images, labels=labels, indices=indices)
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in ``count`` parts, or in as many as it has images."""
+        count = min(count, len(self))
+        if count <= 1:
+            return [self] if count else []
+        pieces = [tensor.tensor_split(count) for tensor in (self.images, self.labels, self.indices)]
+        return [Batch(*piece, self.seed) for piece in zip(*pieces, strict=True)]
 
 
 def batch_count(data: ImageData, size: int, *, drop_last: bool = False) -> int:
@@ -84,13 +99,13 @@ def batches(
     count = batch_count(data, size, drop_last=drop_last)
     shares = _shares(_order(len(data), seed, epoch, shuffle), size, process, processes)[start:count]
     reader = _Reader(data, seed, epoch)
-    for images, faults in _loaded(reader, shares, workers):
+    for number, (images, faults) in enumerate(_loaded(reader, shares, workers), start):
         for fault in faults:
             if not data.skip_broken:
                 raise InputError(fault)
             if fault not in data.skipped:
                 data.skipped.append(fault)
-        yield images
+        yield replace(images, seed=mixed_seed(seed, epoch, number, _BATCH))
 
 
 def _order(count: int, seed: int, epoch: int, shuffle: bool) -> list[int]:

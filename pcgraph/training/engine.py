@@ -2,7 +2,8 @@
 
 Nothing is kept between two batches but the weights, the optimizer's state and three counters. Random
 numbers within a batch are drawn from a generator that is seeded by (seed, batch, process), so that a
-training that was killed ends with the same weights as one that was not.
+training that was killed ends with the same weights as one that was not. What all parts of a batch must
+draw alike is drawn from the batch's own seed.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ class _Fit:
         factor = rate_factor(self.settings.schedule, progress.step, self.per_epoch, self.settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.optimizer.lr * factor
-        parts = _parts(batch.to(self.accelerator.device), self.settings.accumulate)
+        parts = batch.to(self.accelerator.device).parts(self.settings.accumulate)
         if not parts:
             if self.processes > 1:
                 raise InputError("no image of a whole batch can be read")
@@ -352,15 +353,6 @@ class _Fit:
         if "scaler" in found.state:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         return found.progress
-
-
-def _parts(batch: Batch, count: int) -> list[Batch]:
-    """A batch in ``count`` parts, or in as many as it has images."""
-    count = min(count, len(batch))
-    if count <= 1:
-        return [batch] if count else []
-    pieces = [tensor.tensor_split(count) for tensor in (batch.images, batch.labels, batch.indices)]
-    return [Batch(*piece) for piece in zip(*pieces, strict=True)]
 
 
 def _nothing(*_: object) -> None:

@@ -74,8 +74,10 @@ def test_processes_together_see_what_one_sees(
     assert {len(part) for part in shared} == {max(0, len(alone) - start)}
     for whole, *parts in zip(alone[start:], *shared, strict=True):
         assert same(whole, joined(parts))
+        assert {whole.seed} == {part.seed for part in parts}
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
+    assert len({batch.seed for batch in alone}) == len(alone)
     seen = torch.cat([batch.indices for batch in alone]) if alone else torch.empty(0, dtype=torch.int64)
     expected = count - count % size if drop_last else count
     assert len(seen) == len(seen.unique()) == expected

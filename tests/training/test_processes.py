@@ -18,13 +18,14 @@ from .nets import SPEC
 ROOT = Path(__file__).parents[2]
 TRAIN = """
 train: {epochs: 3, batch: 50, validation: 0.05, checkpoint: 5, optimizer: {name: AdamW}, augment: {shift: 1}}
+tune: {steps: [1, 4], noise: {gaussian: [0, 1]}, validation: 0.05}
 """
 
 
-def command(folder: Path, *options: str) -> list[str]:
+def command(folder: Path, *options: str, verb: str = "train") -> list[str]:
     spec = folder / "tiny.yaml"
     spec.write_text(SPEC + TRAIN)
-    arguments = ["-m", "pcgraph", "train", str(spec), "--trust", "--data", "digits", "--device", "cpu"]
+    arguments = ["-m", "pcgraph", verb, str(spec), "--trust", "--data", "digits", "--device", "cpu"]
     return [*arguments, "--tracker", "none", *options]
 
 
@@ -106,16 +107,17 @@ def curve(folder: Path) -> list[float]:
         return [float(row["value"]) for row in csv.DictReader(file)]
 
 
-def test_two_processes_see_what_one_sees(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("verb", "rows"), [("train", 77 * 3 + 2), ("tune", 77 + 3)])
+def test_two_processes_see_what_one_sees(tmp_path: Path, verb: str, rows: int) -> None:
     """Batches of 49, so that the shares differ; all losses, those of held-out images included."""
     options = ["--batch", "49", "--epochs", "1"]
-    one = run(command(tmp_path, "--out", str(tmp_path / "one"), *options))
+    one = run(command(tmp_path, "--out", str(tmp_path / "one"), *options, verb=verb))
     assert one.returncode == 0, one.stderr
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [*launcher, *command(tmp_path, "--out", str(tmp_path / "two"), "--quiet", *options)]
+    words = [*launcher, *command(tmp_path, "--out", str(tmp_path / "two"), "--quiet", *options, verb=verb)]
     two = run(words)
     assert two.returncode == 0, two.stderr
     assert two.stdout == f"Run folder: {tmp_path / 'two'}\n"
     first, second = curve(tmp_path / "one"), curve(tmp_path / "two")
-    assert len(first) == 77 * 3 + 2
+    assert len(first) == rows
     assert first == pytest.approx(second, abs=1e-5)
