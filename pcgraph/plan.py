@@ -6,11 +6,12 @@ in one pass. A plan leaves out every block that nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+import networkx as nx
 from torch import Tensor
 
 from pcgraph.dynamics import Gains, Scalar
@@ -56,13 +57,28 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Blocks that have error terms in common, so that all must be known before one error is.
+
+    Attributes:
+        blocks: The blocks, all of delays of 1 or more.
+        terms: The error terms.
+        draws: Those of them that draw a moving node, each with its gain a_e.
+    """
+
+    blocks: tuple[Block, ...]
+    terms: tuple[str, ...]
+    draws: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
 class Visit:
     """One node's update.
 
     Attributes:
         node: The node.
         blocks: Delay-0 predictions of it, evaluated when its turn comes.
-        draws: The error terms that draw it, each with its gain a_e.
+        draws: The error terms of these that draw it, each with its gain a_e.
     """
 
     node: str
@@ -84,9 +100,9 @@ class Plan:
         constants: Stage that computes, once a run, what the fixed nodes alone determine.
         once: Blocks that read fixed nodes only; evaluated once a run, whoever asks for them later.
         delayed: Blocks that read states from before the step.
+        groups: The same, by what has to be known together.
         visits: The moving nodes in the order of the sweep.
         terms: The error terms that are evaluated, with their edges.
-        delayed_terms: Those of them whose edges have delays of 1 or more.
         energy: The energy of each of them.
     """
 
@@ -115,7 +131,7 @@ class Plan:
         self._watched_instant = tuple(edge for edge in instant if edge.bundle in watched)
         self.terms = {name: members for name, members in graph.terms.items() if name in needed}
         self.energy = {name: network.energy(name) for name in self.terms}
-        self.delayed_terms = tuple(name for name, members in self.terms.items() if members[0].delay)
+        self.groups = tuple(self._groups())
         self.visits = tuple(self._visits([edge for edge in instant if edge.target in self.moving]))
 
     @cached_property
@@ -163,6 +179,21 @@ class Plan:
 
         return Block((edge,), sources, edge.delay, self._pulled([edge]), predict)
 
+    def _groups(self) -> Iterable[Group]:
+        """The delayed blocks, and the delayed terms that only edges at rest predict."""
+        tied = nx.Graph()
+        tied.add_nodes_from(range(len(self.delayed)))
+        tied.add_edges_from((i, e.bundle) for i, block in enumerate(self.delayed) for e in block.edges)
+        tied.add_nodes_from(name for name, members in self.terms.items() if members[0].delay)
+        for members in nx.connected_components(tied):
+            terms = [name for name in self.terms if name in members]
+            draws = {name: self.gains.target[name] for name in terms if self._draws(name)}
+            blocks = [self.delayed[i] for i in range(len(self.delayed)) if i in members]
+            yield Group(tuple(blocks), tuple(terms), draws)
+
+    def _draws(self, term: str) -> bool:
+        return self.terms[term][0].target in self.moving and _nonzero(self.gains.target[term])
+
     def _drive_blocks(self, groups: list[list[Edge]]) -> list[Block]:
         """Consecutive passes of the drive program, one a group; a later one reuses the earlier's values."""
         assert self.network.drive is not None
@@ -188,14 +219,18 @@ class Plan:
             ]
             if name in passes:
                 blocks.append(passes[name])
-            draws = [(term, self.gains.target[term]) for term in self.network.graph.terms_into(name)]
-            visits.append(Visit(name, tuple(blocks), tuple(draw for draw in draws if _nonzero(draw[1]))))
+            terms = [term for term in self.network.graph.terms_into(name) if term in self.terms]
+            drawing = [term for term in terms if self.terms[term][0].delay == 0 and self._draws(term)]
+            draws = [(term, self.gains.target[term]) for term in drawing]
+            visits.append(Visit(name, tuple(blocks), tuple(draws)))
         return visits
 
 
 def _drive_pass(stage: Stage, results: tuple[str, ...], env: Env) -> tuple[Tensor, ...]:
-    env.update(stage(env))
-    return tuple(env[name] for name in results)
+    given = stage(env)  # or, of a prediction that rests, what was computed once a run
+    predictions = tuple(given.pop(name) if name in given else env[name] for name in results)
+    env.update(given)
+    return predictions
 
 
 def _in(name: str, block: frozenset[str] | None) -> bool:

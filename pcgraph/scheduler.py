@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from pcgraph.descent import Pace
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.errors import DivergenceError, InputError
 from pcgraph.network import PCNetwork
-from pcgraph.plan import Block, Plan
+from pcgraph.plan import Block, Group, Plan
 from pcgraph.pullback import Differentiable, pullback
 from pcgraph.recording import Request, Run
 from pcgraph.start import resting_predictions, start_state
@@ -24,18 +24,20 @@ from pcgraph.state import State
 
 @dataclass
 class Evaluation:
-    """What the edges say of one state.
+    """What the delayed edges say of one state.
 
     Attributes:
-        predictions: By edge.
+        moved: The state of each node that they move, as far as they do; under a `Descent`, its slope.
+        predictions: By edge; like what follows, only where it is kept.
         errors: ``target - prediction`` by error term.
         pulls: ``J_e^T xi_e`` by edge and source; for the backbone's predictions of one pass together,
             by the first of their edges that reads the source.
     """
 
-    predictions: dict[str, Tensor]
-    errors: dict[str, Tensor]
-    pulls: dict[tuple[str, str], Tensor]
+    moved: dict[str, Tensor] = field(default_factory=dict)
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+    errors: dict[str, Tensor] = field(default_factory=dict)
+    pulls: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
 
 class Scheduler:
@@ -126,7 +128,7 @@ class Scheduler:
             if self._compiled is not None and not differentiable:
                 moved = self._compiled_step(plan, newest, pace)[1]
             else:
-                moved = self._advance(plan, newest, self._evaluate(plan, newest, differentiable), pace)
+                moved = self._advance(plan, newest, self._evaluate(plan, newest, differentiable, False), pace)
             newest = replace(state, values=moved.values, moments=moved.moments)
         return state.followed_by(newest.values, newest.moments)
 
@@ -204,6 +206,7 @@ class Scheduler:
         gains = self.network.dynamics.gains(state.batch)
         pulled = dict.fromkeys(node for _, node in gains.source if node not in state.fixed)
         request = Request.parse(record, self.network, pulled)
+        keep = bool(request.watched or request.gradients)
         run = Run(state)
         with _gradients(differentiable):
             for step in range(steps + 1):
@@ -216,8 +219,8 @@ class Scheduler:
                 at_once = len(self._blocks) == 1 and not checkpoint
                 if self._compiled is not None and at_once and not (differentiable or last):
                     evaluation, following = self._compiled_step(plan, state, pace)
-                elif request.watched or request.gradients or (at_once and not last):
-                    evaluation = self._evaluate(plan, state, differentiable)
+                elif keep or (at_once and not last):
+                    evaluation = self._evaluate(plan, state, differentiable, keep)
                 self._record(run, request, plan, state, evaluation)
                 if watch is not None:
                     watch(state, {name: series[-1] for name, series in run.energy.items()})
@@ -260,11 +263,28 @@ class Scheduler:
         descent = self.network.dynamics.descent
         return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
 
-    def _evaluate(self, plan: Plan, state: State, differentiable: Differentiable) -> Evaluation:
-        """Predictions and errors of the delayed edges, and what the errors do to the sources."""
+    def _evaluate(
+        self, plan: Plan, state: State, differentiable: Differentiable, keep: bool = True
+    ) -> Evaluation:
+        """What the delayed edges do to the states, group by group; ``keep`` says whether to keep why."""
+        evaluation = Evaluation(predictions=dict(state.resting))
+        for group in plan.groups:
+            self._evaluate_group(plan, group, state, differentiable, keep, evaluation)
+        return evaluation
+
+    def _evaluate_group(
+        self,
+        plan: Plan,
+        group: Group,
+        state: State,
+        differentiable: Differentiable,
+        keep: bool,
+        evaluation: Evaluation,
+    ) -> None:
+        """Predictions and errors of one group, and what the errors do to targets and sources."""
         predictions = dict(state.resting)
         jobs: list[tuple[Block, dict[str, Any]]] = []
-        for block in plan.delayed:
+        for block in group.blocks:
             env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
             env.update((source, state.read(source, block.delay)) for source in block.sources)
             if block.pulled:
@@ -279,14 +299,16 @@ class Scheduler:
                 results += block.function({**env, **{source: next(given) for source in block.pulled}})
             return tuple(results)
 
-        sources = [env[source] for block, env in jobs for source in block.pulled]
-        results, pull = pullback(predict, sources, differentiable)
-        names = [name for block, _ in jobs for name in block.names]
-        predictions.update(zip(names, results, strict=True))
+        results: tuple[Tensor, ...] = ()
+        if jobs:
+            sources = [env[source] for block, env in jobs for source in block.pulled]
+            results, pull = pullback(predict, sources, differentiable)
+            names = [name for block, _ in jobs for name in block.names]
+            predictions.update(zip(names, results, strict=True))
         errors: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
         with torch.set_grad_enabled(bool(differentiable)):
-            for name in plan.delayed_terms:
+            for name in group.terms:
                 errors[name] = self._error(plan, name, state, predictions)
                 weighted[name] = plan.energy[name].weighted(errors[name])
         pulls: dict[tuple[str, str], Tensor] = {}
@@ -295,9 +317,38 @@ class Scheduler:
             bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
             cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
             pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
-        if not differentiable:
-            predictions = {name: prediction.detach() for name, prediction in predictions.items()}
-        return Evaluation(predictions, errors, pulls)
+        for owner, gradient in pulls.items():
+            self._move(evaluation.moved, state, owner[1], plan.pull_gain(owner), gradient)
+        for term, gain in group.draws.items():
+            force = weighted[term]
+            if not plan.energy[term].is_gaussian:
+                force = self._force(plan, term, state, predictions)
+            self._move(evaluation.moved, state, plan.terms[term][0].target, -gain, force)
+        if keep:
+            if not differentiable:
+                predictions = {name: prediction.detach() for name, prediction in predictions.items()}
+            evaluation.predictions.update(predictions)
+            evaluation.errors.update(errors)
+            evaluation.pulls.update(pulls)
+
+    def _move(
+        self, moved: dict[str, Tensor], state: State, node: str, gain: Scalar, direction: Tensor
+    ) -> None:
+        """Add gain times direction to a node's next state (or slope), in the dtype of the state."""
+        before = moved.get(node)
+        if before is None and self._descends(node):
+            before = moved[node] = torch.zeros_like(state.values[node])
+        if isinstance(gain, Tensor):
+            moved[node] = (state.values[node] if before is None else before) + gain * direction
+        elif before is None:
+            moved[node] = torch.add(state.values[node], direction, alpha=gain)
+        else:
+            before.add_(direction, alpha=gain)
+
+    def _descends(self, node: str) -> bool:
+        """Whether a `Descent` turns the node's slope into its next state."""
+        descent = self.network.dynamics.descent
+        return descent is not None and descent.rate[node] > 0
 
     def _compiled_step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
         """`_evaluate` and `_advance` as one compiled function of the tensors in a state."""
@@ -308,7 +359,7 @@ class Scheduler:
                 evaluation = self._evaluate(plan, given, False)
                 following = self._advance(plan, given, evaluation, pace)
                 if not plan.watched:  # then only the gradients can have been asked for
-                    evaluation = Evaluation({}, {}, evaluation.pulls)
+                    evaluation = Evaluation(pulls=evaluation.pulls)
                 seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
                 return *seen, following.values, following.moments
 
@@ -324,45 +375,38 @@ class Scheduler:
         given = replace(state, step=0)  # or each step would be compiled
         with config.patch(freezing=freezing):
             *seen, values, moments = self._compiled[plan](given, pace and pace.as_tensors())
-        return Evaluation(*seen), state.followed_by(values, moments)
+        return Evaluation({}, *seen), state.followed_by(values, moments)
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less what the sum of the term's predictions expects."""
         target = state.values[plan.terms[term][0].target]
         return plan.energy[term].error(target, _summed(plan, term, predictions))
 
+    def _force(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
+        """Gradient of one term's energy for the target's state."""
+        target = state.values[plan.terms[term][0].target]
+        return plan.energy[term].force(target, _summed(plan, term, predictions))
+
     def _advance(self, plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None) -> State:
-        """Move every node by the errors; delay-0 edges are evaluated on the way, in the sweep's order."""
+        """Finish the moves of all nodes; delay-0 edges are evaluated on the way, in the sweep's order."""
         env: dict[str, Any] = {**state.constants, **state.values}
-        predictions = dict(evaluation.predictions)
-        values = dict(state.values)
-        moments = dict(state.moments)
+        values, moments, moved = dict(state.values), dict(state.moments), evaluation.moved
         descent = self.network.dynamics.descent
-        moves: dict[str, list[tuple[Scalar, Tensor]]] = {node: [] for node in plan.moving}
-        for owner, gradient in evaluation.pulls.items():
-            moves[owner[1]].append((plan.pull_gain(owner), gradient))
         for visit in plan.visits:
+            node, before = visit.node, state.values[visit.node]
+            predictions = dict(state.resting)
             for block in visit.blocks:
                 predictions.update(zip(block.names, block.function(env), strict=True))
             for term, gain in visit.draws:
-                energy, error = plan.energy[term], evaluation.errors.get(term)
-                if not energy.is_gaussian:
-                    force = energy.force(state.values[visit.node], _summed(plan, term, predictions))
-                else:
-                    if error is None:
-                        error = self._error(plan, term, state, predictions)
-                    force = energy.weighted(error)
-                moves[visit.node].append((-gain, force))
-            if descent is None or pace is None or not descent.rate[visit.node]:
-                value = _moved(state.values[visit.node], moves[visit.node])
-            else:
-                before = state.values[visit.node]
-                slope = _moved(torch.zeros_like(before), moves[visit.node])
-                value, moments[visit.node] = descent.move(visit.node, before, slope, state.moments, pace)
-            held = state.clamp.get(visit.node)
+                self._move(moved, state, node, -gain, self._force(plan, term, state, predictions))
+            value = moved.get(node, before)
+            if descent is not None and pace is not None and self._descends(node):
+                slope = value if node in moved else torch.zeros_like(before)
+                value, moments[node] = descent.move(node, before, slope, state.moments, pace)
+            held = state.clamp.get(node)
             if held is not None:
-                value = torch.where(held, state.values[visit.node], value)
-            values[visit.node] = env[visit.node] = value
+                value = torch.where(held, before, value)
+            values[node] = env[node] = value
         return state.followed_by(values, moments)
 
     def _record(
@@ -413,19 +457,6 @@ def _summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:
     for edge in others:
         prediction = prediction + predictions[edge.name]
     return prediction
-
-
-def _moved(value: Tensor, moves: Sequence[tuple[Scalar, Tensor]]) -> Tensor:
-    """``value`` plus the sum of gain times direction, in the dtype of ``value``."""
-    result = value
-    for gain, direction in moves:
-        if isinstance(gain, Tensor):
-            result = result + gain * direction
-        elif result is value:
-            result = torch.add(value, direction, alpha=gain)
-        else:
-            result.add_(direction, alpha=gain)
-    return result
 
 
 def _check_finite(state: State, nodes: Iterable[str]) -> None:
