@@ -46,6 +46,12 @@ def predictor_text(edge: Edge) -> str:
     return " + ".join(layer.name for layer in edge.predictor if isinstance(layer, Layer))
 
 
+def start_text(network: PCNetwork, node: str) -> str:
+    """``start ← image`` where the node's state begins at a learned guess; else empty."""
+    start = network.graph.starts.get(node)
+    return "" if start is None else f"start ← {' + '.join(start.sources)}"
+
+
 def rule_text(network: PCNetwork) -> str:
     """The rule and the order in a line."""
     dynamics = network.spec.dynamics

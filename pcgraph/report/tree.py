@@ -6,7 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pcgraph.network import PCNetwork
-from pcgraph.report.labels import gain_text, predictor_text, rate_text, rule_text, shape_text
+from pcgraph.report.labels import gain_text, predictor_text, rate_text, rule_text, shape_text, start_text
 from pcgraph.report.layout import levels
 
 STYLES = {"feedforward": "blue", "feedback": "red"}
@@ -14,7 +14,10 @@ ARROWS = {"feedforward": "←", "feedback": "⇠"}
 
 
 def wiring_tree(network: PCNetwork) -> Tree:
-    """Every node, and below it what predicts it: with the gains, the delay and the predictor."""
+    """Every node, and below it what predicts it: with the gains, the delay and the predictor.
+
+    Last comes the learned first guess of its state, where there is one.
+    """
     graph = network.graph
     gains = network.dynamics.gains(1)
     title = Text.assemble((network.spec.name, "bold"), (f"   {rule_text(network)}", "dim"))
@@ -33,4 +36,7 @@ def wiring_tree(network: PCNetwork) -> Tree:
             branch.add(
                 line.append(f"   {'   '.join(fact for fact in facts if fact)}", style="not bold default")
             )
+        if name in graph.starts:
+            line = Text(start_text(network, name), style="magenta")
+            branch.add(line.append(f"   {predictor_text(graph.starts[name])}", style="not bold default"))
     return tree

@@ -17,7 +17,7 @@ from matplotlib.textpath import TextPath
 
 from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
-from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text
+from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text, start_text
 from pcgraph.report.layout import levels
 from pcgraph.report.routes import BOX_HEIGHT, JUNCTION, Joint, Point, Routes
 
@@ -42,6 +42,7 @@ def wiring_figure(network: PCNetwork) -> Figure:
 
     Feedforward edges are solid and rise, feedback edges are dashed; each carries its gains and its
     delay. Edges with several sources, and the edges of a bundle (marked Σ), join before they arrive.
+    A node whose state begins at a learned guess says in its box from what.
     """
     return _Drawing(network).draw()
 
@@ -119,9 +120,9 @@ class _Drawing:
         return f"{gain_text(self.network, edge, self.gains)}\ndelay {edge.delay}"
 
     def _letters(self) -> str:
-        if self.network.spec.dynamics.rule == "energy":
-            return "π precision"
-        return "β feedforward, λ feedback, α error"
+        energy = self.network.spec.dynamics.rule == "energy"
+        letters = "π precision" if energy else "β feedforward, λ feedback, α error"
+        return f"{letters}; start ← learned first guess" if self.graph.starts else letters
 
     def _box_widths(self) -> dict[str, float]:
         widths = {}
@@ -140,7 +141,12 @@ class _Drawing:
         return widths
 
     def _second_line(self, name: str) -> str:
-        parts = (shape_text(self.graph.nodes[name].shape), rate_text(self.network, name))
+        network = self.network
+        parts = (
+            shape_text(self.graph.nodes[name].shape),
+            rate_text(network, name),
+            start_text(network, name),
+        )
         return "   ".join(part for part in parts if part)
 
     def _half_width(self, name: str) -> float:

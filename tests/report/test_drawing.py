@@ -10,11 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
+from rich.console import Console
 
 import pcgraph as pcg
 from pcgraph.network import PCNetwork
 from pcgraph.report.description import describe, step_cost
 from pcgraph.report.figures import name_lines
+from pcgraph.report.tree import wiring_tree
 from pcgraph.report.wiring import MANY, wiring_figure
 
 RING = {
@@ -64,6 +66,32 @@ def test_labels_tell_gains_and_delays(ring: PCNetwork) -> None:
     assert found["Σ"] == 3  # the bundle's two joints, and the legend
     for word in ("ring", "rule energy · order synchronous", "feedforward", "feedback", "π precision"):
         assert found[word] == 1
+
+
+def test_learned_first_guesses_stand_at_their_nodes() -> None:
+    spec = {
+        "name": "hybrid",
+        "nodes": {name: {"shape": [4]} for name in ("image", "hidden", "code")},
+        "edges": [{"source": "code", "target": "hidden"}, {"source": "hidden", "target": "image"}],
+        "start": [
+            {"source": "image", "target": "hidden"},
+            {"source": ["image", "hidden"], "target": "code", "predictor": ["Linear", "Tanh"]},
+        ],
+        "dynamics": {"rule": "energy", "rate": 0.1},
+        "schedule": {"initial": "amortised"},
+    }
+    network = pcg.build(pcg.parse_spec(spec))
+    found = texts(network)
+    assert "4   rate 0.1" in found  # the image
+    assert "4   rate 0.1   start ← image" in found
+    assert "4   rate 0.1   start ← image + hidden" in found
+    assert "π precision; start ← learned first guess" in found
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(wiring_tree(network))
+    tree = capture.get()
+    assert "start ← image   " in tree
+    assert "start ← image + hidden   Linear + Tanh" in tree
 
 
 def test_shared_gains_are_shown_as_they_act() -> None:
