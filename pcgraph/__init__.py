@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pcgraph.scheduler import Scheduler
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State
+    from pcgraph.tape import Tape
     from pcgraph.tracing import Drive, Table, trace
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOMES = {
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),
+    "tape": ("Tape",),
     "tracing": ("Drive", "Table", "trace"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -51,6 +53,7 @@ __all__ = [
     "SpecError",
     "State",
     "Table",
+    "Tape",
     "build",
     "learn",
     "load_spec",

@@ -6,6 +6,7 @@ in one pass. A plan leaves out every block that nobody reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,6 +21,8 @@ from pcgraph.network import PCNetwork
 from pcgraph.tracing.drive import Stage
 
 Env = dict[str, Any]
+SMALL = 2**16
+"""Numbers an image: predictions that have fewer of them together are made at once, which takes less time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Group:
-    """Blocks that have error terms in common, so that all must be known before one error is.
+    """Blocks that have error terms in common, so that all must be known before one error is; or small ones.
 
     Attributes:
         blocks: The blocks, all of delays of 1 or more.
@@ -185,11 +188,25 @@ class Plan:
         tied.add_nodes_from(range(len(self.delayed)))
         tied.add_edges_from((i, e.bundle) for i, block in enumerate(self.delayed) for e in block.edges)
         tied.add_nodes_from(name for name, members in self.terms.items() if members[0].delay)
+        together: set[int | str] = set()
         for members in nx.connected_components(tied):
-            terms = [name for name in self.terms if name in members]
-            draws = {name: self.gains.target[name] for name in terms if self._draws(name)}
-            blocks = [self.delayed[i] for i in range(len(self.delayed)) if i in members]
-            yield Group(tuple(blocks), tuple(terms), draws)
+            if together and self._numbers(together) + self._numbers(members) > SMALL:
+                yield self._group(together)
+                together = set()
+            together |= members
+        if together:
+            yield self._group(together)
+
+    def _group(self, members: set[int | str]) -> Group:
+        blocks = [self.delayed[place] for place in sorted(one for one in members if isinstance(one, int))]
+        terms = [name for name in self.terms if name in members]
+        draws = {name: self.gains.target[name] for name in terms if self._draws(name)}
+        return Group(tuple(blocks), tuple(terms), draws)
+
+    def _numbers(self, members: set[int | str]) -> int:
+        """How many numbers the errors of these terms have for one image."""
+        nodes = self.network.graph.nodes
+        return sum(math.prod(nodes[self.terms[m][0].target].shape) for m in members if isinstance(m, str))
 
     def _draws(self, term: str) -> bool:
         return self.terms[term][0].target in self.moving and _nonzero(self.gains.target[term])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.network import PCNetwork
 from pcgraph.state import State
+from pcgraph.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Run:
         energy: ``precision * |error|^2 / 2`` by error term, one number an image: (batch,).
         gradients: By node, the sum over its edges of ``s_e`` times the gradient of the energies of
             the predictions that it makes; for the nodes that errors can move (not clamped as a whole).
+        tape: Where the tensors went that are not in memory; lists of these read a step when it is asked for.
     """
 
     state: State
@@ -123,3 +125,22 @@ class Run:
     errors: Series = field(default_factory=Series)
     energy: Series = field(default_factory=Series)
     gradients: Series = field(default_factory=Series)
+    tape: Tape | None = None
+
+    def add_output(self, output: Any) -> None:
+        """Keep the next step's output; on the tape, if it is one tensor."""
+        if not self.output and self.tape and self.tape.takes("output", "") and isinstance(output, Tensor):
+            self.output = cast("list[Any]", self.tape.frames("output"))
+        self.output.append(output)
+
+    def add(self, quantity: str, name: str, tensor: Tensor) -> None:
+        """Keep the next step of ``values``, ``errors``, ...; energies, being small, in memory too."""
+        series: Series = getattr(self, quantity)
+        taped = self.tape is not None and self.tape.takes(quantity, name)
+        if self.tape is not None and taped and quantity == "energy":
+            self.tape.frames(f"{quantity}:{name}").append(tensor)
+            taped = False
+        if name not in series:
+            kept: object = self.tape.frames(f"{quantity}:{name}") if self.tape and taped else []
+            series[name] = cast("list[Tensor]", kept)
+        series[name].append(tensor)

@@ -20,6 +20,7 @@ from pcgraph.pullback import Differentiable, pullback
 from pcgraph.recording import Request, Run
 from pcgraph.start import resting_predictions, start_state
 from pcgraph.state import State
+from pcgraph.tape import Tape
 
 
 @dataclass
@@ -157,6 +158,7 @@ class Scheduler:
         steps: int | None = None,
         *,
         record: Iterable[str] | None = None,
+        to: Tape | None = None,
         clamp: Mapping[str, Tensor] | None = None,
         mask: Mapping[str, Tensor] | None = None,
         free: Collection[str] = (),
@@ -174,6 +176,7 @@ class Scheduler:
             record: Quantities to keep at every step: ``output``, ``values``, ``predictions``,
                 ``errors``, ``energy``, ``gradients``, or one name of them, as in ``values:e3``.
                 Left out: ``output``, or nothing without a backbone.
+            to: Where what is recorded goes as it comes; left out, it is kept in memory.
             clamp: Values of other nodes that are held; see `start`.
             mask: Which part of a node is held; see `start`.
             free: Given nodes that move; see `start`.
@@ -194,6 +197,8 @@ class Scheduler:
         steps = spec.steps if steps is None else steps
         if steps < 0:
             raise InputError(f"steps={steps}; expected 0 or more")
+        if to is not None and differentiable:
+            raise InputError("a differentiable run keeps its tensors in memory; leave out `to`")
         checkpoint = checkpoint and bool(differentiable)
         tolerance = spec.tolerance if tolerance is None else tolerance
         if record is None:
@@ -207,7 +212,9 @@ class Scheduler:
         pulled = dict.fromkeys(node for _, node in gains.source if node not in state.fixed)
         request = Request.parse(record, self.network, pulled)
         keep = bool(request.watched or request.gradients)
-        run = Run(state)
+        run = Run(state, tape=to)
+        if to is not None:
+            to.begin()
         with _gradients(differentiable):
             for step in range(steps + 1):
                 last = step == steps or run.converged
@@ -413,9 +420,9 @@ class Scheduler:
         self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None
     ) -> None:
         if request.output:
-            run.output.append(plan.head({**state.constants, **state.values})["output"])
+            run.add_output(plan.head({**state.constants, **state.values})["output"])
         for node in request.values:
-            run.values.setdefault(node, []).append(state.values[node])
+            run.add("values", node, state.values[node])
         if evaluation is None:
             return
         predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
@@ -426,19 +433,18 @@ class Scheduler:
             if term not in errors:
                 errors[term] = self._error(plan, term, state, predictions)
         for name in request.predictions:
-            run.predictions.setdefault(name, []).append(predictions[name])
+            run.add("predictions", name, predictions[name])
         for name in request.errors:
-            run.errors.setdefault(name, []).append(errors[name])
+            run.add("errors", name, errors[name])
         for name in request.energy:
             target = state.values[plan.terms[name][0].target]
-            energy = plan.energy[name](target, _summed(plan, name, predictions))
-            run.energy.setdefault(name, []).append(energy)
+            run.add("energy", name, plan.energy[name](target, _summed(plan, name, predictions)))
         for node in request.gradients:
             gradient = torch.zeros_like(state.values[node])
             for (edge, source), pull in evaluation.pulls.items():
                 if source == node:
                     gradient = gradient - plan.gains.scale.get(edge, 1.0) * pull
-            run.gradients.setdefault(node, []).append(gradient)
+            run.add("gradients", node, gradient)
 
 
 @contextmanager

@@ -224,6 +224,18 @@ def test_a_backbone_records_its_output_when_nothing_is_said() -> None:
     assert not any(getattr(run, quantity) for quantity in QUANTITIES)
 
 
+def test_predictions_are_made_one_by_one_or_together(
+    network_and_images: tuple[pcg.PCNetwork, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = network_and_images
+    together = pcg.Scheduler(network).run(images, 3, record=["values"])
+    monkeypatch.setattr("pcgraph.plan.SMALL", 0)
+    one_by_one = pcg.Scheduler(network).run(images, 3, record=["values"])
+    for node, series in together.values.items():
+        for one, other in zip(series, one_by_one.values[node], strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_recording_changes_no_result(network_and_images: tuple[pcg.PCNetwork, Tensor]) -> None:
     network, images = network_and_images
     scheduler = pcg.Scheduler(network)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pcgraph.network import PCNetwork
     from pcgraph.report.trajectory import Trajectory
     from pcgraph.spec import Preprocess, Spec
+    from pcgraph.tape import Tape
 
 SHOWN = 4
 """Images up to which each has a table of its own."""
@@ -102,35 +103,35 @@ def run(
     begun = time.perf_counter()
     with screen.working("Building the network"):
         from pcgraph.images import Noise
-        from pcgraph.report.folder import new_run_folder
+        from pcgraph.report.folder import new_run_folder, write_run_folder
+        from pcgraph.tape import Tape
 
         folder = new_run_folder(given.name, out, force)
         noisy = None if noise is None else Noise.parse(noise)
         setup = Setup(steps, seed, find_device(device), dtype)
         network = setup.build(given, trusted(trust))
         inputs = find_inputs(network, images or [], noisy, seed)
-    with screen.working(f"Running {given.name}", len(inputs)) as advance:
-        found = setup.run(network, inputs.batches(batch), record or [], advance)
-    record_of_run = {
-        "kind": "run",
-        "name": given.name,
-        "command": shlex.join(["pcgraph", *sys.argv[1:]]),
-        "seed": seed,
-        "device": str(network.device),
-        "dtype": dtype.value,
-        "noise": None if noisy is None else str(noisy),
-        "steps": max(one.steps for one in found.trajectories),
-        "feedback_trained": network.feedback_trained,
-        "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
-        "seconds": round(time.perf_counter() - begun, 3),
-        "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
-    }
-    figures = run_figures(given.name, found)
-    from pcgraph.report.folder import write_run_folder
-
-    write_run_folder(
-        folder, given, record_of_run, found.terms, found.labels, found.trajectories, found.tensors, figures
-    )
+    with Tape(folder, record or []) as tape:
+        with screen.working(f"Running {given.name}", len(inputs)) as advance:
+            found = setup.run(network, inputs.batches(batch), record or [], advance, tape)
+        record_of_run = {
+            "kind": "run",
+            "name": given.name,
+            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+            "seed": seed,
+            "device": str(network.device),
+            "dtype": dtype.value,
+            "noise": None if noisy is None else str(noisy),
+            "steps": max(one.steps for one in found.trajectories),
+            "feedback_trained": network.feedback_trained,
+            "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
+            "seconds": round(time.perf_counter() - begun, 3),
+            "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
+        }
+        figures = run_figures(given.name, found)
+        write_run_folder(
+            folder, given, record_of_run, found.terms, found.labels, found.trajectories, tape, figures
+        )
     page_beside(folder, network)
     screen.remark(*tables(found))
     screen.remark(*remarks(network, figures))
@@ -164,8 +165,9 @@ class Setup:
         batches: Iterable[tuple[list[str], Tensor]],
         record: Sequence[str],
         advance: Callable[[int], None],
+        tape: Tape | None = None,
     ) -> Found:
-        """Run the dynamics on all batches, and keep what ``record`` names."""
+        """Run the dynamics on all batches, and keep what ``record`` names, in memory or on a tape."""
         import torch
 
         from pcgraph.report.summary import class_labels
@@ -185,12 +187,13 @@ class Setup:
             record=record,
             generator=generator,
             bfloat16=self.dtype == Precision.bfloat16,
+            to=tape,
         ):
             trajectories += found
             terms = list(run.energy)
             if found[0].classes:
                 classes = run.output[0].shape[1]
-            for item in record:
+            for item in record if tape is None else ():
                 for name, series in recorded(run, item).items():
                     kept.setdefault(name, []).append(torch.stack(series).cpu())
             advance(len(found))
@@ -208,7 +211,7 @@ class Found:
         terms: Names of the error terms.
         labels: Names of the classes; empty without class scores.
         trajectories: What each image did.
-        tensors: What was recorded, by ``quantity:name``; each (steps + 1, images, *shape).
+        tensors: What was recorded in memory, by ``quantity:name``; each (steps + 1, images, *shape).
     """
 
     terms: list[str]

@@ -22,11 +22,13 @@ from pcgraph.files import whole_folder
 from pcgraph.report.trajectory import Trajectory
 from pcgraph.spec import Spec, to_yaml
 from pcgraph.spec.dump import rooted as rooted
+from pcgraph.tape import Tape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORD = "run.json"
+TENSORS = "tensors.safetensors"
 COLUMNS = ("image", "step", "quantity", "name", "value")
 
 
@@ -65,7 +67,7 @@ def write_run_folder(
     terms: Sequence[str],
     labels: Sequence[str],
     trajectories: Sequence[Trajectory],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor] | Tape,
     figures: Mapping[str, Figure],
 ) -> None:
     """Write ``spec.yaml``, ``run.json``, ``metrics.csv``, ``tensors.safetensors`` and the figures.
@@ -77,7 +79,8 @@ def write_run_folder(
         terms: Names of the error terms, in the order of the trajectories' energies.
         labels: Names of the classes.
         trajectories: What the images did.
-        tensors: What was recorded, by ``quantity:name``; each (steps + 1, images, *shape).
+        tensors: What was recorded, by ``quantity:name``; each (steps + 1, images, *shape), in memory or on a
+            tape.
         figures: Figures by name; each becomes a ``.png`` and a ``.svg``.
     """
     with whole_folder(path) as folder:
@@ -91,10 +94,10 @@ def write_run_folder(
             writer.writerow(COLUMNS)
             for one in trajectories:
                 writer.writerows(_rows(one, terms, labels))
-        if tensors:
-            save_file(
-                {name: value.contiguous() for name, value in tensors.items()}, folder / "tensors.safetensors"
-            )
+        if isinstance(tensors, Tape):
+            tensors.save(folder / TENSORS)
+        elif tensors:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
         for name, figure in figures.items():
             for suffix in (".png", ".svg"):
                 save_figure(figure, folder / f"{name}{suffix}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from pcgraph.learning.stability import EnergyWatch
 from pcgraph.recording import Run
 from pcgraph.scheduler import Scheduler
+from pcgraph.tape import Tape
 
 TOP = 5
 """Classes that are followed: those that are among so many best at some step."""
@@ -56,6 +57,7 @@ def follow(
     record: Sequence[str] = (),
     generator: torch.Generator | None = None,
     bfloat16: bool = False,
+    to: Tape | None = None,
 ) -> Iterator[tuple[list[Trajectory], Run]]:
     """Run the dynamics on batch after batch.
 
@@ -66,6 +68,7 @@ def follow(
         record: Quantities to keep besides the output and the energies.
         generator: Source of the numbers for ``initial: normal``.
         bfloat16: Whether to compute under autocast.
+        to: Where the quantities go that it takes.
 
     Raises:
         DivergenceError: A state is not finite, or the energy of rule ``energy`` keeps rising.
@@ -81,7 +84,7 @@ def follow(
             precision = torch.autocast(network.device.type, dtype=torch.bfloat16)
         with precision:
             watch = EnergyWatch(network) if EnergyWatch.applies(network) else None
-            run = scheduler.run(inputs, steps, record=kept, generator=generator, watch=watch)
+            run = scheduler.run(inputs, steps, record=kept, to=to, generator=generator, watch=watch)
         yield trajectories(names, run), run
 
 
@@ -110,7 +113,7 @@ def class_probabilities(run: Run) -> Numbers | None:
     """
     if not run.output or not all(isinstance(output, Tensor) and output.ndim == 2 for output in run.output):
         return None
-    scores = torch.stack(run.output).double().cpu()
+    scores = torch.stack([*run.output]).double().cpu()
     if scores.shape[-1] < 2:
         return None
     sums = scores.sum(dim=-1)
