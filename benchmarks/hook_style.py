@@ -43,6 +43,7 @@ class HookNetwork:
         self.prediction: list[Tensor | None] = [None] * count
         self.gradient: list[Tensor | None] = [None] * count
         self.image: Tensor | None = None
+        self.differentiable = False
         for index, name in enumerate(modules):
             module = model.get_submodule(name)
             module.register_forward_hook(lambda _module, _inputs, output, i=index: self._update(i, output))
@@ -58,19 +59,20 @@ class HookNetwork:
             if back is not None:
                 new = new + share * back
             new = new - gain["error"] * self.scale[index] * self.gradient[index]
-        state = new.detach().requires_grad_()
-        target = self.image if index == 0 else self.state[index - 1].detach()
+        keep = self.differentiable
+        state = new if keep and new.requires_grad else new.detach().requires_grad_()
+        target = self.image if index == 0 else self.state[index - 1]
         prediction = self.predictors[index](state)
-        error = F.mse_loss(prediction, target)
-        (gradient,) = torch.autograd.grad(error, state, retain_graph=True)
+        error = F.mse_loss(prediction, target if keep else target.detach())
+        (gradient,) = torch.autograd.grad(error, state, retain_graph=True, create_graph=keep)
         self.gradient[index] = gradient * (prediction.numel() / 2)  # of half the summed squares
-        self.state[index], self.prediction[index] = state, prediction.detach()
+        self.state[index], self.prediction[index] = state, prediction if keep else prediction.detach()
         return state
 
-    def run(self, images: Tensor, steps: int) -> Tensor:
-        """The output after ``steps`` steps."""
+    def run(self, images: Tensor, steps: int, differentiable: bool = False) -> Tensor:
+        """The output after ``steps`` steps; with its graph through all of them, if it is asked for."""
         self.state = [None] * len(self.state)
-        self.image = images
+        self.image, self.differentiable = images, differentiable
         for _ in range(steps + 1):
             output = self.model(images)
-        return output.detach()
+        return output if differentiable else output.detach()

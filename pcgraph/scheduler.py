@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -471,8 +472,8 @@ def _check_finite(state: State, nodes: Iterable[str]) -> None:
     if not nodes:
         return
     with torch.no_grad():
-        sums = torch.stack([state.values[node].sum().float() for node in nodes])
-        if torch.isfinite(sums).all():
+        sums = [state.values[node].sum() for node in nodes]
+        if math.isfinite(torch.stack(sums).sum().item()):
             return
         for node in nodes:
             if not torch.isfinite(state.values[node]).all():
