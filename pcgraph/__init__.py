@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pcgraph.convolution import choose_convolutions
     from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "convolution": ("choose_convolutions",),
     "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
@@ -55,6 +57,7 @@ __all__ = [
     "Table",
     "Tape",
     "build",
+    "choose_convolutions",
     "learn",
     "load_spec",
     "parse_spec",

@@ -201,9 +201,7 @@ def test_measuring_takes_time_and_no_random_numbers() -> None:
     choices = choose_convolutions(network(), 1)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(way.seconds > 0 for choice in choices.layers for way in choice.ways)
-    assert all(
-        choice.chosen.seconds == min(way.seconds for way in choice.ways) for choice in choices.layers
-    )
+    assert all(choice.chosen.seconds == min(way.seconds for way in choice.ways) for choice in choices.layers)
     assert choices.seconds > sum(way.seconds for choice in choices.layers for way in choice.ways)
 
 
