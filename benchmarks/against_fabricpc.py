@@ -82,8 +82,8 @@ class Ours:
     def epoch(self) -> dict[str, float]:
         """Train for one epoch."""
         began, cpu = time.perf_counter(), time.process_time()
-        updates = list(learn(self.network, self.batches, self.optimizer, rule="il", steps=STEPS))
-        energy = statistics.mean(update.total for update in updates)
+        updates = learn(self.network, self.batches, self.optimizer, rule="il", steps=STEPS)
+        energy = statistics.mean([update.total for update in updates])
         cpu = time.process_time() - cpu
         return {"seconds": time.perf_counter() - began, "cpu": cpu, "energy": energy}
 
@@ -94,10 +94,13 @@ def main() -> None:
     )
     parser.add_argument("--fabricpc-python", required=True, help="Python of an environment with fabricpc")
     parser.add_argument("--repeats", type=int, default=15, help="epochs of each, after a first one")
-    parser.add_argument("--cores", default="0", help="cores that both may use, such as 0,1")
+    parser.add_argument(
+        "--cores", help="cores that both may use, such as 0,1; left out: all that this process may use"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
-    cores = [int(core) for core in arguments.cores.split(",")]
+    every = sorted(os.sched_getaffinity(0))
+    cores = [int(core) for core in arguments.cores.split(",")] if arguments.cores else every
     torch.set_num_threads(len(cores))
     os.sched_setaffinity(0, cores)
 

@@ -197,6 +197,11 @@ class PCGraph:
             known |= found
         return {name: start for name, start in self.starts.items() if known.issuperset(start.sources)}
 
+    @cached_property
+    def feedforward_order(self) -> list[tuple[str, frozenset[str]]]:
+        """`start_order` where nothing but the feedforward edges counts."""
+        return self.start_order()
+
     def start_order(
         self, starts: Mapping[str, Edge] | None = None, known: Collection[str] = ()
     ) -> list[tuple[str, frozenset[str]]]:

@@ -70,6 +70,7 @@ def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor
         raise InputError("a network with a backbone needs inputs: the images")
     if not given:
         raise InputError("nothing is given; give inputs or clamp={node: value}")
+    device, dtype = network.device, network.dtype
     for name, value in given.items():
         if name not in network.graph.nodes:
             raise InputError(
@@ -81,7 +82,7 @@ def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor
             expected = ", ".join(["batch", *map(str, shape)])
             raise InputError(f"node '{name}' is given {got}; expected a tensor of shape ({expected})")
         value = value.clone() if value.is_inference() else value
-        given[name] = value.to(device=network.device, dtype=network.dtype)
+        given[name] = value.to(device=device, dtype=dtype)
     sizes = {name: len(value) for name, value in given.items()}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the given nodes differ in batch size: {sizes}")
@@ -166,7 +167,8 @@ def _feedforward(
         known = [name for name in given if held.get(name) is None]
         starts = {name: edge for name, edge in graph.serving(given).items() if name not in known}
         values.update((name, given[name]) for name in known)
-    for name, cycle in graph.start_order(starts, known):
+    order = graph.start_order(starts, known) if starts or known else graph.feedforward_order
+    for name, cycle in order:
         if name in values:
             continue
         if name in starts:

@@ -89,7 +89,7 @@ class Layered:
             )
             and spec.schedule.model_dump(exclude_defaults=True, exclude={"steps"}) == {}
         )
-        order = [name for name, _ in graph.start_order()] if plain else []
+        order = [name for name, _ in graph.feedforward_order] if plain else []
         if len(order) < 3 or fixed != {order[0], order[-1]} or len(graph.edges) != len(order) - 1:
             return None
         layers: list[Layer] = []
@@ -134,10 +134,11 @@ class Layered:
                 for (error, _), layer, (_, delta) in zip(pushed, rest, pushed[1:], strict=False):
                     value, rate = values[layer.source], self.rate[layer.source]
                     value.sub_(error, alpha=rate).addmm_(delta, layer.linear.weight, alpha=rate)
-            values[first.source] = torch.addmm(start, summed, weight, alpha=scale)
-            for layer in self.layers:
-                if not torch.isfinite(values[layer.source]).all():
+            # the first layer's state is larger, and as finite as what it is made of
+            for layer, moved in [(first, summed), *((layer, values[layer.source]) for layer in rest)]:
+                if not torch.isfinite(moved).all():
                     raise DivergenceError(layer.source, state.step + steps)
+            values[first.source] = torch.addmm(start, summed, weight, alpha=scale)
         return replace(state, values=values, step=state.step + steps)
 
 
