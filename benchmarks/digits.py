@@ -2,15 +2,17 @@
 
     python benchmarks/digits.py runs/digits --seeds 5
 
-For each seed: the plain network is trained on clean images, its feedback by reconstruction of clean
-images, and the dynamics (beta, lambda, memory and alpha of each node) on noisy training images. 400 training
-images are held out; they say how many steps to take. Then all 1,000 test images are classified at every
-step, clean and under noise. Pixels run from 0 to 1 and Gaussian noise is not clipped, so sigma is on that
-scale.
+For each seed: the plain network is trained on clean images, its feedback by reconstruction of clean images,
+and then, together, the feedback and the dynamics (beta, lambda, memory and alpha of each node) to classify
+training images of which some have Gaussian noise: the sections ``train`` and ``tune`` of specs/digits.yaml.
+The controls lack one thing each; see `VARIANTS`. 400 training images are held out; those of all seeds say at
+which step to read the answer, by one rule for all networks (`Study.chosen`). Then the 1,000 test images are
+classified at every step, clean and under noise. Pixels run from 0 to 1 and Gaussian noise is not clipped, so
+sigma is on that scale.
 
 What is done is not done again: stop it, run it again, and it goes on; run it for each seed in a process of
-its own (``--only 3``), for some of the networks (``--variants tuned``), and once more for the table, which is
-made of whatever is there (``--table``). ``--ship`` writes seed 0's networks into the package.
+its own (``--only 3``), for some of the networks (``--variants together``), and once more for the table, which
+is made of whatever is there (``--table``). ``--ship`` writes seed 0's networks into the package.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from pcgraph.images import Noise
 from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.through_time import ThroughTime
-from pcgraph.spec import Optimizer, PredifyDynamics, Spec, Train, Tune
+from pcgraph.spec import NodeGains, PredifyDynamics, Spec, Train, Tune
 from pcgraph.training import Task, fit
 
 SPEC = Path(__file__).parent.parent / "specs" / "digits.yaml"
@@ -53,13 +55,22 @@ START = PredifyDynamics.model_validate(
         "feedforward": 0.8,
         "feedback": 0.15,
         "error": 0.02,
-        "nodes": {"e1": {"feedforward": 0.1, "feedback": 0.87}},
+        "nodes": {"e1": {"feedforward": 0.4, "feedback": 0.5}},
     }
 )
 """Where the tuning starts: the first layer follows its prediction, the others mostly what they are fed."""
-BOTH = {"learns": ["dynamics", "predictors"], "epochs": 2, "optimizer": Optimizer(lr=0.002)}
-STEPS = 8
-"""Steps that the dynamics are tuned for, at most; the test goes on to twice as many."""
+ALONE_START = START.model_copy(update={"nodes": {"e1": NodeGains(feedforward=0.1, feedback=0.87)}})
+ALONE_TUNE = Tune.model_validate(
+    {
+        "epochs": 1,
+        "batch": 36,
+        "steps": [2, 8],
+        "optimizer": {"lr": 0.05},
+        "schedule": {"kind": "cosine"},
+        "noise": {"gaussian": [0.0, 1.2]},
+    }
+)
+"""The best that was found where the feedback stays as reconstruction made it."""
 GAUSSIAN = (0.25, 0.5, 0.75, 1.0, 1.5)
 SALT_PEPPER = (0.1, 0.2, 0.3, 0.4, 0.5)
 CONDITIONS: dict[str, Noise | None] = {
@@ -69,12 +80,14 @@ CONDITIONS: dict[str, Noise | None] = {
 }
 FEW = ("clean", "gaussian 0.5", "gaussian 1", "salt_pepper 0.2", "salt_pepper 0.4")
 """What all variants are tested on, and what the held-out images are tested on."""
-TUNED, JOINT = "tuned", "feedback fine-tuned too"
-KEPT = 0.005
-"""The share of clean images that the dynamics may cost where clean accuracy shall be kept."""
-VARIANTS = (TUNED, "lambda=0", "untrained feedback", JOINT)
-"""`tuned` is the feedback trained by reconstruction with tuned dynamics. The next two are its controls, tuned
-in the same way. In the last one the feedback's weights follow the classification loss as well."""
+PLAIN, TOGETHER, ALONE = "plain (feedforward only)", "together", "reconstruction alone"
+VARIANTS = {
+    TOGETHER: "feedback trained by reconstruction, then feedback and dynamics tuned together",
+    ALONE: "feedback trained by reconstruction and left so, dynamics tuned, as in the published studies",
+    "lambda=0": "dynamics tuned in the same stage without any feedback prediction",
+    "untrained feedback": "dynamics tuned in the same stage, feedback random and left so",
+    "together from untrained": "the same stage from random feedback",
+}
 
 
 def prepared(part: str, seed: int) -> ImageData | tuple[ImageData, ImageData]:
@@ -122,7 +135,7 @@ def train(folder: Path, seed: int, variants: list[str]) -> dict[str, Spec]:
         BACKBONE,
         seed,
     )
-    untrained = plain.model_copy(update={"weights": None})
+    untrained = plain.model_copy(update={"weights": None, "dynamics": START})
     assert given.train is not None
     assert given.tune is not None
     learned = stage(
@@ -133,35 +146,47 @@ def train(folder: Path, seed: int, variants: list[str]) -> dict[str, Spec]:
         given.train,
         seed,
     )
-    gains = START.nodes["e1"]
-    cut = START.model_copy(
-        update={"feedback": 0.0, "nodes": {"e1": gains.model_copy(update={"feedback": 0.0})}}
-    )
-    starts = {
-        TUNED: learned,
-        "lambda=0": learned.model_copy(update={"dynamics": cut}),
-        "untrained feedback": untrained,
+    learned, alone = (learned.model_copy(update={"dynamics": d}) for d in (START, ALONE_START))
+    frozen = given.tune.model_copy(update={"learns": ["dynamics"]})
+    cut = {"feedback": 0.0}
+    first = START.nodes["e1"].model_copy(update=cut)
+    stages = {
+        TOGETHER: (learned, given.tune),
+        ALONE: (alone, ALONE_TUNE),
+        "lambda=0": (
+            learned.model_copy(update={"dynamics": START.model_copy(update={**cut, "nodes": {"e1": first}})}),
+            frozen,
+        ),
+        "untrained feedback": (untrained, frozen),
+        "together from untrained": (untrained, given.tune),
     }
-    noised = [with_noise(part, given.tune.noise) for part in (data, held)]
-
-    def tuned(variant: str, spec: Spec, settings: Tune) -> Spec:
-        def make() -> Task:
-            return DynamicsTask(pcg.build(spec, seed=seed), settings)
-
-        return stage(folder / variant.replace(" ", "_"), make, *noised, settings, seed)
-
-    needed = [*variants, TUNED] if JOINT in variants else variants
-    found = {name: tuned(name, spec, given.tune) for name, spec in starts.items() if name in needed}
-    if JOINT in variants:
-        found[JOINT] = tuned(JOINT, found[TUNED], given.tune.model_copy(update=BOTH))
+    found = {}
+    for variant in variants:
+        spec, settings = stages[variant]
+        noised = [with_noise(part, settings.noise) for part in (data, held)]
+        found[variant] = stage(
+            folder / variant.replace(" ", "_"),
+            lambda spec=spec, settings=settings: DynamicsTask(pcg.build(spec, seed=seed), settings),
+            *noised,
+            settings,
+            seed,
+        )
     return found
+
+
+def most(variant: str) -> int:
+    """The longest run that a network was tuned for."""
+    settings = ALONE_TUNE if variant == ALONE else pcg.load_spec(SPEC).tune
+    assert settings is not None
+    assert settings.steps is not None
+    return settings.steps[1]
 
 
 def correct(spec: Spec, data: ImageData, noise: Noise | None, steps: int, seed: int) -> np.ndarray:
     """Whether each image is classified rightly at each step: (images, steps + 1), uint8."""
     scheduler = pcg.Scheduler(pcg.build(spec, seed=seed))
     found = []
-    for batch in batches(noisy(data, noise), 250, seed=seed):
+    for batch in batches(noisy(data, noise), 100, seed=seed):
         outputs = scheduler.run(batch.images, steps).output
         found.append(torch.stack([output.argmax(1) == batch.labels for output in outputs], dim=1))
     return torch.cat(found).numpy().astype(np.uint8)
@@ -177,12 +202,11 @@ def measure(folder: Path, variant: str, spec: Spec, seed: int) -> None:
     begun = time.perf_counter()
     found = {}
     for condition, noise in CONDITIONS.items():
-        few = condition in FEW
-        if few or variant == TUNED:
-            steps = 2 * STEPS if few and variant == TUNED else STEPS
-            found[f"test/{condition}"] = correct(spec, test, noise, steps, seed)
+        few, main, steps = condition in FEW, variant in (TOGETHER, ALONE), most(variant)
+        if few or main:
+            found[f"test/{condition}"] = correct(spec, test, noise, steps * (1 + (few and main)), seed)
         if few:
-            found[f"held/{condition}"] = correct(spec, held, noise, STEPS, seed)
+            found[f"held/{condition}"] = correct(spec, held, noise, steps, seed)
     with whole_file(path) as partial:
         np.savez_compressed(partial, **found)
     print(f"{path}: {time.perf_counter() - begun:.0f} s", flush=True)
@@ -192,63 +216,55 @@ class Study:
     """What was measured: arrays by variant and seed."""
 
     def __init__(self, folder: Path) -> None:
-        self.arrays: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+        self.arrays: dict[str, dict[int, dict[str, np.ndarray]]] = {variant: {} for variant in VARIANTS}
         for path in sorted(folder.glob("seed*/*/correct.npz")):
             seed, variant = path.parts[-3].removeprefix("seed"), path.parts[-2].replace("_", " ")
-            self.arrays.setdefault(variant, {})[int(seed)] = dict(np.load(path))
-        self.seeds = sorted(self.arrays[TUNED])
+            self.arrays[variant][int(seed)] = dict(np.load(path))
+        self.arrays = {variant: seeds for variant, seeds in self.arrays.items() if seeds}
+        self.seeds = sorted(self.arrays[TOGETHER])
 
-    def chosen(self, variant: str, cost: float = 1.0) -> dict[int, int]:
-        """For each seed the step (1 or later) with the best mean accuracy on the held-out images.
+    def chosen(self, variant: str, *, kept: bool = True) -> int:
+        """The step to read the answer at, one for all seeds, by accuracy on the held-out images of all.
 
-        Steps that cost more accuracy on clean held-out images than ``cost`` do not count, unless all do.
+        Of the steps (1 or later) that lose nothing on clean images, or else of those that lose least, it is
+        the best in the mean over the noises; without ``kept`` it is the best of all steps.
         """
-        steps = {}
-        for seed, arrays in self.arrays[variant].items():
-            held = {n: a.mean(axis=0) for n, a in arrays.items() if n.startswith("held/")}
-            mean, clean = np.mean([*held.values()], axis=0)[1:], held["held/clean"]
-            dear = clean[1:] < min(clean[0] - cost, clean[1:].max()) - 1e-9
-            steps[seed] = 1 + int(np.argmax(np.where(dear, -1.0, mean)))
-        return steps
+        seeds = self.arrays[variant].values()
+        held = {c: np.mean([arrays[f"held/{c}"].mean(axis=0) for arrays in seeds], axis=0) for c in FEW}
+        clean = held.pop("clean")
+        noise = np.mean([*held.values()], axis=0)
+        allowed = clean[1:] >= min(clean[0], clean[1:].max()) if kept else True
+        return 1 + int(np.argmax(np.where(allowed, noise[1:], -1.0)))
 
     def test(self, variant: str, condition: str) -> np.ndarray:
         """(seeds, images, steps + 1)."""
         return np.stack([arrays[f"test/{condition}"] for arrays in self.arrays[variant].values()])
 
-    def at(self, variant: str, condition: str, steps: dict[int, int]) -> np.ndarray:
-        """(seeds, images) at one step a seed."""
-        every = self.test(variant, condition)
-        return np.stack([a[:, step] for a, step in zip(every, steps.values(), strict=True)])
-
     def rows(self) -> list[dict[str, object]]:
         """The table: accuracy and gain over the plain network, with intervals over images and seeds."""
         rows = []
         for condition in CONDITIONS:
-            every = self.test(TUNED, condition)[:, :, 0]
-            rows.append(self._row(condition, "plain (feedforward only)", {0: 0}, every, every))
-            steps = self.chosen(TUNED, KEPT)
-            right = self.at(TUNED, condition, steps)
-            rows.append(self._row(condition, "tuned, clean accuracy kept", steps, right, every))
-            for variant in VARIANTS:
-                if variant == TUNED or (condition in FEW and variant in self.arrays):
-                    steps = self.chosen(variant)
-                    right = self.at(variant, condition, steps)
-                    rows.append(
-                        self._row(condition, variant, steps, right, self.test(variant, condition)[:, :, 0])
-                    )
+            rows.append(self._row(condition, TOGETHER, PLAIN, 0))
+            for variant in self.arrays:
+                main = variant in (TOGETHER, ALONE)
+                if condition in FEW or main:
+                    rows.append(self._row(condition, variant, variant, self.chosen(variant)))
+                if main:
+                    step = self.chosen(variant, kept=False)
+                    rows.append(self._row(condition, variant, f"{variant}, best under noise", step))
         return rows
 
-    def _row(
-        self, condition: str, variant: str, steps: dict[int, int], right: np.ndarray, plain: np.ndarray
-    ) -> dict[str, object]:
+    def _row(self, condition: str, variant: str, name: str, step: int) -> dict[str, object]:
+        every = self.test(variant, condition).astype(float)
+        right, plain = every[:, :, step], every[:, :, 0]
         bootstrap = Bootstrap(right.shape[1], len(right))
         accuracy = interval(100 * bootstrap.means(right))
-        gain = interval(100 * bootstrap.means(right.astype(float) - plain))
+        gain = interval(100 * bootstrap.means(right - plain))
         return {
             "condition": condition,
-            "variant": variant,
+            "network": name,
             "seeds": len(right),
-            "steps": "/".join(map(str, sorted(set(steps.values())))),
+            "step": step,
             "accuracy": round(accuracy.value, 1),
             "accuracy_low": round(accuracy.low, 1),
             "accuracy_high": round(accuracy.high, 1),
@@ -258,12 +274,12 @@ class Study:
             "gain_high": round(gain.high, 1),
         }
 
-    def lasting(self) -> dict[str, float]:
-        """By condition: points of accuracy between the best step and the last, mean over seeds."""
+    def lasting(self, variant: str) -> dict[str, float]:
+        """By condition: points between the best step and the last, twice the longest run of the tuning."""
         return {
             condition: round(float(100 * (curve.max() - curve[-1])), 1)
             for condition in FEW
-            for curve in [self.test(TUNED, condition).mean(axis=(0, 1))]
+            for curve in [self.test(variant, condition).mean(axis=(0, 1))]
         }
 
 
@@ -279,18 +295,24 @@ def summarise(folder: Path) -> None:
         table = csv.writer(file)
         table.writerow(["condition", "seed", "step", "accuracy"])
         for condition in CONDITIONS:
-            for seed, curve in zip(seeds, study.test(TUNED, condition).mean(axis=1), strict=True):
+            for seed, curve in zip(seeds, study.test(TOGETHER, condition).mean(axis=1), strict=True):
                 table.writerows((condition, seed, s, f"{100 * v:.1f}") for s, v in enumerate(curve))
-    facts = {"seeds": seeds, "chosen": study.chosen(TUNED), "fall_to_twice_the_steps": study.lasting()}
+    facts = {
+        "seeds": seeds,
+        "chosen": {variant: study.chosen(variant) for variant in study.arrays},
+        "fall_to_twice_the_steps": {
+            variant: study.lasting(variant) for variant in (TOGETHER, ALONE) if variant in study.arrays
+        },
+    }
     (folder / "summary.json").write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     print(f"{len(seeds)} seeds; steps chosen on held-out images: {facts['chosen']}\n")
-    print("| condition | network | accuracy, % | gain, points | steps | seeds |\n|---|---|---|---|---|---|")
+    print("| condition | network | accuracy, % | gain, points | step | seeds |\n|---|---|---|---|---|---|")
     for row in rows:
         low, high = row["accuracy_low"], row["accuracy_high"]
-        gained = "" if row["steps"] == "0" else f"{row['gain']} ({row['gain_low']} to {row['gain_high']})"
+        gained = "" if row["step"] == 0 else f"{row['gain']} ({row['gain_low']} to {row['gain_high']})"
         print(
-            f"| {row['condition']} | {row['variant']} | {row['accuracy']} ({low} to {high}) | {gained} "
-            f"| {row['steps']} | {row['seeds']} |"
+            f"| {row['condition']} | {row['network']} | {row['accuracy']} ({low} to {high}) | {gained} "
+            f"| {row['step']} | {row['seeds']} |"
         )
     print("\nfall from the best step to twice the steps of the tuning:", facts["fall_to_twice_the_steps"])
     figure(study, folder / "digits.svg")
@@ -309,21 +331,23 @@ def figure(study: Study, path: Path) -> None:
         ("salt_pepper", SALT_PEPPER, "salt and pepper, share"),
     )
     colours = pyplot.get_cmap("viridis")(np.linspace(0, 0.9, 6))
-    steps = study.chosen(TUNED)
+    shown = {
+        "plain": (TOGETHER, 0),
+        "tuned together": (TOGETHER, study.chosen(TOGETHER)),
+        ALONE: (ALONE, study.chosen(ALONE, kept=False)),
+    }
     for (kind, levels, title), (over, by) in zip(kinds, all_axes, strict=True):
         names = ["clean", *[f"{kind} {level:g}" for level in levels]]
         for name, colour, level in zip(names, colours, (0, *levels), strict=True):
-            curves = 100 * study.test(TUNED, name).mean(axis=1)
+            curves = 100 * study.test(TOGETHER, name).mean(axis=1)
             over.plot(curves.mean(axis=0), color=colour, label=f"{level:g}")
             reach = curves.min(axis=0), curves.max(axis=0)
             over.fill_between(range(curves.shape[1]), *reach, color=colour, alpha=0.15)
-        over.axvline(STEPS, color="0.6", linewidth=0.8, linestyle=":")
-        over.set(xlabel="step", ylabel="accuracy, %", title=title)
+        over.axvline(most(TOGETHER), color="0.6", linewidth=0.8, linestyle=":")
+        over.set(xlabel="step", ylabel="accuracy, %", title=title, ylim=(0, 102))
         over.legend(fontsize="small", ncols=2)
-        for label, values in (
-            ("plain network", [study.test(TUNED, name)[:, :, 0] for name in names]),
-            ("with tuned feedback", [study.at(TUNED, name, steps) for name in names]),
-        ):
+        for label, (variant, step) in shown.items():
+            values = [study.test(variant, name)[:, :, step] for name in names]
             found = [interval(100 * Bootstrap(value.shape[1], len(value)).means(value)) for value in values]
             middle = np.array([f.value for f in found])
             reach = np.abs(np.array([[f.low for f in found], [f.high for f in found]]) - middle)
@@ -338,8 +362,8 @@ def ship(folder: Path) -> None:
     """Copy the networks of seed 0 into the package, and print the dynamics for specs/digits.yaml."""
     target = Path(pcg.__file__).parent / "data" / "digits"
     shutil.copyfile(folder / "seed0/backbone/backbone.safetensors", target / "backbone.safetensors")
-    shutil.copyfile(folder / "seed0/feedback/weights.safetensors", target / "feedback.safetensors")
-    print(pcg.load_spec(folder / "seed0/tuned/spec.yaml").dynamics)
+    shutil.copyfile(folder / "seed0" / TOGETHER / "weights.safetensors", target / "feedback.safetensors")
+    print(pcg.load_spec(folder / "seed0" / TOGETHER / "spec.yaml").dynamics)
 
 
 def main() -> None:
@@ -349,7 +373,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", type=int, help="work on this seed alone, and make no table")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS], default=[*VARIANTS])
     parser.add_argument("--table", action="store_true", help="only make the table")
     parser.add_argument("--ship", action="store_true")
     arguments = parser.parse_args()

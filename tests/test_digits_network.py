@@ -26,10 +26,16 @@ def test_the_plain_network_knows_digits() -> None:
     assert accuracy(0.0, 1000, 0)[0] >= 0.97
 
 
-@pytest.mark.parametrize(("sigma", "gain"), [(0.5, 0.08), (1.0, 0.10)])
-def test_the_feedback_brings_back_what_noise_took(sigma: float, gain: float) -> None:
-    by_step = accuracy(sigma, 200, 4)
-    assert by_step[4] > by_step[0] + gain
+@pytest.mark.parametrize(("sigma", "gain"), [(0.5, 0.15), (1.0, 0.25)])
+def test_the_feedback_brings_back_what_noise_took_and_it_lasts(sigma: float, gain: float) -> None:
+    """At step 4, the last that it was tuned for, and at step 8, after twice as many."""
+    by_step = accuracy(sigma, 400, 8)
+    assert by_step[[4, 8]].min() > by_step[0] + gain
+
+
+def test_the_feedback_costs_clean_images_little() -> None:
+    by_step = accuracy(0.0, 1000, 4)
+    assert by_step.min() >= by_step[0] - 0.01
 
 
 def test_an_unknown_model_of_ours_is_named() -> None:

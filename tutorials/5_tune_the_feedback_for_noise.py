@@ -3,8 +3,9 @@
 #
 # How much of its feedback should a layer believe? Under noise, more than usual. `pcgraph tune` finds the
 # values of beta, lambda, memory and alpha by gradient, through the steps of a run on noisy images. Here it
-# is done at a small size, on the digits network that comes with pcgraph. Its backbone never saw noise, and
-# its feedback has learned nothing but to reconstruct clean images.
+# is done at a small size, on the digits network that comes with pcgraph. Its backbone never saw noise. Its
+# feedback has learned to reconstruct clean images, and then, together with those values, to classify noisy
+# ones.
 
 # %%
 from pathlib import Path
@@ -89,7 +90,8 @@ assert after.max() > after[0] + 0.05, "the feedback helps"
 # %% [markdown]
 # ## With the shipped values
 #
-# They come from more images and more batches, in the study that the page *Robustness* describes.
+# They come from more images and more batches, and the feedback's weights moved with them
+# (`learns: [dynamics, predictors]`), in the study that the page *Robustness* describes.
 
 # %%
 full = accuracy(pcg.build(shipped), 0.75)
