@@ -19,10 +19,11 @@ import roofline
 import scaling
 import startup
 import torch
+import vgg16
 from rich.console import Console
 from table import Record
 
-GROUPS = (dynamics.GROUP, memory.GROUP, scaling.GROUP, startup.GROUP, roofline.GROUP)
+GROUPS = (dynamics.GROUP, vgg16.GROUP, memory.GROUP, scaling.GROUP, startup.GROUP, roofline.GROUP)
 CASES = {name: measure for group in GROUPS for name, measure in group.cases.items()}
 
 

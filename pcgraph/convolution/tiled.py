@@ -8,7 +8,6 @@ transformed tiles, so a layer is one batched matrix product, with the weights tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from pcgraph.convolution.toom_cook import toom_cook
 
-BLOCK = 16 * 2**20
-"""Bytes of the intermediate results that are made at a time."""
+BLOCK = 24 * 2**20
+"""Bytes of an intermediate result. Larger ones would leave the processor's caches, and their memory would be
+asked of the system, page by page, each time. Only the images that read large weights together may be more."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Layout:
         """How far tiles lie apart, and how many results along an axis one gives for a phase."""
         return self.tile - self.taps + 1
 
-    @cached_property
+    @property
     def axes(self) -> tuple[Axis, Axis]:
         """How the tiles lie, by axis."""
         return self._axis(0), self._axis(1)
@@ -94,6 +94,7 @@ class Weights:
     Attributes:
         product: (tile * tile, target channels * stride * stride, channels), float32, or float64 where the
             weights are.
+        bytes: What it takes.
         output: See `toom_cook.Algorithm`; like ``input`` in the dtype of ``product``.
     """
 
@@ -115,6 +116,7 @@ class Weights:
             rows = slice(block.start * stride * stride, block.stop * stride * stride)
             transformed = _both_ways(transform, phases.permute(2, 4, 1, 3, 5, 0).flatten(2))
             self.product[:, rows] = transformed.view(shape[0], -1, channels)
+        self.bytes = self.product.numel() * self.product.element_size()
 
 
 def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
@@ -132,24 +134,21 @@ def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
     high, wide = layout.axes
     batch, channels = x.shape[:2]
     targets = weights.product.shape[1] // stride**2
-    padded = F.pad(x, (*_margins(wide, layout), *_margins(high, layout)))
-    strips = padded.unfold(2, tile, step).permute(4, 1, 0, 2, 3)  # rows of tiles, as long as the map
-    rows = (weights.input @ strips.reshape(tile, -1)).view(tile, channels, batch, high.tiles, -1)
-    tiles = rows.unfold(4, tile, step).permute(0, 5, 1, 2, 3, 4)
-    values = torch.matmul(weights.input, tiles.reshape(tile, tile, -1)).view(tile**2, channels, -1)
-    del strips, rows, tiles
-    results = x.new_empty(batch, targets, high.tiles * step * stride, wide.tiles * step * stride)
-    for block in _blocks(targets, tile**2 * stride**2 * values.shape[2] * x.element_size()):
-        rows_of = slice(block.start * stride**2, block.stop * stride**2)
-        products = torch.bmm(weights.product[:, rows_of], values).view(tile, tile, -1)
-        phases = _both_ways(weights.output, products).view(
-            step, step, -1, stride, stride, batch, high.tiles, wide.tiles
-        )
-        shuffled = phases.permute(5, 2, 0, 3, 1, 4, 6, 7).reshape(batch, -1, high.tiles, wide.tiles)
-        results[:, block] = F.pixel_shuffle(shuffled, step * stride)
-    return results[
-        :, :, high.crop : high.crop + high.result, wide.crop : wide.crop + wide.result
-    ].contiguous()
+    inside = slice(high.crop, high.crop + high.result), slice(wide.crop, wide.crop + wide.result)
+    results = x.new_empty(batch, targets, high.result, wide.result)
+    values_each = tile**2 * high.tiles * wide.tiles * x.element_size()  # bytes, for an image and a channel
+    for images in _blocks(batch, values_each * channels, weights.bytes):
+        values = _values(x[images], weights.input, layout)
+        count = images.stop - images.start
+        for block in _blocks(targets, values_each * stride**2 * count):
+            rows = slice(block.start * stride**2, block.stop * stride**2)
+            products = torch.bmm(weights.product[:, rows], values).view(tile, tile, -1)
+            phases = _both_ways(weights.output, products)
+            phases = phases.view(step, step, -1, stride, stride, count, high.tiles, wide.tiles)
+            shuffled = phases.permute(5, 2, 0, 3, 1, 4, 6, 7).flatten(1, 5)
+            whole = F.pixel_shuffle(shuffled, step * stride)
+            results[images, block] = whole[:, :, *inside]
+    return results
 
 
 def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
@@ -163,26 +162,47 @@ def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     Returns:
         (batch, channels, *layout.size).
     """
-    tile, step, stride = layout.tile, layout.step, weights.stride
+    tile, step = layout.tile, layout.step
     high, wide = layout.axes
     batch, channels = len(cotangent), weights.product.shape[2]
+    product, back = weights.product.transpose(1, 2), weights.input.T
+    cut = [-margin for margin in (*_margins(wide, layout), *_margins(high, layout))]
+    result = cotangent.new_empty(batch, channels, high.size, wide.size)
+    values_each = tile**2 * high.tiles * wide.tiles * cotangent.element_size()
+    for images in _blocks(batch, values_each * weights.product.shape[1], weights.bytes):
+        values = _pulled_values(cotangent[images], weights.output, layout)
+        count = images.stop - images.start
+        for block in _blocks(channels, values_each * count):
+            products = torch.bmm(product[:, block], values).view(tile, tile, -1)
+            tiles = torch.matmul(back, products).view(tile, tile, -1, count, high.tiles, wide.tiles)
+            rows = _overlapped(tiles.movedim(1, 0), step)
+            strips = (back @ rows.view(tile, -1)).view(tile, -1, count, high.tiles, rows.shape[-1])
+            padded = _overlapped(strips.transpose(-1, -2), step).transpose(-1, -2)
+            result[images, block] = F.pad(padded, cut).transpose(0, 1)
+    return result
+
+
+def _pulled_values(cotangent: Tensor, transform: Tensor, layout: Layout) -> Tensor:
+    """The results' tiles, transformed back: (tile * tile, target channels * stride * stride, tiles)."""
+    tile, step, stride = layout.tile, layout.step, layout.stride
+    high, wide = layout.axes
     ends = [(a.crop, a.tiles * step * stride - a.crop - a.result) for a in (wide, high)]
     phases = F.pixel_unshuffle(F.pad(cotangent, (*ends[0], *ends[1])), step * stride)
-    phases = phases.view(batch, -1, step, stride, step, stride, high.tiles, wide.tiles)
+    phases = phases.view(len(cotangent), -1, step, stride, step, stride, high.tiles, wide.tiles)
     phases = phases.permute(2, 4, 1, 3, 5, 0, 6, 7).reshape(step, step, -1)
-    values = _both_ways(weights.output.T, phases).view(tile**2, weights.product.shape[1], -1)
-    del phases
-    result = cotangent.new_empty(batch, channels, high.size, wide.size)
-    product, back = weights.product.transpose(1, 2), weights.input.T
-    for block in _blocks(channels, tile**2 * values.shape[2] * values.element_size()):
-        products = torch.bmm(product[:, block], values).view(tile, tile, -1)
-        tiles = torch.matmul(back, products).view(tile, tile, -1, batch, high.tiles, wide.tiles)
-        rows = _overlapped(tiles.movedim(1, 0), step)
-        strips = (back @ rows.view(tile, -1)).view(tile, -1, batch, high.tiles, rows.shape[-1])
-        padded = _overlapped(strips.transpose(-1, -2), step).transpose(-1, -2)
-        cut = [-margin for margin in (*_margins(wide, layout), *_margins(high, layout))]
-        result[:, block] = F.pad(padded, cut).transpose(0, 1)
-    return result
+    tiles = len(cotangent) * high.tiles * wide.tiles
+    return _both_ways(transform.T, phases).view(tile**2, -1, tiles)
+
+
+def _values(x: Tensor, transform: Tensor, layout: Layout) -> Tensor:
+    """The transformed tiles of some images: (tile * tile, channels, tiles)."""
+    tile, step = layout.tile, layout.step
+    high, wide = layout.axes
+    padded = F.pad(x, (*_margins(wide, layout), *_margins(high, layout)))
+    strips = padded.unfold(2, tile, step).permute(4, 1, 0, 2, 3)  # rows of tiles, as long as the map
+    rows = (transform @ strips.reshape(tile, -1)).view(tile, x.shape[1], len(x), high.tiles, -1)
+    tiles = rows.unfold(4, tile, step).permute(0, 5, 1, 2, 3, 4)
+    return torch.matmul(transform, tiles.reshape(tile, tile, -1)).view(tile**2, x.shape[1], -1)
 
 
 def _margins(axis: Axis, layout: Layout) -> tuple[int, int]:
@@ -206,7 +226,7 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(matrix, rows)
 
 
-def _blocks(count: int, bytes_each: int) -> list[slice]:
-    """``range(count)`` in blocks of about `BLOCK` bytes."""
-    step = max(1, BLOCK // bytes_each)
+def _blocks(count: int, bytes_each: int, limit: int = 0) -> list[slice]:
+    """``range(count)`` in blocks of at most ``limit`` bytes; of `BLOCK`, if that is more."""
+    step = max(1, max(BLOCK, limit) // bytes_each)
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]

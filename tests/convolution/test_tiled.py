@@ -65,7 +65,7 @@ def test_float32_keeps_its_digits(tile: int, share: float, kernel: int, stride: 
 
 
 def test_results_made_block_by_block_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = torch.randn(2, 7, 9, 9, dtype=torch.float64)
+    x = torch.randn(5, 7, 9, 9, dtype=torch.float64)
     weight = torch.randn(7, 5, 6, 6, dtype=torch.float64)
     layout = Layout(6, 2, (2, 2), (0, 0), (9, 9), 6)
     whole = Weights(weight, 2, 6)
