@@ -1,4 +1,4 @@
-"""PVGG16 with its large kernels computed directly and in tiles, against the hook-style baseline in float32."""
+"""PVGG16 with its large kernels computed directly and in tiles, against the baseline in float32."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CASES: dict[str, Measure] = {
 }
 
 GROUP = Group(
-    "PVGG16, large kernels computed directly and as chosen; seconds a step, ratios to the baseline in float32",
+    "PVGG16, large kernels computed directly and as chosen; s/step, ratios to the baseline in float32",
     {
         "baseline": ("baseline", ".3g"),
         "direct": ("direct", ".3g"),
