@@ -11,6 +11,7 @@ from hook_style import HookNetwork
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.parted import PartedConvTranspose2d
 from pcgraph.resources import shipped_spec
 from pcgraph.upsampled import UpsampledConvTranspose2d
 
@@ -46,8 +47,14 @@ def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
 
 
 def layer_by_layer(predictor: nn.Module) -> nn.Module:
-    """The predictor without our shortcut for its layers."""
-    return nn.Sequential(*predictor) if isinstance(predictor, UpsampledConvTranspose2d) else predictor
+    """A copy of the predictor without our shortcuts for its layers."""
+    if isinstance(predictor, UpsampledConvTranspose2d):
+        return nn.Sequential(*predictor)
+    plain = copy.deepcopy(predictor)
+    for layer in plain.modules():
+        if isinstance(layer, PartedConvTranspose2d):
+            layer.__class__ = nn.ConvTranspose2d
+    return plain
 
 
 def images(batch: int) -> Tensor:

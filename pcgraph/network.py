@@ -16,6 +16,7 @@ from pcgraph.energies import TermEnergy
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import PCGraph, assemble
 from pcgraph.masks import mask_weights
+from pcgraph.parted import part_large
 from pcgraph.predictors import build_predictor
 from pcgraph.reach import count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
@@ -193,6 +194,7 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> P
             try:
                 predictor = build_predictor(edge, graph, trust)
                 mask_weights(predictor, edge, spec.folder)
+                part_large(predictor)
                 predictors[edge.name] = predictor
             except SpecError as error:
                 faults += error.faults

@@ -14,6 +14,7 @@ from pcgraph.convolution.layer import TiledConvTranspose2d
 from pcgraph.convolution.measure import Shape, Way, measured_ways
 from pcgraph.errors import Fault, InputError
 from pcgraph.network import PCNetwork
+from pcgraph.parted import PartedConvTranspose2d
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def choose_convolutions(
 def _replaced(module: nn.Module, path: str = "") -> Iterator[tuple[str, TiledConvTranspose2d]]:
     """Make each transposed convolution below ``module`` one that can be computed in tiles."""
     for name, child in list(module.named_children()):
-        if type(child) is nn.ConvTranspose2d:
+        if type(child) in (nn.ConvTranspose2d, PartedConvTranspose2d):
+            assert isinstance(child, nn.ConvTranspose2d)
             child = TiledConvTranspose2d.like(child)
             module.add_module(name, child)
         if isinstance(child, TiledConvTranspose2d):

@@ -12,9 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from pcgraph.convolution.tiled import Layout, Weights, predict, pull
 from pcgraph.convolution.toom_cook import POINTS
+from pcgraph.parted import PartedConvTranspose2d
 
 
-class TiledConvTranspose2d(nn.ConvTranspose2d):
+class TiledConvTranspose2d(PartedConvTranspose2d):
     """A transposed convolution that is computed in tiles where that was chosen, and directly elsewhere.
 
     Parameters and state dict are those of `nn.ConvTranspose2d`. Weights that require a gradient, steps that
