@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from pcgraph.errors import Fault, InputError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=2)
+"""How long a process waits for the others, whose share may take longer; torch would give up after minutes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Processes:
             raise InputError(
                 Fault("several processes need accelerate", hint="pip install 'pcgraph[evaluate]'")
             ) from None
-        state = PartialState(cpu=on_cpu)
+        state = PartialState(cpu=on_cpu, timeout=PATIENCE)
         return cls(state.process_index, state.num_processes, state.local_process_index)
 
     @property

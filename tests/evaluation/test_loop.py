@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import pcgraph as pcg
+from pcgraph.datasets import ImageData
+from pcgraph.datasets.sources import Files
 from pcgraph.errors import InputError
 from pcgraph.evaluation import Attack, Condition, Measured, Noisy, Settings, evaluate
 from pcgraph.evaluation.attacks import target_classes
@@ -17,7 +20,7 @@ from pcgraph.evaluation.measures import follow
 from pcgraph.evaluation.processes import Processes
 from pcgraph.evaluation.store import Store, read_measured
 from pcgraph.images import Noise
-from tests.evaluation.conftest import pictures
+from tests.evaluation.conftest import PREPROCESS, pictures
 
 SETTINGS = Settings(steps=2, batch=4, seed=1, distances=True)
 CONDITIONS: list[Condition] = [
@@ -195,3 +198,31 @@ def test_other_classes_are_refused(network: pcg.PCNetwork) -> None:
     source = replace(data.source, classes=["a", "b"], labels=[0, 1, 1])  # type: ignore[type-var]
     with pytest.raises(InputError, match="the data have 2 classes, the network answers with 10"):
         evaluate(network, replace(data, source=source), [], SETTINGS)
+
+
+def test_a_process_opens_its_own_files_only(
+    network: pcg.PCNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pcgraph.datasets import sources
+
+    paths = [tmp_path / f"{number:02d}.png" for number in range(11)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (16, 16), (20 * number, 0, 0)).save(path)
+    opened: list[str] = []
+    read = sources.load_planes
+
+    def noted(path: Path, channels: int) -> object:
+        opened.append(path.name)
+        return read(path, channels)
+
+    monkeypatch.setattr(sources, "load_planes", noted)
+    monkeypatch.setattr(Processes, "wait", lambda self: None)
+    data = ImageData(Files("files", paths), (3, 16, 16), PREPROCESS)
+    evaluate(network, data, CONDITIONS[:2], SETTINGS, store=Store(tmp_path), processes=Processes(1, 2))
+    assert sorted(opened) == ["04.png", "05.png", "06.png", "07.png"]  # the second of three batches of 4
+    opened.clear()
+    store = Store(tmp_path)
+    store.read()
+    again = Processes(1, 2)
+    evaluate(network, data, CONDITIONS[:2], SETTINGS, store=store, processes=again)
+    assert opened == []  # what is done is not even read

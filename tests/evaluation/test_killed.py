@@ -1,0 +1,76 @@
+"""An evaluation by two processes, one of which is killed: torchrun starts them again, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.cli.conftest import SMALL
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 240
+"""Seconds for everything, on a machine that has other things to do."""
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def workers(launcher: int) -> list[psutil.Process]:
+    """The processes that evaluate."""
+    children = psutil.Process(launcher).children(recursive=True)
+    return [child for child in children if "evaluate" in child.cmdline()]
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "pictures" / f"class{number % 10}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
+    given = ["-m", "pcgraph", "evaluate", "small.yaml", "--trust", "--data", "folder:pictures", "-q"]
+    given += ["--attack", "pgd:0.1,0.2", "--iterations", "5", "--batch", "2", "--device", "cpu"]
+    alone = [sys.executable, *given, "--out", "alone"]
+    subprocess.run(alone, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
+
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
+    launcher = subprocess.Popen(
+        [sys.executable, *launch, *given, "--out", "both", "--resume"],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + DEADLINE
+        while not list(tmp_path.glob("both/parts/[0-9]*.safetensors")):
+            assert launcher.poll() is None, launcher.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        first = workers(launcher.pid)
+        assert len(first) == 2
+        first[1].send_signal(signal.SIGKILL)
+        written = {file: file.read_bytes() for file in tmp_path.glob("both/parts/[0-9]*.safetensors")}
+        assert not (tmp_path / "both" / "evaluation.csv").exists()
+        _, said = launcher.communicate(timeout=DEADLINE)
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 0, said
+    assert written
+    for name in ("evaluation.csv",):
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    one, two = (load_file(tmp_path / name / "images.safetensors") for name in ("alone", "both"))
+    assert set(one) == set(two)
+    assert all(one[name].equal(two[name]) for name in one)
+    assert one["pgd@2:0.1/correct"].shape == (3, 40)
+    assert not (tmp_path / "both" / "parts").exists()
