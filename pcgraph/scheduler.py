@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ from pcgraph.checkpoint import checkpointed
 from pcgraph.descent import Pace
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.errors import DivergenceError, InputError
+from pcgraph.memory import parse_memory
 from pcgraph.network import PCNetwork
+from pcgraph.parts import check_divisible, join, part_sizes
 from pcgraph.plan import Block, Group, Plan
 from pcgraph.pullback import Differentiable, pullback
 from pcgraph.recording import Request, Run
-from pcgraph.start import resting_predictions, start_state
+from pcgraph.start import given_values, held_parts, resting_predictions, start_state
 from pcgraph.state import State
 from pcgraph.tape import Tape
 
@@ -165,6 +168,7 @@ class Scheduler:
         free: Collection[str] = (),
         generator: torch.Generator | None = None,
         tolerance: float | None = None,
+        memory: str | int | None = None,
         watch: Callable[[State, Mapping[str, Tensor]], None] | None = None,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
@@ -184,6 +188,9 @@ class Scheduler:
             generator: Source of the numbers for ``initial: normal`` and of the noise of a temperature.
             tolerance: Stop once no state changes by more than this share of its norm; left out, the
                 spec's.
+            memory: What the run may take besides network and inputs, such as ``"2GB"``: the batch is cut
+                into parts that fit, and the results are joined. How much an image takes is measured by
+                short runs. Left out, the batch is run as it is.
             watch: Called at every step with the state and the energy of each error term, (batch,), which
                 are then recorded too; `pcgraph.learning.EnergyWatch` is made for it.
             differentiable: See `step`.
@@ -202,6 +209,13 @@ class Scheduler:
             raise InputError("a differentiable run keeps its tensors in memory; leave out `to`")
         checkpoint = checkpoint and bool(differentiable)
         tolerance = spec.tolerance if tolerance is None else tolerance
+        if memory is not None:
+            if differentiable or watch is not None:
+                raise InputError("memory: a run that is differentiable or watched cannot be cut into parts")
+            limit = parse_memory(memory)
+            return self._run_in_parts(
+                limit, inputs, clamp or {}, mask or {}, free, steps, record, tolerance, to
+            )
         if record is None:
             record = ["output"] if self.network.drive else []
         if watch is not None:
@@ -245,6 +259,49 @@ class Scheduler:
                 state = following
                 run.state, run.steps = state, state.step
         return run
+
+    def _run_in_parts(
+        self,
+        limit: int,
+        inputs: Tensor | None,
+        clamp: Mapping[str, Tensor],
+        mask: Mapping[str, Tensor],
+        free: Collection[str],
+        steps: int,
+        record: Iterable[str] | None,
+        tolerance: float | None,
+        to: Tape | None,
+    ) -> Run:
+        """`run`, part by part of the batch."""
+        check_divisible(self.network.spec, tolerance)
+        given = given_values(self.network, inputs, clamp)
+        held = held_parts(self.network, given, mask, free)
+        kept = record if record is None or isinstance(record, str) else list(record)
+
+        def run(scheduler: Scheduler, images: slice, steps: int, to: Tape | None) -> Run:
+            values = {name: value[images] for name, value in given.items()}
+            masks = {name: part[images] for name, part in held.items() if part is not None}
+            return scheduler.run(
+                None, steps, record=kept, to=to, clamp=values, mask=masks, free=free, tolerance=tolerance
+            )
+
+        def trial(images: slice, steps: int) -> Run:
+            tape = None if to is None else Tape(to.path, to.items)
+            try:
+                return run(Scheduler(self.network), images, steps, tape)
+            finally:
+                if tape is not None:
+                    tape.close()
+
+        batch = len(next(iter(given.values())))
+        sizes = part_sizes(limit, batch, steps, trial)
+        ends = itertools.accumulate(sizes)
+        runs = []
+        for size, end in zip(sizes, ends, strict=True):
+            runs.append(run(self, slice(end - size, end), steps, to))
+            if len(sizes) > 1:
+                runs[-1].state = replace(runs[-1].state, constants={}, resting={})
+        return runs[0] if len(runs) == 1 else join(runs, self.refresh)
 
     def _plan(
         self,

@@ -25,8 +25,8 @@ def start_state(
     generator: torch.Generator | None,
 ) -> State:
     """Build the state at step 0; see `Scheduler.start` for the arguments."""
-    given = _given(network, inputs, clamp)
-    held = _held(network, given, mask, free)
+    given = given_values(network, inputs, clamp)
+    held = held_parts(network, given, mask, free)
     batch = len(next(iter(given.values())))
     here = plan(frozenset(name for name, part in held.items() if part is None), batch)
     values = {name: given[name] for name in here.fixed}
@@ -58,7 +58,7 @@ def resting_predictions(plan: Plan, values: Mapping[str, Tensor]) -> dict[str, T
     return {block.edges[0].name: block.function(dict(values))[0] for block in plan.once}
 
 
-def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def given_values(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All values that the caller gives, checked, on the network's device and in its dtype."""
     given = dict(clamp)
     receiver = network.graph.receiver
@@ -89,7 +89,7 @@ def _given(network: PCNetwork, inputs: Tensor | None, clamp: Mapping[str, Tensor
     return given
 
 
-def _held(
+def held_parts(
     network: PCNetwork, given: Mapping[str, Tensor], mask: Mapping[str, Tensor], free: Collection[str]
 ) -> dict[str, Tensor | None]:
     """Which nodes are clamped, and where."""

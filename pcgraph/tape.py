@@ -100,7 +100,7 @@ class Tape:
 
     def frames(self, key: str) -> Frames:
         """Where the present run's tensors of this name go, and are read from."""
-        return Frames(self, key, self._runs)
+        return Frames(self, key, [self._runs])
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all; what was recorded is read from it afterwards.
@@ -179,13 +179,19 @@ class Tape:
 
 
 class Frames(Sequence[Tensor]):
-    """What was recorded of one quantity in one run, step by step; each is read when it is asked for."""
+    """What was recorded of one quantity, step by step; each step is read when it is asked for."""
 
-    def __init__(self, tape: Tape, key: str, run: int) -> None:
-        self._tape, self._key, self._run = tape, key, run
+    def __init__(self, tape: Tape, key: str, runs: Sequence[int]) -> None:
+        self._tape, self._key, self._runs = tape, key, runs
+
+    @classmethod
+    def side_by_side(cls, several: Sequence[Frames]) -> Frames:
+        """The same quantity of several runs as one, the images one after the other."""
+        first = several[0]
+        return cls(first._tape, first._key, [run for frames in several for run in frames._runs])
 
     def __len__(self) -> int:
-        return self._tape.count(self._key, self._run)
+        return max(self._tape.count(self._key, run) for run in self._runs)
 
     @overload
     def __getitem__(self, step: int) -> Tensor: ...
@@ -197,11 +203,11 @@ class Frames(Sequence[Tensor]):
         place = step + len(self) if step < 0 else step
         if not 0 <= place < len(self):
             raise IndexError(f"step {step} of {len(self) - 1}")
-        return self._tape.read(self._key, self._run, place)
+        return torch.cat([self._tape.read(self._key, run, place) for run in self._runs])
 
     def append(self, tensor: Tensor) -> None:
         """The next step."""
-        self._tape.add(self._key, self._run, tensor)
+        self._tape.add(self._key, self._runs[-1], tensor)
 
 
 def _steps(reel: _Reel) -> Iterator[bytes]:

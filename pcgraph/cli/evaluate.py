@@ -16,6 +16,7 @@ from pcgraph.cli.options import (
     Batch,
     Device,
     Force,
+    Memory,
     Out,
     Quiet,
     Seed,
@@ -109,6 +110,7 @@ def evaluate(
         typer.Option(min=1, help="Evaluate a random choice of so many images.", show_default=False),
     ] = None,
     batch: Batch = 64,
+    memory: Memory = None,
     seed: Seed = 0,
     workers: Workers = 0,
     skip_broken: SkipBroken = False,
@@ -194,6 +196,7 @@ def evaluate(
                 store=store,
                 processes=processes,
                 workers=workers,
+                memory=memory,
                 advance=advance,
             )
     except KeyboardInterrupt:

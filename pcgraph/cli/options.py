@@ -38,6 +38,15 @@ InputShape = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)]
 Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What a run may take besides the network, such as 2GB: batches are cut into parts that fit, "
+        "with the same results. Attacks take what they need.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]

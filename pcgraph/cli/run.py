@@ -18,6 +18,7 @@ from pcgraph.cli.options import (
     Batch,
     Device,
     Force,
+    Memory,
     Out,
     Quiet,
     Seed,
@@ -75,6 +76,7 @@ def run(
     ] = None,
     seed: Seed = 0,
     batch: Batch = 16,
+    memory: Memory = None,
     device: Device = "auto",
     dtype: Annotated[
         Precision, typer.Option(help="bfloat16 computes under autocast and keeps the states in float32.")
@@ -108,7 +110,7 @@ def run(
 
         folder = new_run_folder(given.name, out, force)
         noisy = None if noise is None else Noise.parse(noise)
-        setup = Setup(steps, seed, find_device(device), dtype)
+        setup = Setup(steps, seed, find_device(device), dtype, memory)
         network = setup.build(given, trusted(trust))
         inputs = find_inputs(network, images or [], noisy, seed)
     with Tape(folder, record or []) as tape:
@@ -149,6 +151,7 @@ class Setup:
     seed: int
     device: torch.device
     dtype: Precision
+    memory: str | None = None
 
     def build(self, spec: Spec, trust: bool) -> PCNetwork:
         """The network, where and in what it is to compute."""
@@ -188,6 +191,7 @@ class Setup:
             generator=generator,
             bfloat16=self.dtype == Precision.bfloat16,
             to=tape,
+            memory=self.memory,
         ):
             trajectories += found
             terms = list(run.energy)

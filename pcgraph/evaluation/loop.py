@@ -46,6 +46,7 @@ def evaluate(
     store: Store | None = None,
     processes: Processes | None = None,
     workers: int = 0,
+    memory: str | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Measure a network on images, clean and otherwise, at every step of its dynamics.
@@ -61,6 +62,7 @@ def evaluate(
         store: Where results are kept as they come in; what it holds already is not computed again.
         processes: Those that share the work.
         workers: Processes that read images ahead; see `pcgraph.datasets.batches`.
+        memory: What a run of the dynamics may take; larger batches run in parts. See `Scheduler.run`.
         advance: Is told of every batch that went through a condition.
 
     Returns:
@@ -88,7 +90,7 @@ def evaluate(
         if not len(batch):
             continue
         seed = mixed_seed(settings.seed, number)
-        run = follow(scheduler, batch.images, settings.steps, settings.distances, seed)
+        run = follow(scheduler, batch.images, settings.steps, settings.distances, seed, memory)
         _check_classes(data, batch.labels, run)
         clean = Clean(
             batch.images, batch.labels, indices, run.answers, scheduler, data.preprocess, settings.seed
@@ -98,7 +100,7 @@ def evaluate(
                 seen = run
                 if not isinstance(condition, NoNoise):
                     inputs = condition.inputs(clean)
-                    seen = follow(scheduler, inputs, settings.steps, settings.distances, seed)
+                    seen = follow(scheduler, inputs, settings.steps, settings.distances, seed, memory)
                 measured = judge(seen, run, batch.labels)
                 if isinstance(condition, Attack):
                     aims = torch.where(batch.labels < 0, run.answers[condition.step], batch.labels)

@@ -34,7 +34,14 @@ class Followed:
         return self.logits.argmax(dim=-1)
 
 
-def follow(scheduler: Scheduler, images: Tensor, steps: int, keep_values: bool, seed: int) -> Followed:
+def follow(
+    scheduler: Scheduler,
+    images: Tensor,
+    steps: int,
+    keep_values: bool,
+    seed: int,
+    memory: str | None = None,
+) -> Followed:
     """Run the dynamics on a batch.
 
     Args:
@@ -43,6 +50,7 @@ def follow(scheduler: Scheduler, images: Tensor, steps: int, keep_values: bool, 
         steps: Steps to make.
         keep_values: Whether to keep the states.
         seed: For ``initial: normal``.
+        memory: What the run may take; see `Scheduler.run`.
 
     Raises:
         InputError: The network's output is no row of class scores.
@@ -57,7 +65,9 @@ def follow(scheduler: Scheduler, images: Tensor, steps: int, keep_values: bool, 
         )
     record = ["output", *(["values"] if keep_values else [])]
     generator = torch.Generator().manual_seed(seed)
-    run = scheduler.run(images, steps, record=record, generator=generator, tolerance=every_step(scheduler))
+    run = scheduler.run(
+        images, steps, record=record, generator=generator, tolerance=every_step(scheduler), memory=memory
+    )
     for output in run.output[:1]:
         if not (isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] > 1):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

@@ -58,6 +58,7 @@ def follow(
     generator: torch.Generator | None = None,
     bfloat16: bool = False,
     to: Tape | None = None,
+    memory: str | None = None,
 ) -> Iterator[tuple[list[Trajectory], Run]]:
     """Run the dynamics on batch after batch.
 
@@ -69,6 +70,7 @@ def follow(
         generator: Source of the numbers for ``initial: normal``.
         bfloat16: Whether to compute under autocast.
         to: Where the quantities go that it takes.
+        memory: What a run may take; see `Scheduler.run`. The energy is not watched then.
 
     Raises:
         DivergenceError: A state is not finite, or the energy of rule ``energy`` keeps rising.
@@ -83,8 +85,11 @@ def follow(
         if bfloat16:
             precision = torch.autocast(network.device.type, dtype=torch.bfloat16)
         with precision:
-            watch = EnergyWatch(network) if EnergyWatch.applies(network) else None
-            run = scheduler.run(inputs, steps, record=kept, to=to, generator=generator, watch=watch)
+            watched = EnergyWatch.applies(network) and memory is None
+            watch = EnergyWatch(network) if watched else None
+            run = scheduler.run(
+                inputs, steps, record=kept, to=to, generator=generator, watch=watch, memory=memory
+            )
         yield trajectories(names, run), run
 
 

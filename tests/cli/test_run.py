@@ -134,6 +134,19 @@ def test_the_batch_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> Non
     assert torch.allclose(outputs[0], outputs[1], atol=1e-5)
 
 
+def test_memory_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> None:
+    for name, options in (("whole", ()), ("parts", ("--memory", "600 KB"))):
+        arguments = ("photos", "--trust", "--out", name, "--record", "values:e1")
+        assert cli("run", "small.yaml", *arguments, *options).status == 0
+    whole, parts = metrics(tmp_path / "whole"), metrics(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(parts[key] == pytest.approx(value, rel=1e-4, abs=1e-6) for key, value in whole.items())
+    one, other = [
+        load_file(tmp_path / name / "tensors.safetensors")["values:e1"] for name in ("whole", "parts")
+    ]
+    assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_an_early_stop_keeps_the_last_values(cli: Cli, small: Path, tmp_path: Path) -> None:
     small.write_text(SMALL.replace("steps: 2", "steps: 60, tolerance: 0.05"))
     cli("run", "small.yaml", "photos", "--trust", "--out", "o", "--batch", "1", "--record", "values:e1")
@@ -208,6 +221,8 @@ def test_a_network_that_takes_no_image_runs_on_random_numbers(cli: Cli, tmp_path
         ),
         (["small.yaml", "--record", "values:e9"], "there is no 'e9'"),
         (["small.yaml", "--device", "tpu9"], "device 'tpu9' cannot be used"),
+        (["small.yaml", "--memory", "lots"], "memory: expected an amount such as '2GB', got 'lots'"),
+        (["small.yaml", "--memory", "20KB"], "memory: 20 KB are too little: "),
         (["small.yaml", "--steps", "-1"], "invalid value for '--steps'"),
         (["small.yaml", "--out", "small.yaml"], "small.yaml: is a file, expected a folder for the run"),
         (["small.yaml", "--out", "small.yaml/x"], "small.yaml: is a file, expected a folder for the run"),
