@@ -15,7 +15,7 @@ FREE = [name for name in shipped_specs() if pcg.load_spec(shipped_spec(name)).ba
 
 
 def test_there_is_one_of_each_kind() -> None:
-    assert {"pc_mlp", "pc_skip", "pc_full", "pc_cycle", "pc_memory"} <= set(FREE)
+    assert {"pc_mlp", "pc_skip", "pc_full", "pc_cycle", "pc_memory", "pc_full_memory"} <= set(FREE)
     assert {"pc_small_world", "pc_scale_free", "pc_recurrent", "pc_hopfield"} <= set(FREE)
 
 
