@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.checkpoint import checkpointed
+from pcgraph.compiled import Compiler, find_compiler
 from pcgraph.descent import Pace
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.errors import DivergenceError, InputError
@@ -25,6 +26,7 @@ from pcgraph.recording import Request, Run
 from pcgraph.start import given_values, held_parts, resting_predictions, start_state
 from pcgraph.state import State
 from pcgraph.tape import Tape
+from pcgraph.upsampled import UpsampledConvTranspose2d
 
 
 @dataclass
@@ -60,23 +62,28 @@ class Scheduler:
         self.network = network
         self._blocks = network.graph.blocks(network.spec.schedule.order)
         self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._compiled: dict[Plan, Callable[..., Any]] | None = None
-        self._compile_options: dict[str, Any] = {}
+        self._compiler: Compiler | None = None
 
     def compile(self, **options: Any) -> Scheduler:
         """Compile the steps that are not differentiated, when they are first made; returns itself.
 
         The whole step becomes one function without a graph break: predictions, errors, the
-        vector-Jacobian product and the updates. The weights become constants of it, so change none
-        afterwards. Another batch size or another set of clamped nodes is compiled anew. Measure before
-        you rely on it (`make bench`).
+        vector-Jacobian product and the updates; the readout becomes another. The weights become constants of
+        them, so change none afterwards; they and the states become channels-last. Another batch size or
+        another set of clamped nodes is compiled anew. Measure before you rely on it (`make bench`).
 
         Args:
             options: For `torch.compile`, such as ``backend``; left out, the default backend with
-                frozen weights (batch norm folded, weights packed for the processor).
+                frozen weights (batch norm folded, weights packed for the processor), and CUDA graphs on a
+                GPU. Where nothing is installed that could compile, a warning says so and all goes on
+                uncompiled.
         """
-        self._compile_options = options or {"options": {"freezing": True}}
-        self._compiled = {}
+        self._compiler = find_compiler(self.network.device, options)
+        if self._compiler is not None:
+            self.network.to(memory_format=torch.channels_last)
+            for module in self.network.predictors.modules():
+                if isinstance(module, UpsampledConvTranspose2d):
+                    module.freeze()
         return self
 
     def start(
@@ -130,8 +137,8 @@ class Scheduler:
         newest = state
         for block in self._blocks:  # one of all nodes, but for a sequential order
             plan = self._plan(state.fixed, state.batch, block=block)
-            if self._compiled is not None and not differentiable:
-                moved = self._compiled_step(plan, newest, pace)[1]
+            if self._compiler is not None and not differentiable:
+                moved = self._compiled_step(self._compiler, plan, newest, pace)[1]
             else:
                 moved = self._advance(plan, newest, self._evaluate(plan, newest, differentiable, False), pace)
             newest = replace(state, values=moved.values, moments=moved.moments)
@@ -153,8 +160,7 @@ class Scheduler:
         if self.network.drive is None:
             raise InputError("a network without a backbone has no output")
         with _gradients(differentiable):
-            head = self._plan(state.fixed, state.batch).head
-            return head({**state.constants, **state.values})["output"]
+            return self._output(self._plan(state.fixed, state.batch), state)
 
     def run(
         self,
@@ -239,8 +245,8 @@ class Scheduler:
                 )
                 evaluation = following = None
                 at_once = len(self._blocks) == 1 and not checkpoint
-                if self._compiled is not None and at_once and not (differentiable or last):
-                    evaluation, following = self._compiled_step(plan, state, pace)
+                if self._compiler is not None and at_once and not (differentiable or last):
+                    evaluation, following = self._compiled_step(self._compiler, plan, state, pace)
                 elif keep or (at_once and not last):
                     evaluation = self._evaluate(plan, state, differentiable, keep)
                 self._record(run, request, plan, state, evaluation)
@@ -415,32 +421,35 @@ class Scheduler:
         descent = self.network.dynamics.descent
         return descent is not None and descent.rate[node] > 0
 
-    def _compiled_step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
+    def _compiled_step(
+        self, compiler: Compiler, plan: Plan, state: State, pace: Pace | None
+    ) -> tuple[Evaluation, State]:
         """`_evaluate` and `_advance` as one compiled function of the tensors in a state."""
-        assert self._compiled is not None
-        if plan not in self._compiled:
 
-            def fused(given: State, pace: Pace | None) -> tuple[Any, ...]:
-                evaluation = self._evaluate(plan, given, False)
-                following = self._advance(plan, given, evaluation, pace)
-                if not plan.watched:  # then only the gradients can have been asked for
-                    evaluation = Evaluation(pulls=evaluation.pulls)
-                seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
-                return *seen, following.values, following.moments
+        def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
+            given = State(**parts)
+            evaluation = self._evaluate(plan, given, False)
+            following = self._advance(plan, given, evaluation, pace)
+            if not plan.watched:  # then only the gradients can have been asked for
+                evaluation = Evaluation(pulls=evaluation.pulls)
+            seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
+            return *seen, following.values, following.moments
 
-            # functions that share their code would share, and overflow, one cache of compilations
-            fused.__code__ = fused.__code__.replace()
-            self._compiled[plan] = torch.compile(
-                fused, fullgraph=True, dynamic=False, **self._compile_options
-            )
-        freezing = self._compile_options.get("options", {}).get("freezing", False)
-        # the option alone reaches the backend, but not the tracing that has to hand it the weights
-        from torch._inductor import config
-
-        given = replace(state, step=0)  # or each step would be compiled
-        with config.patch(freezing=freezing):
-            *seen, values, moments = self._compiled[plan](given, pace and pace.as_tensors())
+        # without the number of the step, or each step would be compiled
+        parts = {name: part for name, part in vars(state).items() if name != "step"}
+        *seen, values, moments = compiler(plan, fused, parts, pace and pace.as_tensors())
         return Evaluation({}, *seen), state.followed_by(values, moments)
+
+    def _output(self, plan: Plan, state: State) -> Any:
+        """The backbone's output for a state."""
+        head, env = plan.head, {**state.constants, **state.values}
+        if self._compiler is None or torch.is_grad_enabled():
+            return head(env)["output"]
+
+        def output(env: dict[str, Any]) -> Any:
+            return head(env)["output"]
+
+        return self._compiler(head, output, {name: env[name] for name in head.takes})
 
     def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
         """Error of one term: the target's state less what the sum of the term's predictions expects."""
@@ -478,7 +487,7 @@ class Scheduler:
         self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None
     ) -> None:
         if request.output:
-            run.add_output(plan.head({**state.constants, **state.values})["output"])
+            run.add_output(self._output(plan, state))
         for node in request.values:
             run.add("values", node, state.values[node])
         if evaluation is None:

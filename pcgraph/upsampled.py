@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,18 +25,28 @@ class UpsampledConvTranspose2d(nn.Sequential):
         super().__init__(upsample, convolution)
         self.reads: Tensor
         self.register_buffer("reads", torch.tensor(READS), persistent=False)
+        self._frozen: Phases | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict (batch, target channels, height, width) from (batch, channels, height, width)."""
         upsample, convolution = self
         assert isinstance(upsample, nn.Upsample)
         assert isinstance(convolution, nn.ConvTranspose2d)
-        doubles = upsample.size == (2 * x.shape[2], 2 * x.shape[3])
+        doubles = upsample.size == (2 * x.shape[2], 2 * x.shape[3]) and min(x.shape[2:]) > 1
         narrows = convolution.in_channels >= 4 * convolution.out_channels
         if doubles and narrows:
-            return phased(x, convolution.weight, convolution.bias, self.reads)
+            compiled = torch.compiler.is_compiling() and self._frozen is not None
+            kernels = self._frozen if compiled else phases(convolution.weight, convolution.bias, self.reads)
+            return phased(x, kernels)
         predicted: Tensor = convolution(upsample(x))
         return predicted
+
+    def freeze(self) -> None:
+        """Keep what is made of the weights, for steps that are compiled from now on."""
+        convolution = self[1]
+        assert isinstance(convolution, nn.ConvTranspose2d)
+        with torch.inference_mode(False), torch.no_grad():
+            self._frozen = phases(convolution.weight, convolution.bias, self.reads)
 
 
 READS = (
@@ -44,30 +56,81 @@ READS = (
 """How a doubled row reads a row: [phase][i - 1, i, i + 1][2 i + phase - 1, 2 i + phase, 2 i + phase + 1]."""
 
 
-def phased(x: Tensor, weight: Tensor, bias: Tensor | None, reads: Tensor) -> Tensor:
-    """Transposed convolution of the doubled map, computed on the map itself.
+class Phases(NamedTuple):
+    """The kernels that give the four phases of each pixel; the borders' are added to what `pixels` gives.
+
+    Attributes:
+        pixels: (4 target channels, channels, 3, 3): of all pixels, with zeros around the map.
+        rows: (2 x 4 target channels, channels, 3): of the first and of the last row.
+        columns: (2 x 4 target channels, channels, 3): of the first and of the last column.
+        corners: (2, 2, 4 target channels, channels): of the four corners, row by row.
+        bias: (4 target channels,), or None.
+    """
+
+    pixels: Tensor
+    rows: Tensor
+    columns: Tensor
+    corners: Tensor
+    bias: Tensor | None
+
+
+def phases(weight: Tensor, bias: Tensor | None, reads: Tensor) -> Phases:
+    """The kernels for a transposed convolution of the doubled map.
+
+    The doubling goes on outside of the map as its border is, and the transposed convolution finds zeros
+    outside of the doubled map, while `Phases.pixels` finds zeros outside of the map. What the first row
+    misses so is a function of the first row alone, and so for each border; see `border_reads`.
 
     Args:
-        x: (batch, channels, height, width).
         weight: (channels, target channels, 3, 3), as `nn.ConvTranspose2d` holds it.
         bias: (target channels,), or None.
         reads: `READS`.
+    """
+    kernel = weight.flip(2, 3).transpose(0, 1)  # of the plain convolution that it is
+    ends = border_reads(reads)
+    return Phases(
+        torch.einsum("alh,bmw,oihw->oabilm", reads, reads, kernel)
+        .flatten(0, 2)
+        .contiguous(memory_format=torch.channels_last),
+        torch.einsum("eah,bmw,oihw->eoabim", ends, reads, kernel).flatten(0, 3),
+        torch.einsum("alh,ebw,oihw->eoabil", reads, ends, kernel).flatten(0, 3),
+        torch.einsum("eah,fbw,oihw->efoabi", ends, ends, kernel).flatten(2, 4),
+        None if bias is None else bias.repeat_interleave(4),
+    )
+
+
+def border_reads(reads: Tensor) -> Tensor:
+    """What the first and the last row have to read of themselves besides `READS`: [end][phase][tap].
+
+    They take the part of the row that is not there; but for the tap that leaves the doubled map, which
+    must read nothing at all.
+    """
+    first, last = reads[:, 0].clone(), reads[:, 2].clone()
+    first[0, 0] = -reads[0, 1, 0]
+    last[1, 2] = -reads[1, 1, 2]
+    return torch.stack([first, last])
+
+
+def phased(x: Tensor, kernels: Phases) -> Tensor:
+    """Transposed convolution of the doubled map, computed on the map itself.
+
+    Args:
+        x: (batch, channels, height, width), of two rows and two columns at least.
+        kernels: From `phases`.
 
     Returns:
         (batch, target channels, 2 height, 2 width).
     """
-    kernel = weight.flip(2, 3).transpose(0, 1)  # of the plain convolution that it is
-    phases = torch.einsum("alh,bmw,oihw->oabilm", reads, reads, kernel).reshape(-1, x.shape[1], 3, 3)
-    shared = None if bias is None else bias.repeat_interleave(4)
-    predicted = F.pixel_shuffle(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), phases, shared), 2)
-    # Up to here the doubled map goes on outside as its border is; the transposed convolution has zeros there.
-    for place, tap in ((0, 0), (-1, 2)):
-        row = F.pad(_doubled(x[:, :, place]), (1, 1), mode="replicate")
-        predicted[:, :, place] -= F.conv1d(row, kernel[:, :, tap])
-        column = _doubled(x[:, :, :, place])
-        predicted[:, :, :, place] -= F.conv1d(column, kernel[:, :, :, tap], padding=1)
-    return predicted
-
-
-def _doubled(line: Tensor) -> Tensor:
-    return F.interpolate(line, scale_factor=2.0, mode="linear", align_corners=False)
+    down, right = x.shape[2] - 1, x.shape[3] - 1
+    made = F.conv2d(x, kernels.pixels, kernels.bias, padding=1)
+    pair = (len(x), 2, len(kernels.pixels), -1)  # the first and the last
+    rows = x[:, :, ::down].transpose(1, 2).flatten(1, 2)
+    rows = F.conv1d(rows, kernels.rows, padding=1, groups=2).reshape(pair).transpose(1, 2)
+    columns = x[:, :, :, ::right].permute(0, 3, 1, 2).flatten(1, 2)
+    columns = F.conv1d(columns, kernels.columns, padding=1, groups=2).reshape(pair)
+    columns = columns.permute(0, 2, 3, 1)
+    corners = torch.einsum("efoc,bcef->boef", kernels.corners, x[:, :, ::down, ::right])
+    rows = torch.slice_scatter(rows, rows[..., ::right] + corners, 3, step=right)
+    made = torch.slice_scatter(made, made[:, :, ::down] + rows, 2, step=down)
+    made = torch.slice_scatter(made, made[..., ::right] + columns, 3, step=right)
+    return F.pixel_shuffle(made, 2)

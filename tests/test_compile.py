@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
 
@@ -49,7 +51,7 @@ def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
     alone = scheduler.run(images, steps=2, record=["gradients:e3"])
     plain = pcg.Scheduler(scheduler.network).run(images, steps=2, record=["gradients:e3"])
     torch.testing.assert_close(alone.gradients["e3"][1], plain.gradients["e3"][1])
-    assert compilations.frame_count == 1
+    assert compilations.frame_count == 2  # the step, and the readout
 
 
 def test_a_differentiable_run_is_not_compiled() -> None:
@@ -57,6 +59,25 @@ def test_a_differentiable_run_is_not_compiled() -> None:
     images = torch.randn(2, 3, 16, 16, requires_grad=True)
     scheduler.run(images, steps=2, differentiable=True).output[2].sum().backward()
     assert images.grad is not None
+
+
+def test_without_a_compiler_it_runs_uncompiled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", find)
+    network = residual("predify", "sweep")
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=2)
+    with pytest.warns(UserWarning, match="steps are not compiled: there is no C\\+\\+ compiler"):
+        scheduler = pcg.Scheduler(network).compile()
+    assert torch.equal(scheduler.run(images, steps=2).output[2], plain.output[2])
+
+
+def test_compiled_states_are_channels_last() -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="aot_eager")
+    state = scheduler.run(torch.randn(2, 3, 16, 16), steps=2).state
+    assert all(state.values[node].is_contiguous(memory_format=torch.channels_last) for node in ("e1", "e3"))
 
 
 @pytest.mark.slow

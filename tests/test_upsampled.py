@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from pcgraph.predictors import automatic
-from pcgraph.upsampled import UpsampledConvTranspose2d, phased
+from pcgraph.upsampled import UpsampledConvTranspose2d, phased, phases
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (1, 4, 1, 1), (1, 4, 1, 3), (2, 3, 8, 8)])
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (1, 4, 2, 2), (1, 4, 2, 3), (2, 3, 8, 8)])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_phases_equal_upsampling_then_convolving(shape: tuple[int, ...], has_bias: bool) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -24,7 +24,7 @@ def test_phases_equal_upsampling_then_convolving(shape: tuple[int, ...], has_bia
     doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     expected = F.conv_transpose2d(doubled, weight, bias, padding=1)
     module = UpsampledConvTranspose2d(nn.Upsample((2, 2)), nn.ConvTranspose2d(1, 1, 3, padding=1)).double()
-    got = phased(x, weight, bias, module.reads)
+    got = phased(x, phases(weight, bias, module.reads))
     torch.testing.assert_close(got, expected)
     cotangent = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
     for one, other in zip(
@@ -42,6 +42,7 @@ def test_phases_equal_upsampling_then_convolving(shape: tuple[int, ...], has_bia
         ((8, 8, 8), (3, 16, 16)),
         ((32, 7, 7), (3, 16, 16)),
         ((32, 4, 4), (3, 16, 16)),
+        ((32, 1, 8), (3, 2, 16)),
     ],
 )
 def test_the_automatic_predictor_is_what_it_says(source: tuple[int, ...], target: tuple[int, ...]) -> None:
@@ -50,3 +51,17 @@ def test_the_automatic_predictor_is_what_it_says(source: tuple[int, ...], target
     assert list(module.state_dict()) == ["1.weight", "1.bias"]
     x = torch.randn(2, *source)
     torch.testing.assert_close(module(x), plain(x), atol=1e-5, rtol=1e-4)
+
+
+def test_frozen_kernels_are_those_of_the_weights_at_that_time() -> None:
+    module = automatic((32, 8, 8), (3, 16, 16)).requires_grad_(False)
+    assert isinstance(module, UpsampledConvTranspose2d)
+    x = torch.randn(2, 32, 8, 8)
+    module.freeze()
+    before = module(x)
+    module[1].weight.mul_(2)
+    module[1].bias.zero_()
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), before)
+    module.freeze()
+    torch.testing.assert_close(torch.compile(module, backend="eager", fullgraph=True)(x), module(x))

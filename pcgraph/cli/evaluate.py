@@ -14,6 +14,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     Batch,
+    Compiled,
     Device,
     Force,
     Memory,
@@ -111,6 +112,7 @@ def evaluate(
     ] = None,
     batch: Batch = 64,
     memory: Memory = None,
+    compiled: Compiled = False,
     seed: Seed = 0,
     workers: Workers = 0,
     skip_broken: SkipBroken = False,
@@ -197,6 +199,7 @@ def evaluate(
                 processes=processes,
                 workers=workers,
                 memory=memory,
+                compiled=compiled,
                 advance=advance,
             )
     except KeyboardInterrupt:

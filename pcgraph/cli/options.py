@@ -50,6 +50,10 @@ Memory = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]
+Compiled = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
 Out = Annotated[
     Path | None,

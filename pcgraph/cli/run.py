@@ -16,6 +16,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     Batch,
+    Compiled,
     Device,
     Force,
     Memory,
@@ -77,6 +78,7 @@ def run(
     seed: Seed = 0,
     batch: Batch = 16,
     memory: Memory = None,
+    compiled: Compiled = False,
     device: Device = "auto",
     dtype: Annotated[
         Precision, typer.Option(help="bfloat16 computes under autocast and keeps the states in float32.")
@@ -110,7 +112,7 @@ def run(
 
         folder = new_run_folder(given.name, out, force)
         noisy = None if noise is None else Noise.parse(noise)
-        setup = Setup(steps, seed, find_device(device), dtype, memory)
+        setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
         network = setup.build(given, trusted(trust))
         inputs = find_inputs(network, images or [], noisy, seed)
     with Tape(folder, record or []) as tape:
@@ -152,6 +154,7 @@ class Setup:
     device: torch.device
     dtype: Precision
     memory: str | None = None
+    compiled: bool = False
 
     def build(self, spec: Spec, trust: bool) -> PCNetwork:
         """The network, where and in what it is to compute."""
@@ -183,8 +186,9 @@ class Setup:
         kept: dict[str, list[Tensor]] = {}
         terms: list[str] = []
         classes = 0
+        scheduler = Scheduler(network)
         for found, run in follow(
-            Scheduler(network),
+            scheduler.compile() if self.compiled else scheduler,
             batches,
             steps=self.steps,
             record=record,

@@ -48,7 +48,7 @@ class Batch:
         if count <= 1:
             return [self] if count else []
         pieces = [tensor.tensor_split(count) for tensor in (self.images, self.labels, self.indices)]
-        return [Batch(*piece, seed=self.seed) for piece in zip(*pieces, strict=True)]
+        return [Batch(*piece, self.seed) for piece in zip(*pieces, strict=True)]
 
 
 def batch_count(data: ImageData, size: int, *, drop_last: bool = False) -> int:

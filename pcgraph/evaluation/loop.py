@@ -47,6 +47,7 @@ def evaluate(
     processes: Processes | None = None,
     workers: int = 0,
     memory: str | None = None,
+    compiled: bool = False,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Measure a network on images, clean and otherwise, at every step of its dynamics.
@@ -63,6 +64,7 @@ def evaluate(
         processes: Those that share the work.
         workers: Processes that read images ahead; see `pcgraph.datasets.batches`.
         memory: What a run of the dynamics may take; larger batches run in parts. See `Scheduler.run`.
+        compiled: Whether the steps of whole batches are compiled; a last one that is smaller is not.
         advance: Is told of every batch that went through a condition.
 
     Returns:
@@ -77,7 +79,8 @@ def evaluate(
     processes = processes or Processes()
     conditions = distinct(conditions)
     names = [key(condition) for condition in conditions]
-    scheduler = Scheduler(network)
+    plain = Scheduler(network)
+    compiler = Scheduler(network).compile() if compiled else plain
     own = _own_batches(len(data), settings.batch, processes)
     todo = [(number, places) for number, places in own if store.missing(names, places)]
     advance((len(own) - len(todo)) * len(conditions))
@@ -90,6 +93,7 @@ def evaluate(
         if not len(batch):
             continue
         seed = mixed_seed(settings.seed, number)
+        scheduler = compiler if len(batch) == settings.batch else plain
         run = follow(scheduler, batch.images, settings.steps, settings.distances, seed, memory)
         _check_classes(data, batch.labels, run)
         clean = Clean(

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import pcgraph as pcg
+from pcgraph.compiled import Compiler
 from pcgraph.datasets import preprocess_for
 from pcgraph.images import PIXELS, Noise, find_images, load_images
 from pcgraph.resources import photo
@@ -300,3 +302,28 @@ def test_noise_is_drawn_for_each_image_and_seed() -> None:
     assert not torch.equal(load(0), load(1))
     assert not torch.equal(load(0)[0], load(0)[1])
     assert not torch.equal(load(0)[1], load(1)[0])
+
+
+def test_compiled_runs_and_evaluations_give_the_same(
+    cli: Cli, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilations = CompileCounterWithBackend("aot_eager")
+
+    def find_compiler(device: torch.device, options: dict[str, object]) -> Compiler:
+        return Compiler(device, {"backend": compilations})
+
+    monkeypatch.setattr("pcgraph.scheduler.find_compiler", find_compiler)
+    for command in (
+        ["run", "small.yaml", "photos:chelsea", "--steps", "2"],
+        ["evaluate", "small.yaml", "--data", "photos", "--limit", "3", "--batch", "2", "--steps", "2"],
+    ):
+        results = []
+        for options in ([], ["--compile"]):
+            before = compilations.frame_count
+            outcome = cli(*command, *options, "--trust", "--json", "--force", "--out", "out")
+            assert outcome.status == 0, outcome.err
+            results.append(outcome.json)
+            assert compilations.frame_count - before == (2 if options else 0)
+        for key in ("images", "results"):
+            if key in results[0]:
+                assert results[0][key] == results[1][key]

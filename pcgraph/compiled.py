@@ -1,0 +1,86 @@
+"""Compiled functions of a state: a whole step, or the readout, without a graph break."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+Options = dict[str, Any]
+
+
+class Compiler:
+    """Compiles each function when it is first called, once for all that follow.
+
+    Feature maps are handed over channels-last, as convolutions are fastest; what the functions compute from
+    them stays so.
+
+    Args:
+        device: Where they run. On a GPU they are replayed as CUDA graphs.
+        options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
+            weights packed for the processor).
+    """
+
+    def __init__(self, device: torch.device, options: Options) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.options = options or {
+            "options": {
+                "freezing": True,
+                "triton.cudagraphs": self.on_gpu,
+                # frozen weights need no look at every module before each call
+                "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe,
+            }
+        }
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+
+    def __call__(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``, compiled; the function of a key is the one that first came with it."""
+        from torch._inductor import config
+
+        if key not in self._compiled:
+            if hasattr(function, "__code__"):
+                # functions that share their code would share, and overflow, one cache of compilations
+                function.__code__ = function.__code__.replace()
+            self._compiled[key] = torch.compile(function, fullgraph=True, dynamic=False, **self.options)
+        freezing = self.options.get("options", {}).get("freezing", False)
+        if self.on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        # the option alone reaches the backend, but not the tracing that has to hand it the weights
+        with config.patch(freezing=freezing):
+            results = self._compiled[key](*tree_map_only(Tensor, _channels_last, arguments))
+        # a CUDA graph writes its results to the same place every time
+        return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
+
+
+def find_compiler(device: torch.device, options: Options) -> Compiler | None:
+    """What compiles for ``device``; None, and a warning, where nothing is installed that could."""
+    if not options:
+        missing = _missing(device)
+        if missing:
+            warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
+            return None
+    return Compiler(device, options)
+
+
+def _missing(device: torch.device) -> str:
+    """What the default backend lacks on this machine."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return "" if has_triton() else "Triton is not installed, or does not know this GPU"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return "there is no C++ compiler (g++, or what the variable CXX names)"
+    return ""
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
