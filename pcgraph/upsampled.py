@@ -35,8 +35,9 @@ class UpsampledConvTranspose2d(nn.Sequential):
         doubles = upsample.size == (2 * x.shape[2], 2 * x.shape[3]) and min(x.shape[2:]) > 1
         narrows = convolution.in_channels >= 4 * convolution.out_channels
         if doubles and narrows:
-            compiled = torch.compiler.is_compiling() and self._frozen is not None
-            kernels = self._frozen if compiled else phases(convolution.weight, convolution.bias, self.reads)
+            kernels = self._frozen if torch.compiler.is_compiling() else None
+            if kernels is None:
+                kernels = phases(convolution.weight, convolution.bias, self.reads)
             return phased(x, kernels)
         predicted: Tensor = convolution(upsample(x))
         return predicted

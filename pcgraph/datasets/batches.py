@@ -48,7 +48,9 @@ class Batch:
         if count <= 1:
             return [self] if count else []
         pieces = [tensor.tensor_split(count) for tensor in (self.images, self.labels, self.indices)]
-        return [Batch(*piece, self.seed) for piece in zip(*pieces, strict=True)]
+        return [
+            Batch(images, labels, places, self.seed) for images, labels, places in zip(*pieces, strict=True)
+        ]
 
 
 def batch_count(data: ImageData, size: int, *, drop_last: bool = False) -> int:
