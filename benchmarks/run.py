@@ -23,8 +23,21 @@ import vgg16
 from rich.console import Console
 from table import Record
 
-GROUPS = (dynamics.GROUP, vgg16.GROUP, memory.GROUP, scaling.GROUP, startup.GROUP, roofline.GROUP)
-CASES = {name: measure for group in GROUPS for name, measure in group.cases.items()}
+GROUPS = {module.__name__: module.GROUP for module in (dynamics, vgg16, memory, scaling, startup, roofline)}
+CASES = {name: measure for group in GROUPS.values() for name, measure in group.cases.items()}
+
+
+def fill(page: Path, found: dict[str, Record], about: str) -> None:
+    """Put the tables of a page between its marks, such as ``<!-- bench: memory -->`` and ``<!-- end -->``."""
+    text = page.read_text(encoding="utf-8")
+    for key, group in GROUPS.items():
+        records = [found[name] for name in group.cases if name in found]
+        if records:
+            mark = f"<!-- bench: {key} -->\n"
+            before, _, after = text.partition(mark)
+            rest = after[after.index("<!-- end -->") :]
+            text = f"{before}{mark}\n{group.markdown(records)}\n{about}\n\n{rest}"
+    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -35,30 +48,32 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--json", type=Path, help="where to write the rows as JSON")
     parser.add_argument(
-        "--markdown", action="store_true", help="print the tables as docs/performance.md has them"
+        "--json", type=Path, help="where to write the rows as JSON; rows of other cases in it are kept"
     )
+    parser.add_argument("--page", type=Path, help="fill in the tables of docs/performance.md")
     given = parser.parse_args()
     for name in given.names:
         if not any(case.startswith(name) for case in CASES):
             parser.error(f"no benchmark is called {name!r}; there are {', '.join(CASES)}")
     chosen = [name for name in CASES if not given.names or name.startswith(tuple(given.names))]
-    found: dict[str, Record] = {}
+    found: dict[str, Record] = (
+        json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+    )
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        found[name] = CASES[name](given.steps, given.repeats)
+        found[name] = {**CASES[name](given.steps, given.repeats), "repeats": given.repeats}
         if given.json:  # as they come: a long run that is stopped has written something
             given.json.write_text(json.dumps(found, indent=2) + "\n")
     console = Console(width=None if sys.stdout.isatty() else 160)
-    about = f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of {given.repeats}"
+    about = f"Medians; torch {torch.__version__}, {torch.get_num_threads()} threads."
     print(about)
-    for group in GROUPS:
-        records = [found[name] for name in group.cases if name in found]
-        if records and given.markdown:
-            print(f"\n{group.markdown(records)}")
-        elif records:
+    for group in GROUPS.values():
+        records = [found[name] for name in group.cases if name in chosen]
+        if records:
             console.print(group.table(records))
+    if given.page:
+        fill(given.page, found, about)
     print(
         "Against FabricPC (JAX), in an environment of its own: python benchmarks/against_fabricpc.py --help"
     )

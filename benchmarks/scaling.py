@@ -70,10 +70,10 @@ def in_batch(steps: int, repeats: int) -> Record:
 
 
 def in_edges(steps: int, repeats: int) -> Record:
-    given = torch.randn(16, 256)
-    schedulers = {size: chain(size) for size in (10, 30, 100, 300)}
-    runs = {size: lambda s=s: s.run(given, steps=20) for size, s in schedulers.items()}
-    return fitted("edges: chains, 20 steps", runs, repeats)
+    given = torch.randn(16, 64)
+    schedulers = {size: chain(size, units=64) for size in (10, 30, 100)}
+    runs = {size: lambda s=s: s.run(given, steps=10) for size, s in schedulers.items()}
+    return fitted("edges: chains of small layers, 10 steps", runs, repeats)
 
 
 def in_delay(steps: int, repeats: int) -> Record:

@@ -378,10 +378,9 @@ class Scheduler:
             predictions.update(zip(names, results, strict=True))
         errors: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
-        with torch.set_grad_enabled(bool(differentiable)):
-            for name in group.terms:
-                errors[name] = self._error(plan, name, state, predictions)
-                weighted[name] = plan.energy[name].weighted(errors[name])
+        for name in group.terms:
+            errors[name] = self._error(plan, name, state, predictions)
+            weighted[name] = plan.energy[name].weighted(errors[name])
         pulls: dict[tuple[str, str], Tensor] = {}
         if jobs:
             owners = [(block.reader(source), source) for block, _ in jobs for source in block.pulled]
@@ -490,7 +489,7 @@ class Scheduler:
             run.add_output(self._output(plan, state))
         for node in request.values:
             run.add("values", node, state.values[node])
-        if evaluation is None:
+        if evaluation is None or not (request.watched or request.gradients):
             return
         predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
         env: dict[str, Any] = {**state.constants, **state.values}

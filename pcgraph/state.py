@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -51,4 +51,4 @@ class State:
         """The state one step later, with these values (and moments, where the dynamics keep any)."""
         past = {node: (self.values[node], *earlier[:-1]) for node, earlier in self.past.items()}
         kept = self.moments if moments is None else moments
-        return replace(self, values=values, past=past, moments=kept, step=self.step + 1)
+        return State(values, past, self.clamp, self.constants, self.resting, kept, self.step + 1)
