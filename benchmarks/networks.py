@@ -49,7 +49,7 @@ def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
 def layer_by_layer(predictor: nn.Module) -> nn.Module:
     """A copy of the predictor without our shortcuts for its layers."""
     if isinstance(predictor, UpsampledConvTranspose2d):
-        return nn.Sequential(*predictor)
+        return nn.Sequential(*copy.deepcopy(predictor))
     plain = copy.deepcopy(predictor)
     for layer in plain.modules():
         if isinstance(layer, PartedConvTranspose2d):
