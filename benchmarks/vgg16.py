@@ -70,10 +70,10 @@ def tiles(batch: int, bfloat16: bool = False) -> Measure:
 
 
 CASES: dict[str, Measure] = {
-    "vgg16-1-tiles": tiles(1),
-    "vgg16-4-tiles": tiles(4),
-    "vgg16-1-tiles-bfloat16": tiles(1, bfloat16=True),
-    "vgg16-4-tiles-bfloat16": tiles(4, bfloat16=True),
+    "vgg16-tiles-1": tiles(1),
+    "vgg16-tiles-4": tiles(4),
+    "vgg16-bfloat16-1": tiles(1, bfloat16=True),
+    "vgg16-bfloat16-4": tiles(4, bfloat16=True),
 }
 
 GROUP = Group(
