@@ -18,7 +18,7 @@ from table import Group, Measure, Record
 import pcgraph as pcg
 
 
-def chain(edges: int, units: int = 256, delay: int = 1) -> pcg.Scheduler:
+def chain(edges: int, units: int = 64, delay: int = 1) -> pcg.Scheduler:
     """A chain of linear layers with tanh, each predicting the next."""
     names = [f"n{number}" for number in range(edges + 1)]
     spec = {
@@ -56,8 +56,8 @@ def fitted(case: str, runs: Mapping[int, Callable[[], object]], repeats: int) ->
 
 
 def in_steps(steps: int, repeats: int) -> Record:
-    scheduler, given = chain(10), torch.randn(16, 256)
-    sizes = (50, 100, 200, 500)
+    scheduler, given = chain(10), torch.randn(16, 64)
+    sizes = (10, 20, 50, 100)
     runs = {size: lambda size=size: scheduler.run(given, steps=size) for size in sizes}
     return fitted("steps: chain of 10 edges", runs, repeats)
 
@@ -71,16 +71,16 @@ def in_batch(steps: int, repeats: int) -> Record:
 
 def in_edges(steps: int, repeats: int) -> Record:
     given = torch.randn(16, 64)
-    schedulers = {size: chain(size, units=64) for size in (10, 30, 100)}
+    schedulers = {size: chain(size) for size in (10, 30, 100)}
     runs = {size: lambda s=s: s.run(given, steps=10) for size, s in schedulers.items()}
     return fitted("edges: chains of small layers, 10 steps", runs, repeats)
 
 
 def in_delay(steps: int, repeats: int) -> Record:
-    given = torch.randn(16, 256)
+    given = torch.randn(16, 64)
     schedulers = {size: chain(10, delay=size) for size in (1, 2, 4, 8)}
-    runs = {size: lambda s=s: s.run(given, steps=100) for size, s in schedulers.items()}
-    return fitted("delay: chain of 10 edges, 100 steps", runs, repeats)
+    runs = {size: lambda s=s: s.run(given, steps=30) for size, s in schedulers.items()}
+    return fitted("delay: chain of 10 edges, 30 steps", runs, repeats)
 
 
 CASES: dict[str, Measure] = {
