@@ -68,9 +68,10 @@ class Scheduler:
         """Compile the steps that are not differentiated, when they are first made; returns itself.
 
         The whole step becomes one function without a graph break: predictions, errors, the
-        vector-Jacobian product and the updates; the readout becomes another. The weights become constants of
-        them, so change none afterwards; they and the states become channels-last. Another batch size or
-        another set of clamped nodes is compiled anew. Measure before you rely on it (`make bench`).
+        vector-Jacobian product and the updates. The backbone's first pass and the readout become two more.
+        The weights become constants of them, so change none afterwards; they and the states become
+        channels-last. Another batch size or another set of clamped nodes is compiled anew. Measure before
+        you rely on it (`make bench`).
 
         Args:
             options: For `torch.compile`, such as ``backend``; left out, the default backend with
@@ -112,7 +113,9 @@ class Scheduler:
             InputError: A name or a shape that does not fit.
         """
         with _gradients(differentiable):
-            return start_state(self.network, self._plan, inputs, clamp or {}, mask or {}, free, generator)
+            return start_state(
+                self.network, self._plan, inputs, clamp or {}, mask or {}, free, generator, self._compiler
+            )
 
     def step(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcgraph.compiled import Compiler
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
@@ -23,8 +24,12 @@ def start_state(
     mask: Mapping[str, Tensor],
     free: Collection[str],
     generator: torch.Generator | None,
+    compiler: Compiler | None = None,
 ) -> State:
-    """Build the state at step 0; see `Scheduler.start` for the arguments."""
+    """Build the state at step 0; see `Scheduler.start` for the arguments.
+
+    With a compiler the backbone's pass is compiled.
+    """
     given = given_values(network, inputs, clamp)
     held = held_parts(network, given, mask, free)
     batch = len(next(iter(given.values())))
@@ -34,7 +39,7 @@ def start_state(
     resting = resting_predictions(here, values)
     initial = network.spec.schedule.initial
     if initial in ("feedforward", "amortised"):
-        _feedforward(network, here, constants, resting, values, given, held, batch)
+        _feedforward(network, here, constants, resting, values, given, held, batch, compiler)
     else:
         for name in here.moving:
             shape = (batch, *network.graph.nodes[name].shape)
@@ -137,6 +142,7 @@ def _feedforward(
     given: Mapping[str, Tensor],
     held: Mapping[str, Tensor | None],
     batch: int,
+    compiler: Compiler | None,
 ) -> None:
     """Fill ``values`` with what one feedforward pass from the given nodes computes.
 
@@ -152,15 +158,27 @@ def _feedforward(
         values[graph.receiver] = _merged(graph.receiver, torch.zeros_like(image), given, held)
     if network.drive is not None:
         cuts = [name for name in network.drive.order if name not in plan.fixed]
-        env: dict[str, Any] = {**constants, **values}
+        stages = network.drive.stages([[name] for name in cuts], plan.fixed)
+        kept = frozenset(constants)
         terms = {edge.target: edge.bundle for edge in graph.edges.values() if edge.predictor is None}
-        for name, stage in zip(cuts, network.drive.stages([[n] for n in cuts], plan.fixed), strict=True):
-            env.update(stage(env))
-            expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
-            # a tensor of its own, for the same reason as `past`
-            own = expected.to(dtype, copy=f"{name}.prediction" in constants)
-            values[name] = _merged(name, own, given, held)
-            env[name] = values[name]
+
+        def backbone(
+            env: dict[str, Any], given: Mapping[str, Tensor], held: Mapping[str, Tensor | None]
+        ) -> dict[str, Tensor]:
+            env = dict(env)
+            for name, stage in zip(cuts, stages, strict=True):
+                env.update(stage(env))
+                expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
+                # a tensor of its own, for the same reason as `past`
+                own = expected.to(dtype, copy=f"{name}.prediction" in kept)
+                env[name] = _merged(name, own, given, held)
+            return {name: env[name] for name in cuts}
+
+        env = {**constants, **values}
+        if compiler is None or torch.is_grad_enabled():
+            values.update(backbone(env, given, held))
+        else:
+            values.update(compiler((plan, tuple(given)), backbone, env, dict(given), dict(held)))
     starts: dict[str, Edge] = {}
     known: list[str] = []
     if network.spec.schedule.initial == "amortised":

@@ -323,7 +323,7 @@ def test_compiled_runs_and_evaluations_give_the_same(
             outcome = cli(*command, *options, "--trust", "--json", "--force", "--out", "out")
             assert outcome.status == 0, outcome.err
             results.append(outcome.json)
-            assert compilations.frame_count - before == (2 if options else 0)
+            assert compilations.frame_count - before == (3 if options else 0)
         for key in ("images", "results"):
             if key in results[0]:
                 assert results[0][key] == results[1][key]
