@@ -127,12 +127,8 @@ class Cost:
             parts = [f"{shown(self.fixed + self.image)} for one image at a time"]
             parts += [f"{shown(results)} for the results of {batch}"]
             hint = "Give more, record less, or record on a tape (`to`)."
-            raise InputError(
-                Fault(
-                    f"memory: {shown(limit)} are too little: {' and '.join(parts)} are {shown(need)}",
-                    hint=hint,
-                )
-            )
+            needed = f"{' and '.join(parts)} take {shown(need)}, a fifth of it for the allocator"
+            raise InputError(Fault(f"memory: {shown(limit)} are too little: {needed}", hint=hint))
         return int(min(number, batch))
 
 
