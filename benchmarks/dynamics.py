@@ -12,18 +12,22 @@ from torch import Tensor, nn
 import pcgraph as pcg
 
 
-def dynamics(name: str, batch: int, compiled: bool = False) -> Measure:
+def dynamics(name: str, batch: int, compiled: bool = False, channels_last: bool = False) -> Measure:
     """As many steps as asked for, with the output of every step."""
 
     def measure(steps: int, repeats: int) -> Record:
         network, hooks = pair(name)
         scheduler = pcg.Scheduler(network)
-        given = images(batch)
+        given = ours = images(batch)
         title = f"{name}, batch {batch}"
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
+            ours = given.to(memory_format=torch.channels_last)
+            title += ", channels-last"
         plain = compared(
             title,
             lambda: hooks.run(given, steps),
-            lambda: scheduler.run(given, steps=steps).output[-1],
+            lambda: scheduler.run(ours, steps=steps).output[-1],
             steps,
             repeats,
         )
@@ -114,6 +118,7 @@ def overhead(steps: int, repeats: int) -> Record:
 CASES: dict[str, Measure] = {"overhead": overhead}
 for _batch in (1, 8):
     CASES[f"efficientnet_b0-{_batch}"] = dynamics("efficientnet_b0", _batch)
+    CASES[f"efficientnet_b0-{_batch}-channels-last"] = dynamics("efficientnet_b0", _batch, channels_last=True)
     CASES[f"efficientnet_b0-{_batch}-compiled"] = dynamics("efficientnet_b0", _batch, compiled=True)
 CASES["vgg16-1"] = dynamics("vgg16", 1)
 CASES["vgg16-4"] = dynamics("vgg16", 4)

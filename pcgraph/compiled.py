@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
+
+from pcgraph.network import PCNetwork
+from pcgraph.upsampled import UpsampledConvTranspose2d
 
 Options = dict[str, Any]
 
@@ -42,9 +46,9 @@ class Compiler:
         from torch._inductor import config
 
         if key not in self._compiled:
-            if hasattr(function, "__code__"):
-                # functions that share their code would share, and overflow, one cache of compilations
-                function.__code__ = function.__code__.replace()
+            assert isinstance(function, FunctionType)
+            # functions that share their code would share, and overflow, one cache of compilations
+            function.__code__ = function.__code__.replace()
             self._compiled[key] = torch.compile(function, fullgraph=True, dynamic=False, **self.options)
         freezing = self.options.get("options", {}).get("freezing", False)
         if self.on_gpu:
@@ -56,14 +60,20 @@ class Compiler:
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
 
 
-def find_compiler(device: torch.device, options: Options) -> Compiler | None:
-    """What compiles for ``device``; None, and a warning, where nothing is installed that could."""
-    if not options:
-        missing = _missing(device)
-        if missing:
-            warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
-            return None
-    return Compiler(device, options)
+def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
+    """What compiles functions of a network, which becomes channels-last and makes what can be made once.
+
+    None, and a warning, where nothing is installed that could compile.
+    """
+    missing = "" if options else _missing(network.device)
+    if missing:
+        warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
+        return None
+    network.to(memory_format=torch.channels_last)
+    for module in network.predictors.modules():
+        if isinstance(module, UpsampledConvTranspose2d):
+            module.freeze()
+    return Compiler(network.device, options)
 
 
 def _missing(device: torch.device) -> str:

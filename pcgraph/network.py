@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pcgraph.dynamics import Dynamics, Energy, Predify
 from pcgraph.energies import TermEnergy
 from pcgraph.errors import Fault, ModelError, SpecError, closest
-from pcgraph.graph import PCGraph, assemble
+from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.masks import mask_weights
 from pcgraph.parted import part_large
 from pcgraph.predictors import build_predictor
@@ -131,6 +131,11 @@ class PCNetwork(nn.Module):
 
 def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:
     return Fault(f"tensor '{name}' {problem} in the weight file", ("weights",), closest(name, others))
+
+
+def read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
+    """What an edge's function is given of these states: copies, where it may write into them."""
+    return [values[name].clone() if edge.is_foreign else values[name] for name in edge.sources]
 
 
 def build(

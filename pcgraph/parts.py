@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -16,11 +17,14 @@ from pcgraph.memory import measure_cost
 from pcgraph.recording import Run
 from pcgraph.spec import EnergyDynamics, Spec
 from pcgraph.state import State
-from pcgraph.tape import Frames
+from pcgraph.tape import Frames, Tape
+
+if TYPE_CHECKING:
+    from pcgraph.scheduler import Scheduler
 
 QUANTITIES = ("values", "predictions", "errors", "energy", "gradients")
-Part = Callable[[slice, int], Run]
-"""From a slice of the batch and a number of steps to the run of these images."""
+Part = Callable[["Scheduler", slice, int, Tape | None], Run]
+"""Runs some images of the batch: by which scheduler, which images, how many steps, onto which tape."""
 
 
 def check_divisible(spec: Spec, tolerance: float | None) -> None:
@@ -44,15 +48,39 @@ def check_divisible(spec: Spec, tolerance: float | None) -> None:
         raise InputError(Fault(message, hint="Give fewer images at a time instead."))
 
 
-def part_sizes(limit: int, batch: int, steps: int, run: Part) -> list[int]:
-    """The sizes of the parts: as few as fit, and as even as possible.
+def run_in_parts(
+    scheduler: Scheduler, run: Part, batch: int, steps: int, limit: int, tape: Tape | None
+) -> Run:
+    """Run a batch in as few parts as fit, as even as possible, and join the results.
+
+    Args:
+        scheduler: For the parts; the short runs by which the memory is measured leave nothing in it.
+        run: Runs some images.
+        batch: Images in all.
+        steps: Of the run.
+        limit: Bytes.
+        tape: Where the run records, if not in memory.
 
     Raises:
         InputError: Not even one image fits.
     """
-    cost = measure_cost(lambda images, made: result_size(run(slice(0, images), made)) // images, steps, batch)
-    count = -(-batch // cost.images(batch, limit))
-    return [batch * (part + 1) // count - batch * part // count for part in range(count)]
+
+    def trial(images: int, made: int) -> int:
+        other = None if tape is None else Tape(tape.path, tape.items)
+        try:
+            return result_size(run(type(scheduler)(scheduler.network), slice(images), made, other)) // images
+        finally:
+            if other is not None:
+                other.close()
+
+    count = -(-batch // measure_cost(trial, steps, batch).images(batch, limit))
+    ends = [batch * part // count for part in range(count + 1)]
+    runs = []
+    for begin, end in itertools.pairwise(ends):
+        runs.append(run(scheduler, slice(begin, end), steps, tape))
+        if count > 1:
+            runs[-1].state = replace(runs[-1].state, constants={}, resting={})
+    return runs[0] if count == 1 else join(runs, scheduler.refresh)
 
 
 def result_size(run: Run) -> int:

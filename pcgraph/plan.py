@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pcgraph.dynamics import Gains, Scalar
 from pcgraph.graph import Edge
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, read
 from pcgraph.tracing.drive import Stage
 
 Env = dict[str, Any]
@@ -174,13 +174,12 @@ class Plan:
         return tuple(blocks)
 
     def _predictor_block(self, edge: Edge) -> Block:
-        predictors, name, sources = self.network.predictors, edge.name, edge.sources
+        predictors, name = self.network.predictors, edge.name
 
         def predict(env: Env) -> tuple[Tensor, ...]:
-            values = [env[source].clone() if edge.is_foreign else env[source] for source in sources]
-            return (predictors[name](*values),)
+            return (predictors[name](*read(edge, env)),)
 
-        return Block((edge,), sources, edge.delay, self._pulled([edge]), predict)
+        return Block((edge,), edge.sources, edge.delay, self._pulled([edge]), predict)
 
     def _groups(self) -> Iterable[Group]:
         """The delayed blocks, and the delayed terms that only edges at rest predict."""

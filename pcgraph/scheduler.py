@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,36 +14,18 @@ from torch import Tensor
 from pcgraph.checkpoint import checkpointed
 from pcgraph.compiled import Compiler, find_compiler
 from pcgraph.descent import Pace
-from pcgraph.dynamics import Gains, Scalar
+from pcgraph.dynamics import Gains
 from pcgraph.errors import DivergenceError, InputError
 from pcgraph.memory import parse_memory
 from pcgraph.network import PCNetwork
-from pcgraph.parts import check_divisible, join, part_sizes
-from pcgraph.plan import Block, Group, Plan
-from pcgraph.pullback import Differentiable, pullback
+from pcgraph.parts import check_divisible, run_in_parts
+from pcgraph.plan import Plan
+from pcgraph.pullback import Differentiable
 from pcgraph.recording import Request, Run
 from pcgraph.start import given_values, held_parts, resting_predictions, start_state
 from pcgraph.state import State
+from pcgraph.step import Evaluation, advance, error_of, evaluate, summed
 from pcgraph.tape import Tape
-from pcgraph.upsampled import UpsampledConvTranspose2d
-
-
-@dataclass
-class Evaluation:
-    """What the delayed edges say of one state.
-
-    Attributes:
-        moved: The state of each node that they move, as far as they do; under a `Descent`, its slope.
-        predictions: By edge; like what follows, only where it is kept.
-        errors: ``target - prediction`` by error term.
-        pulls: ``J_e^T xi_e`` by edge and source; for the backbone's predictions of one pass together,
-            by the first of their edges that reads the source.
-    """
-
-    moved: dict[str, Tensor] = field(default_factory=dict)
-    predictions: dict[str, Tensor] = field(default_factory=dict)
-    errors: dict[str, Tensor] = field(default_factory=dict)
-    pulls: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
 
 class Scheduler:
@@ -79,12 +60,7 @@ class Scheduler:
                 GPU. Where nothing is installed that could compile, a warning says so and all goes on
                 uncompiled.
         """
-        self._compiler = find_compiler(self.network.device, options)
-        if self._compiler is not None:
-            self.network.to(memory_format=torch.channels_last)
-            for module in self.network.predictors.modules():
-                if isinstance(module, UpsampledConvTranspose2d):
-                    module.freeze()
+        self._compiler = find_compiler(self.network, options)
         return self
 
     def start(
@@ -143,7 +119,7 @@ class Scheduler:
             if self._compiler is not None and not differentiable:
                 moved = self._compiled_step(self._compiler, plan, newest, pace)[1]
             else:
-                moved = self._advance(plan, newest, self._evaluate(plan, newest, differentiable, False), pace)
+                moved = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
             newest = replace(state, values=moved.values, moments=moved.moments)
         return state.followed_by(newest.values, newest.moments)
 
@@ -218,13 +194,30 @@ class Scheduler:
             raise InputError("a differentiable run keeps its tensors in memory; leave out `to`")
         checkpoint = checkpoint and bool(differentiable)
         tolerance = spec.tolerance if tolerance is None else tolerance
+        record = record if record is None or isinstance(record, str) else list(record)
         if memory is not None:
             if differentiable or watch is not None:
                 raise InputError("memory: a run that is differentiable or watched cannot be cut into parts")
-            limit = parse_memory(memory)
-            return self._run_in_parts(
-                limit, inputs, clamp or {}, mask or {}, free, steps, record, tolerance, to
-            )
+            check_divisible(self.network.spec, tolerance)
+            given = given_values(self.network, inputs, clamp or {})
+            held = held_parts(self.network, given, mask or {}, free)
+
+            def part(scheduler: Scheduler, images: slice, steps: int, to: Tape | None) -> Run:
+                values = {name: value[images] for name, value in given.items()}
+                masks = {name: kept[images] for name, kept in held.items() if kept is not None}
+                return scheduler.run(
+                    None,
+                    steps,
+                    record=record,
+                    to=to,
+                    clamp=values,
+                    mask=masks,
+                    free=free,
+                    tolerance=tolerance,
+                )
+
+            batch = len(next(iter(given.values())))
+            return run_in_parts(self, part, batch, steps, parse_memory(memory), to)
         if record is None:
             record = ["output"] if self.network.drive else []
         if watch is not None:
@@ -251,7 +244,7 @@ class Scheduler:
                 if self._compiler is not None and at_once and not (differentiable or last):
                     evaluation, following = self._compiled_step(self._compiler, plan, state, pace)
                 elif keep or (at_once and not last):
-                    evaluation = self._evaluate(plan, state, differentiable, keep)
+                    evaluation = evaluate(plan, state, differentiable, keep)
                 self._record(run, request, plan, state, evaluation)
                 if watch is not None:
                     watch(state, {name: series[-1] for name, series in run.energy.items()})
@@ -262,55 +255,12 @@ class Scheduler:
                 elif evaluation is None or not at_once:
                     following = self.follow(state, pace, differentiable)
                 elif following is None:
-                    following = self._advance(plan, state, evaluation, pace)
+                    following = advance(plan, state, evaluation, pace)
                 _check_finite(following, plan.moving)
                 run.converged = tolerance is not None and _still(state, following, plan.moving, tolerance)
                 state = following
                 run.state, run.steps = state, state.step
         return run
-
-    def _run_in_parts(
-        self,
-        limit: int,
-        inputs: Tensor | None,
-        clamp: Mapping[str, Tensor],
-        mask: Mapping[str, Tensor],
-        free: Collection[str],
-        steps: int,
-        record: Iterable[str] | None,
-        tolerance: float | None,
-        to: Tape | None,
-    ) -> Run:
-        """`run`, part by part of the batch."""
-        check_divisible(self.network.spec, tolerance)
-        given = given_values(self.network, inputs, clamp)
-        held = held_parts(self.network, given, mask, free)
-        kept = record if record is None or isinstance(record, str) else list(record)
-
-        def run(scheduler: Scheduler, images: slice, steps: int, to: Tape | None) -> Run:
-            values = {name: value[images] for name, value in given.items()}
-            masks = {name: part[images] for name, part in held.items() if part is not None}
-            return scheduler.run(
-                None, steps, record=kept, to=to, clamp=values, mask=masks, free=free, tolerance=tolerance
-            )
-
-        def trial(images: slice, steps: int) -> Run:
-            tape = None if to is None else Tape(to.path, to.items)
-            try:
-                return run(Scheduler(self.network), images, steps, tape)
-            finally:
-                if tape is not None:
-                    tape.close()
-
-        batch = len(next(iter(given.values())))
-        sizes = part_sizes(limit, batch, steps, trial)
-        ends = itertools.accumulate(sizes)
-        runs = []
-        for size, end in zip(sizes, ends, strict=True):
-            runs.append(run(self, slice(end - size, end), steps, to))
-            if len(sizes) > 1:
-                runs[-1].state = replace(runs[-1].state, constants={}, resting={})
-        return runs[0] if len(runs) == 1 else join(runs, self.refresh)
 
     def _plan(
         self,
@@ -337,101 +287,15 @@ class Scheduler:
         descent = self.network.dynamics.descent
         return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
 
-    def _evaluate(
-        self, plan: Plan, state: State, differentiable: Differentiable, keep: bool = True
-    ) -> Evaluation:
-        """What the delayed edges do to the states, group by group; ``keep`` says whether to keep why."""
-        evaluation = Evaluation(predictions=dict(state.resting))
-        for group in plan.groups:
-            self._evaluate_group(plan, group, state, differentiable, keep, evaluation)
-        return evaluation
-
-    def _evaluate_group(
-        self,
-        plan: Plan,
-        group: Group,
-        state: State,
-        differentiable: Differentiable,
-        keep: bool,
-        evaluation: Evaluation,
-    ) -> None:
-        """Predictions and errors of one group, and what the errors do to targets and sources."""
-        predictions = dict(state.resting)
-        jobs: list[tuple[Block, dict[str, Any]]] = []
-        for block in group.blocks:
-            env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
-            env.update((source, state.read(source, block.delay)) for source in block.sources)
-            if block.pulled:
-                jobs.append((block, env))
-            else:
-                predictions.update(zip(block.names, block.function(env), strict=True))
-
-        def predict(*sources: Tensor) -> tuple[Tensor, ...]:
-            given = iter(sources)
-            results: list[Tensor] = []
-            for block, env in jobs:
-                results += block.function({**env, **{source: next(given) for source in block.pulled}})
-            return tuple(results)
-
-        results: tuple[Tensor, ...] = ()
-        if jobs:
-            sources = [env[source] for block, env in jobs for source in block.pulled]
-            results, pull = pullback(predict, sources, differentiable)
-            names = [name for block, _ in jobs for name in block.names]
-            predictions.update(zip(names, results, strict=True))
-        errors: dict[str, Tensor] = {}
-        weighted: dict[str, Tensor] = {}
-        for name in group.terms:
-            errors[name] = self._error(plan, name, state, predictions)
-            weighted[name] = plan.energy[name].weighted(errors[name])
-        pulls: dict[tuple[str, str], Tensor] = {}
-        if jobs:
-            owners = [(block.reader(source), source) for block, _ in jobs for source in block.pulled]
-            bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
-            cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
-            pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
-        for owner, gradient in pulls.items():
-            self._move(evaluation.moved, state, owner[1], plan.pull_gain(owner), gradient)
-        for term, gain in group.draws.items():
-            force = weighted[term]
-            if not plan.energy[term].is_gaussian:
-                force = self._force(plan, term, state, predictions)
-            self._move(evaluation.moved, state, plan.terms[term][0].target, -gain, force)
-        if keep:
-            if not differentiable:
-                predictions = {name: prediction.detach() for name, prediction in predictions.items()}
-            evaluation.predictions.update(predictions)
-            evaluation.errors.update(errors)
-            evaluation.pulls.update(pulls)
-
-    def _move(
-        self, moved: dict[str, Tensor], state: State, node: str, gain: Scalar, direction: Tensor
-    ) -> None:
-        """Add gain times direction to a node's next state (or slope), in the dtype of the state."""
-        before = moved.get(node)
-        if before is None and self._descends(node):
-            before = moved[node] = torch.zeros_like(state.values[node])
-        if isinstance(gain, Tensor):
-            moved[node] = (state.values[node] if before is None else before) + gain * direction
-        elif before is None:
-            moved[node] = torch.add(state.values[node], direction, alpha=gain)
-        else:
-            before.add_(direction, alpha=gain)
-
-    def _descends(self, node: str) -> bool:
-        """Whether a `Descent` turns the node's slope into its next state."""
-        descent = self.network.dynamics.descent
-        return descent is not None and descent.rate[node] > 0
-
     def _compiled_step(
         self, compiler: Compiler, plan: Plan, state: State, pace: Pace | None
     ) -> tuple[Evaluation, State]:
-        """`_evaluate` and `_advance` as one compiled function of the tensors in a state."""
+        """`evaluate` and `advance` as one compiled function of the tensors in a state."""
 
         def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
             given = State(**parts)
-            evaluation = self._evaluate(plan, given, False)
-            following = self._advance(plan, given, evaluation, pace)
+            evaluation = evaluate(plan, given, False)
+            following = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)
             seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
@@ -453,38 +317,6 @@ class Scheduler:
 
         return self._compiler(head, output, {name: env[name] for name in head.takes})
 
-    def _error(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Error of one term: the target's state less what the sum of the term's predictions expects."""
-        target = state.values[plan.terms[term][0].target]
-        return plan.energy[term].error(target, _summed(plan, term, predictions))
-
-    def _force(self, plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor]) -> Tensor:
-        """Gradient of one term's energy for the target's state."""
-        target = state.values[plan.terms[term][0].target]
-        return plan.energy[term].force(target, _summed(plan, term, predictions))
-
-    def _advance(self, plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None) -> State:
-        """Finish the moves of all nodes; delay-0 edges are evaluated on the way, in the sweep's order."""
-        env: dict[str, Any] = {**state.constants, **state.values}
-        values, moments, moved = dict(state.values), dict(state.moments), evaluation.moved
-        descent = self.network.dynamics.descent
-        for visit in plan.visits:
-            node, before = visit.node, state.values[visit.node]
-            predictions = dict(state.resting)
-            for block in visit.blocks:
-                predictions.update(zip(block.names, block.function(env), strict=True))
-            for term, gain in visit.draws:
-                self._move(moved, state, node, -gain, self._force(plan, term, state, predictions))
-            value = moved.get(node, before)
-            if descent is not None and pace is not None and self._descends(node):
-                slope = value if node in moved else torch.zeros_like(before)
-                value, moments[node] = descent.move(node, before, slope, state.moments, pace)
-            held = state.clamp.get(node)
-            if held is not None:
-                value = torch.where(held, before, value)
-            values[node] = env[node] = value
-        return state.followed_by(values, moments)
-
     def _record(
         self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None
     ) -> None:
@@ -500,14 +332,14 @@ class Scheduler:
             predictions.update(zip(block.names, block.function(env), strict=True))
         for term in request.errors:
             if term not in errors:
-                errors[term] = self._error(plan, term, state, predictions)
+                errors[term] = error_of(plan, term, state, predictions)
         for name in request.predictions:
             run.add("predictions", name, predictions[name])
         for name in request.errors:
             run.add("errors", name, errors[name])
         for name in request.energy:
             target = state.values[plan.terms[name][0].target]
-            run.add("energy", name, plan.energy[name](target, _summed(plan, name, predictions)))
+            run.add("energy", name, plan.energy[name](target, summed(plan, name, predictions)))
         for node in request.gradients:
             gradient = torch.zeros_like(state.values[node])
             for (edge, source), pull in evaluation.pulls.items():
@@ -523,15 +355,6 @@ def _gradients(differentiable: Differentiable) -> Iterator[None]:
         raise InputError(f"differentiable={differentiable!r}; expected True, False or 'first_order'")
     with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
         yield
-
-
-def _summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:
-    """What the edges of a term predict together."""
-    first, *others = plan.terms[term]
-    prediction = predictions[first.name]
-    for edge in others:
-        prediction = prediction + predictions[edge.name]
-    return prediction
 
 
 def _check_finite(state: State, nodes: Iterable[str]) -> None:

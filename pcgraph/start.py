@@ -11,7 +11,7 @@ from torch import Tensor
 from pcgraph.compiled import Compiler
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import Edge
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, read
 from pcgraph.plan import Plan
 from pcgraph.state import State
 
@@ -191,7 +191,7 @@ def _feedforward(
             continue
         if name in starts:
             edge = starts[name]
-            guess = network.starts[edge.name](*_read(edge, values)).to(dtype, copy=True)
+            guess = network.starts[edge.name](*read(edge, values)).to(dtype, copy=True)
             values[name] = _merged(name, guess, given, held)
             continue
         total: Tensor | None = None
@@ -200,7 +200,7 @@ def _feedforward(
             predictions = [
                 resting[edge.name]
                 if edge.name in resting
-                else network.predictors[edge.name](*_read(edge, values))
+                else network.predictors[edge.name](*read(edge, values))
                 for edge in graph.terms[term]
                 if cycle.isdisjoint(edge.sources)
             ]
@@ -214,8 +214,3 @@ def _feedforward(
         else:
             initial = (total / weight).to(dtype)
         values[name] = _merged(name, initial, given, held)
-
-
-def _read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
-    """What an edge's function is given: copies, where it may write into them."""
-    return [values[name].clone() if edge.is_foreign else values[name] for name in edge.sources]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from pcgraph.cli.options import (
     AsJson,
     Device,
@@ -27,7 +25,7 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
-from pcgraph.cli.training import Training, settings_of, training_data
+from pcgraph.cli.training import Training, one_voice, settings_of, training_data
 
 
 def train(
@@ -57,26 +55,20 @@ def train(
     'accelerate launch -m pcgraph train ...'.
     """
     given = read_spec(spec)
-    from pcgraph.errors import PCGraphError
     from pcgraph.training.accelerator import is_main_process
 
     main = is_main_process()
     screen = Screen(as_json and main, quiet or not main)
-    try:
-        with screen.working("Building the network"):
-            from pcgraph.learning.tasks import make_task
-            from pcgraph.network import build
-            from pcgraph.spec import Train
+    with one_voice(), screen.working("Building the network"):
+        from pcgraph.learning.tasks import make_task
+        from pcgraph.network import build
+        from pcgraph.spec import Train
 
-            settings = settings_of(
-                given.train or Train(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
-            )
-            network = build(given, trust=trusted(trust), seed=seed)
-            task = make_task(network, settings)
-            images, held = training_data(network, settings, seed, download, skip_broken)
-    except PCGraphError:
-        if main:
-            raise
-        raise typer.Exit(2) from None  # all processes find the same, and the main one says it
+        settings = settings_of(
+            given.train or Train(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
+        )
+        network = build(given, trust=trusted(trust), seed=seed)
+        task = make_task(network, settings)
+        images, held = training_data(network, settings, seed, download, skip_broken)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)

@@ -29,6 +29,20 @@ if TYPE_CHECKING:
     from pcgraph.training import Task
 
 
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """What is wrong is found by every process, and said by the main one."""
+    from pcgraph.errors import PCGraphError
+    from pcgraph.training.accelerator import is_main_process
+
+    try:
+        yield
+    except PCGraphError:
+        if is_main_process():
+            raise
+        raise typer.Exit(2) from None
+
+
 def settings_of(section: Fitting, **options: Any) -> Any:
     """A section of the spec, with what the command line says otherwise.
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from pcgraph.cli.options import (
     AsJson,
     Device,
@@ -29,7 +27,7 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
-from pcgraph.cli.training import Training, settings_of, training_data
+from pcgraph.cli.training import Training, one_voice, settings_of, training_data
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,35 +61,27 @@ def tune(
     under 'dynamics'. The same command runs in several processes.
     """
     given = read_spec(spec)
-    from pcgraph.errors import PCGraphError
     from pcgraph.training.accelerator import is_main_process
 
     main = is_main_process()
     screen = Screen(as_json and main, quiet or not main)
-    try:
-        with screen.working("Building the network"):
-            from pcgraph.learning.dynamics import DynamicsTask, with_noise
-            from pcgraph.network import build
-            from pcgraph.spec import Tune
+    with one_voice(), screen.working("Building the network"):
+        from pcgraph.learning.dynamics import DynamicsTask, with_noise
+        from pcgraph.network import build
+        from pcgraph.spec import Tune
 
-            settings = settings_of(
-                given.tune or Tune(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
-            )
-            network = build(given, trust=trusted(trust), seed=seed)
-            task = DynamicsTask(network, settings)
-            images, held = (
-                with_noise(part, settings.noise)
-                for part in training_data(network, settings, seed, download, skip_broken)
-            )
-        Training("tune", given, settings, out, seed, device, workers, tracker, resume, force).run(
-            screen, task, images, held
+        settings = settings_of(
+            given.tune or Tune(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
         )
-        if main:
-            screen.remark(values_table(task))
-    except PCGraphError:
-        if main:
-            raise
-        raise typer.Exit(2) from None  # the main process says what is wrong
+        network = build(given, trust=trusted(trust), seed=seed)
+        task = DynamicsTask(network, settings)
+        images, held = (
+            with_noise(part, settings.noise)
+            for part in training_data(network, settings, seed, download, skip_broken)
+        )
+    training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
+    training.run(screen, task, images, held)
+    screen.remark(values_table(task))
 
 
 def values_table(task: DynamicsTask) -> Table:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pcgraph.datasets import Batch
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.saving import save_network
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, read
 from pcgraph.scheduler import Scheduler
 
 
@@ -88,10 +88,7 @@ def reconstruction(
     losses = {}
     for term in dict.fromkeys(graph.edges[name].bundle for name in edges):
         members = graph.terms[term]
-        predictions = [
-            network.predictors[e.name](*[values[s].clone() if e.is_foreign else values[s] for s in e.sources])
-            for e in members
-        ]
+        predictions = [network.predictors[edge.name](*read(edge, values)) for edge in members]
         prediction = sum(predictions[1:], predictions[0])
         target = values[members[0].target].detach()
         losses[term] = F.mse_loss(prediction.to(target.dtype), target)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pcgraph.dynamics import Energy, Gains
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.dense import Layered
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, read
 from pcgraph.plan import Plan
 from pcgraph.scheduler import Scheduler
 from pcgraph.state import State
@@ -131,12 +131,9 @@ class Local:
         """
         losses = {}
         with torch.inference_mode(False), torch.enable_grad():
+            constants = {name: value.detach() for name, value in values.items()}
             for edge in self.network.graph.starts.values():
-                sources = [values[name].detach() for name in edge.sources]
-                guess = self.network.starts[edge.name](
-                    *[s.clone() if edge.is_foreign else s for s in sources]
-                )
-                error = values[edge.target].detach() - guess
+                error = constants[edge.target] - self.network.starts[edge.name](*read(edge, constants))
                 losses[f"start:{edge.name}"] = error.square().sum() / (2 * len(error))
         return losses
 
