@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable
-from types import FunctionType
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from pcgraph.affine import Affine, affine
 from pcgraph.network import PCNetwork
-from pcgraph.upsampled import UpsampledConvTranspose2d
+
+if TYPE_CHECKING:
+    from torch._dynamo.types import GuardFilterEntry
 
 Options = dict[str, Any]
 
@@ -27,16 +29,19 @@ class Compiler:
         device: Where they run. On a GPU they are replayed as CUDA graphs.
         options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
             weights packed for the processor).
+        affine: The predictors that steps replace by their constant form, by edge.
     """
 
-    def __init__(self, device: torch.device, options: Options) -> None:
+    def __init__(
+        self, device: torch.device, options: Options, affine: Mapping[str, Affine] | None = None
+    ) -> None:
+        self.affine = affine or {}
         self.on_gpu = device.type == "cuda"
         self.options = options or {
             "options": {
                 "freezing": True,
                 "triton.cudagraphs": self.on_gpu,
-                # frozen weights need no look at every module before each call
-                "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe,
+                "guard_filter_fn": _only_arguments,
             }
         }
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
@@ -46,10 +51,15 @@ class Compiler:
         from torch._inductor import config
 
         if key not in self._compiled:
-            assert isinstance(function, FunctionType)
+
+            def called(*arguments: Any) -> Any:  # `_only_arguments` knows the name
+                return function(*arguments)
+
             # functions that share their code would share, and overflow, one cache of compilations
-            function.__code__ = function.__code__.replace()
-            self._compiled[key] = torch.compile(function, fullgraph=True, dynamic=False, **self.options)
+            called.__code__ = called.__code__.replace()
+            # copies of what `torch.compile` takes entries out of
+            options: Options = {k: dict(v) if isinstance(v, dict) else v for k, v in self.options.items()}
+            self._compiled[key] = torch.compile(called, fullgraph=True, dynamic=False, **options)
         freezing = self.options.get("options", {}).get("freezing", False)
         if self.on_gpu:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -58,6 +68,14 @@ class Compiler:
             results = self._compiled[key](*tree_map_only(Tensor, _channels_last, arguments))
         # a CUDA graph writes its results to the same place every time
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
+
+
+def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:
+    """Which guards to look at before each call: those on arguments, and on modes such as autocast.
+
+    Whatever else a function reads (plan, modules, weights) does not change once it is compiled, but is much.
+    """
+    return [not guard.name or guard.name.startswith("arguments[") for guard in guards]
 
 
 def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
@@ -70,10 +88,15 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
         warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
         return None
     network.to(memory_format=torch.channels_last)
-    for module in network.predictors.modules():
-        if isinstance(module, UpsampledConvTranspose2d):
-            module.freeze()
-    return Compiler(network.device, options)
+    return Compiler(network.device, options, dict(_constant_predictors(network)))
+
+
+def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
+    for name, edge in network.graph.edges.items():
+        if edge.predictor is not None and len(edge.sources) == 1:
+            constant = affine(network.predictors[name], network.graph.nodes[edge.sources[0]].shape)
+            if constant is not None:
+                yield name, constant
 
 
 def _missing(device: torch.device) -> str:

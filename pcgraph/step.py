@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pcgraph.affine import Affine
 from pcgraph.descent import Pace
 from pcgraph.dynamics import Scalar
 from pcgraph.plan import Block, Group, Plan
@@ -34,11 +36,25 @@ class Evaluation:
     pulls: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
 
-def evaluate(plan: Plan, state: State, differentiable: Differentiable, keep: bool = True) -> Evaluation:
-    """What the delayed edges do to the states, group by group; ``keep`` says whether to keep why."""
+def evaluate(
+    plan: Plan,
+    state: State,
+    differentiable: Differentiable,
+    keep: bool = True,
+    affine: Mapping[str, Affine] = MappingProxyType({}),
+) -> Evaluation:
+    """What the delayed edges do to the states, group by group.
+
+    Args:
+        plan: What there is to evaluate.
+        state: Where.
+        differentiable: See `Scheduler.step`.
+        keep: Whether to keep why.
+        affine: Predictors of constant weights by edge, instead of the network's.
+    """
     evaluation = Evaluation(predictions=dict(state.resting))
     for group in plan.groups:
-        _evaluate_group(plan, group, state, differentiable, keep, evaluation)
+        _evaluate_group(plan, group, state, differentiable, keep, affine, evaluation)
     return evaluation
 
 
@@ -48,15 +64,22 @@ def _evaluate_group(
     state: State,
     differentiable: Differentiable,
     keep: bool,
+    affine: Mapping[str, Affine],
     evaluation: Evaluation,
 ) -> None:
     """Predictions and errors of one group, and what the errors do to targets and sources."""
     predictions = dict(state.resting)
     jobs: list[tuple[Block, dict[str, Any]]] = []
+    constant: list[tuple[Block, Affine]] = []
     for block in group.blocks:
         env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
         env.update((source, state.read(source, block.delay)) for source in block.sources)
-        if block.pulled:
+        name = block.names[0]
+        if name in affine:
+            predictions[name] = affine[name](env[block.sources[0]])
+            if block.pulled:
+                constant.append((block, affine[name]))
+        elif block.pulled:
             jobs.append((block, env))
         else:
             predictions.update(zip(block.names, block.function(env), strict=True))
@@ -85,6 +108,9 @@ def _evaluate_group(
         bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
         cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
         pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
+    for block, predictor in constant:
+        (edge,) = block.edges
+        pulls[edge.name, edge.sources[0]] = predictor.pull(weighted[edge.bundle])
     for owner, gradient in pulls.items():
         _move(plan, evaluation.moved, state, owner[1], plan.pull_gain(owner), gradient)
     for term, gain in group.draws.items():

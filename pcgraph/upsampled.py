@@ -25,7 +25,6 @@ class UpsampledConvTranspose2d(nn.Sequential):
         super().__init__(upsample, convolution)
         self.reads: Tensor
         self.register_buffer("reads", torch.tensor(READS), persistent=False)
-        self._frozen: Phases | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict (batch, target channels, height, width) from (batch, channels, height, width)."""
@@ -35,19 +34,9 @@ class UpsampledConvTranspose2d(nn.Sequential):
         doubles = upsample.size == (2 * x.shape[2], 2 * x.shape[3]) and min(x.shape[2:]) > 1
         narrows = convolution.in_channels >= 4 * convolution.out_channels
         if doubles and narrows:
-            kernels = self._frozen if torch.compiler.is_compiling() else None
-            if kernels is None:
-                kernels = phases(convolution.weight, convolution.bias, self.reads)
-            return phased(x, kernels)
+            return phased(x, phases(convolution.weight, convolution.bias, self.reads))
         predicted: Tensor = convolution(upsample(x))
         return predicted
-
-    def freeze(self) -> None:
-        """Keep what is made of the weights, for steps that are compiled from now on."""
-        convolution = self[1]
-        assert isinstance(convolution, nn.ConvTranspose2d)
-        with torch.inference_mode(False), torch.no_grad():
-            self._frozen = phases(convolution.weight, convolution.bias, self.reads)
 
 
 READS = (

@@ -9,6 +9,7 @@ from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
+from pcgraph.compiled import Compiler, _only_arguments
 
 from .nets import Residual
 
@@ -87,3 +88,36 @@ def test_the_default_backend_agrees() -> None:
     plain = pcg.Scheduler(network).run(images, steps=4)
     compiled = pcg.Scheduler(network).compile().run(images, steps=4)
     torch.testing.assert_close(compiled.output[4], plain.output[4], atol=1e-5, rtol=1e-4)
+
+
+def test_every_function_has_the_options() -> None:
+    seen: list[int] = []
+
+    def keep_all(guards: list[object]) -> list[bool]:
+        seen.append(len(guards))
+        return [True] * len(guards)
+
+    compiler = Compiler(torch.device("cpu"), {"backend": "eager", "options": {"guard_filter_fn": keep_all}})
+    for key in ("first", "second"):
+        compiler(key, lambda x: x + 1, torch.ones(2))
+    assert len(seen) == 2
+
+
+def test_another_plan_or_mode_is_noticed_though_only_arguments_are_guarded() -> None:
+    options = {"backend": "eager", "options": {"guard_filter_fn": _only_arguments}}
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(**options)
+    plain = pcg.Scheduler(scheduler.network)
+    images = torch.randn(2, 3, 16, 16)
+    state = plain.start(images)
+    clamped = {"e2": state.values["e2"] + 1}
+    for run in (
+        lambda s: s.run(images, steps=2),
+        lambda s: s.run(images[:1], steps=2),
+        lambda s: s.run(images, steps=2, clamp=clamped),
+        lambda s: s.run(images, steps=2),
+    ):
+        torch.testing.assert_close(run(scheduler).output[2], run(plain).output[2])
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, got = plain.run(images, steps=2).output[2], scheduler.run(images, steps=2).output[2]
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, expected, atol=0.02, rtol=0.02)
