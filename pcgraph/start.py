@@ -159,7 +159,6 @@ def _feedforward(
     if network.drive is not None:
         cuts = [name for name in network.drive.order if name not in plan.fixed]
         stages = network.drive.stages([[name] for name in cuts], plan.fixed)
-        kept = frozenset(constants)
         terms = {edge.target: edge.bundle for edge in graph.edges.values() if edge.predictor is None}
 
         def backbone(
@@ -169,9 +168,7 @@ def _feedforward(
             for name, stage in zip(cuts, stages, strict=True):
                 env.update(stage(env))
                 expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
-                # a tensor of its own, for the same reason as `past`
-                own = expected.to(dtype, copy=f"{name}.prediction" in kept)
-                env[name] = _merged(name, own, given, held)
+                env[name] = _merged(name, expected.to(dtype), given, held)
             return {name: env[name] for name in cuts}
 
         env = {**constants, **values}
@@ -179,6 +176,9 @@ def _feedforward(
             values.update(backbone(env, given, held))
         else:
             values.update(compiler((plan, tuple(given)), backbone, env, dict(given), dict(held)))
+        for name in cuts:
+            if values[name] is constants.get(f"{name}.prediction"):
+                values[name] = values[name].clone()  # distinct, for the same reason as `past`
     starts: dict[str, Edge] = {}
     known: list[str] = []
     if network.spec.schedule.initial == "amortised":

@@ -55,6 +55,16 @@ def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
     assert compilations.frame_count == 3  # the first pass, the step, and the readout
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_state_starts_as_a_tensor_of_its_own(compiled: bool) -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep"))
+    if compiled:
+        scheduler.compile(backend="eager")
+    state = scheduler.start(torch.randn(2, 3, 16, 16))
+    assert torch.equal(state.values["e1"], state.constants["e1.prediction"])
+    assert state.values["e1"].data_ptr() != state.constants["e1.prediction"].data_ptr()
+
+
 def test_a_differentiable_run_is_not_compiled() -> None:
     scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="nothing would take this")
     images = torch.randn(2, 3, 16, 16, requires_grad=True)
