@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcgraph.products import taps
 from pcgraph.upsampled import UpsampledConvTranspose2d
 
 
@@ -25,24 +24,17 @@ class Affine(nn.Module):
         raise NotImplementedError
 
 
-def affine(predictor: nn.Module, source: Sequence[int]) -> Affine | None:
-    """The function that a predictor is now; None where it is best left as it is.
-
-    Args:
-        predictor: Of one source.
-        source: The source's shape without the batch.
-    """
+def affine(predictor: nn.Module) -> Affine | None:
+    """The function that a predictor is now; None where it is best left as it is."""
     if isinstance(predictor, nn.Sequential) and len(predictor) == 1:
         predictor = predictor[0]
     if type(predictor) is nn.ConvTranspose2d:
         plain = predictor.stride == predictor.dilation == (1, 1) and predictor.groups == 1
         return Convolved(predictor) if plain else None
-    if isinstance(predictor, UpsampledConvTranspose2d):
-        upsample, convolution = predictor
-        assert isinstance(upsample, nn.Upsample)
+    if isinstance(predictor, UpsampledConvTranspose2d) and predictor.doubles:
+        convolution = predictor[1]
         assert isinstance(convolution, nn.ConvTranspose2d)
-        height, width = source[1:]
-        return Doubled(convolution, height, width) if upsample.size == (2 * height, 2 * width) else None
+        return Doubled(convolution, *predictor.grid)
     return None
 
 
@@ -68,10 +60,9 @@ class Convolved(Affine):
 
 
 class Doubled(Affine):
-    """Bilinear doubling and a 3 x 3 transposed convolution: first the products, then the doubling.
+    """Bilinear doubling and a 3 x 3 transposed convolution, by `products`: nine a pixel instead of 36.
 
-    Each weight of the kernel meets each pixel of the small map once, not each of the four that it becomes:
-    nine products a pixel instead of 36. What is doubled, shifted and added up are the products.
+    What `by_products` does with dense matrices is done here in loops, which the compiler joins.
 
     Args:
         layer: The convolution, of padding 1.
@@ -81,7 +72,7 @@ class Doubled(Affine):
 
     def __init__(self, layer: nn.ConvTranspose2d, height: int, width: int) -> None:
         super().__init__()
-        products = layer.weight.flip(2, 3).permute(2, 3, 1, 0).flatten(0, 2)[..., None, None]
+        products = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)[..., None, None]
         self.products = _constant(products)
         self.transposed = _constant(products.transpose(0, 1))
         self.bias = None if layer.bias is None else _constant(layer.bias)
@@ -119,12 +110,9 @@ class Doubling(nn.Module):
 
     def __init__(self, size: int, like: Tensor) -> None:
         super().__init__()
-        identity = torch.eye(size, dtype=torch.float64)
-        doubling = F.interpolate(identity[None], scale_factor=2, mode="linear", align_corners=False)[0].T
-        around = F.pad(doubling, (0, 0, 1, 1))  # the convolution finds zeros around the doubled map
-        taps = torch.stack([around[tap : tap + 2 * size] for tap in range(3)]).reshape(3, size, 2, size)
+        read = taps(size, 2 * size).reshape(3, size, 2, size)
         pixel = torch.arange(size)
-        below, above = F.pad(taps, (1, 1)), F.pad(taps, (0, 0, 0, 0, 1, 1))
+        below, above = F.pad(read, (1, 1)), F.pad(read, (0, 0, 0, 0, 1, 1))
         factors = torch.stack([below[:, pixel, :, pixel + offset] for offset in range(3)])
         transposed = torch.stack([above[:, pixel + offset, :, pixel] for offset in range(3)])
         self.factors = _constant(factors.permute(2, 0, 1, 3).to(like))

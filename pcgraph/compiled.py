@@ -94,7 +94,7 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
 def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
     for name, edge in network.graph.edges.items():
         if edge.predictor is not None and len(edge.sources) == 1:
-            constant = affine(network.predictors[name], network.graph.nodes[edge.sources[0]].shape)
+            constant = affine(network.predictors[name])
             if constant is not None:
                 yield name, constant
 

@@ -138,7 +138,7 @@ def automatic(source: Shape, target: Shape) -> nn.Module:
         else:
             upsample = nn.Upsample(size=_grid(target), mode="bilinear", align_corners=False)
             if kinds == ("map", "map"):
-                return UpsampledConvTranspose2d(upsample, convolution)
+                return UpsampledConvTranspose2d(upsample, convolution, _grid(source))
             steps += [upsample, convolution]
         return nn.Sequential(*steps, *([] if kinds[1] == "map" else [FromMap(target)]))
     if kinds[0] in gridded and kinds[1] == "vector":

@@ -30,7 +30,7 @@ def test_doubled_equals_upsampling_then_convolving(source: tuple[int, ...], has_
     predictor = automatic(source, (3, 2 * source[1], 2 * source[2])).double()
     if not has_bias:
         predictor[1].bias = None
-    form = affine(predictor, source)
+    form = affine(predictor)
     assert isinstance(form, Doubled)
     check(form, nn.Sequential(*predictor), source)
 
@@ -39,7 +39,7 @@ def test_doubled_equals_upsampling_then_convolving(source: tuple[int, ...], has_
 @pytest.mark.parametrize("bias", [True, False])
 def test_convolved_equals_the_transposed_convolution(kernel: int, padding: int, bias: bool) -> None:
     layer = nn.ConvTranspose2d(4, 3, kernel, padding=padding, bias=bias).double()
-    form = affine(nn.Sequential(layer), (4, 6, 5))
+    form = affine(nn.Sequential(layer))
     assert isinstance(form, Convolved)
     check(form, layer, (4, 6, 5))
 
@@ -56,12 +56,12 @@ def test_convolved_equals_the_transposed_convolution(kernel: int, padding: int, 
     ],
 )
 def test_others_are_left_as_they_are(predictor: nn.Module) -> None:
-    assert affine(predictor, (4, 5, 5)) is None
+    assert affine(predictor) is None
 
 
 def test_the_weights_are_those_of_the_time() -> None:
     predictor = automatic((4, 3, 3), (2, 6, 6)).requires_grad_(False)
-    form, x = affine(predictor, (4, 3, 3)), torch.randn(1, 4, 3, 3)
+    form, x = affine(predictor), torch.randn(1, 4, 3, 3)
     assert form is not None
     before = predictor(x)
     predictor[1].weight.mul_(2)
