@@ -29,13 +29,13 @@ class Compiler:
         device: Where they run. On a GPU they are replayed as CUDA graphs.
         options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
             weights packed for the processor).
-        affine: The predictors that steps replace by their constant form, by edge.
+        constant: The predictors that steps replace by their constant form, by edge.
     """
 
     def __init__(
-        self, device: torch.device, options: Options, affine: Mapping[str, Affine] | None = None
+        self, device: torch.device, options: Options, constant: Mapping[str, Affine] | None = None
     ) -> None:
-        self.affine = affine or {}
+        self.constant = constant or {}
         self.on_gpu = device.type == "cuda"
         self.options = options or {
             "options": {

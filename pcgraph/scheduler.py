@@ -294,7 +294,7 @@ class Scheduler:
 
         def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
             given = State(**parts)
-            evaluation = evaluate(plan, given, False, affine=compiler.affine)
+            evaluation = evaluate(plan, given, False, constant=compiler.constant)
             following = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)

@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcgraph.affine import Affine
 from pcgraph.descent import Pace
 from pcgraph.dynamics import Scalar
+from pcgraph.network import read
 from pcgraph.plan import Block, Group, Plan
 from pcgraph.pullback import Differentiable, pullback
 from pcgraph.state import State
@@ -41,7 +42,7 @@ def evaluate(
     state: State,
     differentiable: Differentiable,
     keep: bool = True,
-    affine: Mapping[str, Affine] = MappingProxyType({}),
+    constant: Mapping[str, Affine] = MappingProxyType({}),
 ) -> Evaluation:
     """What the delayed edges do to the states, group by group.
 
@@ -50,11 +51,11 @@ def evaluate(
         state: Where.
         differentiable: See `Scheduler.step`.
         keep: Whether to keep why.
-        affine: Predictors of constant weights by edge, instead of the network's.
+        constant: Predictors of constant weights by edge, instead of the network's.
     """
     evaluation = Evaluation(predictions=dict(state.resting))
     for group in plan.groups:
-        _evaluate_group(plan, group, state, differentiable, keep, affine, evaluation)
+        _evaluate_group(plan, group, state, differentiable, keep, constant, evaluation)
     return evaluation
 
 
@@ -64,21 +65,21 @@ def _evaluate_group(
     state: State,
     differentiable: Differentiable,
     keep: bool,
-    affine: Mapping[str, Affine],
+    constant: Mapping[str, Affine],
     evaluation: Evaluation,
 ) -> None:
     """Predictions and errors of one group, and what the errors do to targets and sources."""
     predictions = dict(state.resting)
     jobs: list[tuple[Block, dict[str, Any]]] = []
-    constant: list[tuple[Block, Affine]] = []
+    affine: list[tuple[Block, Affine | nn.Linear]] = []
     for block in group.blocks:
         env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
         env.update((source, state.read(source, block.delay)) for source in block.sources)
-        name = block.names[0]
-        if name in affine:
-            predictions[name] = affine[name](env[block.sources[0]])
-            if block.pulled:
-                constant.append((block, affine[name]))
+        predictor = _affine(plan, block, constant)
+        if predictor is not None and block.pulled:
+            (edge,) = block.edges
+            predictions[edge.name] = predictor(*read(edge, env))
+            affine.append((block, predictor))
         elif block.pulled:
             jobs.append((block, env))
         else:
@@ -108,9 +109,11 @@ def _evaluate_group(
         bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
         cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
         pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
-    for block, predictor in constant:
+    for block, predictor in affine:
         (edge,) = block.edges
-        pulls[edge.name, edge.sources[0]] = predictor.pull(weighted[edge.bundle])
+        cotangent = weighted[edge.bundle].to(predictions[edge.name].dtype)
+        pulled = _pull(predictor, cotangent)
+        pulls[edge.name, edge.sources[0]] = pulled.detach() if differentiable == "first_order" else pulled
     for owner, gradient in pulls.items():
         _move(plan, evaluation.moved, state, owner[1], plan.pull_gain(owner), gradient)
     for term, gain in group.draws.items():
@@ -124,6 +127,21 @@ def _evaluate_group(
         evaluation.predictions.update(predictions)
         evaluation.errors.update(errors)
         evaluation.pulls.update(pulls)
+
+
+def _affine(plan: Plan, block: Block, constant: Mapping[str, Affine]) -> Affine | nn.Linear | None:
+    """A predictor whose transpose is known, so that nothing has to be differentiated."""
+    edge = block.edges[0]
+    if edge.predictor is None or edge.name in constant:
+        return constant.get(edge.name)
+    predictor = plan.network.predictors[edge.name]
+    return predictor if type(predictor) is nn.Linear else None
+
+
+def _pull(predictor: Affine | nn.Linear, cotangent: Tensor) -> Tensor:
+    if isinstance(predictor, Affine):
+        return predictor.pull(cotangent)
+    return torch.matmul(cotangent, predictor.weight)
 
 
 def _move(

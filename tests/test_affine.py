@@ -82,10 +82,48 @@ def test_compiled_steps_use_them() -> None:
     scheduler = pcg.Scheduler(network).compile(backend="aot_eager")
     compiled = scheduler.run(images, steps=3, record=["values", "predictions", "gradients"])
     assert isinstance(scheduler._compiler, Compiler)
-    assert {name: type(form) for name, form in scheduler._compiler.affine.items()} == {
+    assert {name: type(form) for name, form in scheduler._compiler.constant.items()} == {
         "b->a": Doubled,
         "c->b": Convolved,
     }
     for quantity in ("values", "predictions", "gradients"):
         for name, series in getattr(plain, quantity).items():
             torch.testing.assert_close(getattr(compiled, quantity)[name], series)
+
+
+@pytest.mark.parametrize("differentiable", [False, True, "first_order"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_linear_predictor_is_carried_back_as_autograd_would(differentiable: bool | str, bf16: bool) -> None:
+    spec = {
+        "name": "linear",
+        "nodes": {"a": {"shape": [6]}, "b": {"shape": [4, 5]}, "c": {"shape": [4, 3]}},
+        "edges": [
+            {"source": "b", "target": "a", "predictor": ["Flatten", "Linear"]},
+            {"source": "c", "target": "b", "predictor": ["Linear"]},
+        ],
+        "dynamics": {"rule": "energy", "rate": 0.1},
+        "schedule": {"initial": "normal"},
+    }
+    results = []
+    for wrapped in (False, True):
+        network = pcg.build(pcg.parse_spec(spec))
+        if wrapped:  # no longer seen to be linear
+            network.predictors["c->b"] = nn.Sequential(network.predictors["c->b"])
+        given = torch.ones(2, 6, requires_grad=bool(differentiable))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            run = pcg.Scheduler(network).run(
+                given,
+                steps=3,
+                record=["values", "gradients"],
+                generator=torch.Generator().manual_seed(0),
+                differentiable=differentiable,
+            )
+        found = [run.values["c"][3], run.gradients["c"][2], run.gradients["b"][2]]
+        if differentiable:
+            leaves = [given, *network.predictors.parameters()]
+            last = run.values["c"][3].sum() + run.values["b"][3].sum()
+            found += torch.autograd.grad(last, leaves, materialize_grads=True)
+        results.append(found)
+    tolerance = {"atol": 0.02, "rtol": 0.02} if bf16 else {"atol": 1e-6, "rtol": 1e-5}
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
