@@ -124,6 +124,7 @@ CASES["vgg16-1"] = dynamics("vgg16", 1)
 CASES["vgg16-4"] = dynamics("vgg16", 4)
 CASES["resnet50-1"] = dynamics("resnet50", 1)
 CASES["resnet50-8"] = dynamics("resnet50", 8)
+CASES["resnet50-8-compiled"] = dynamics("resnet50", 8, compiled=True)
 CASES["efficientnet_b0-4-differentiable"] = differentiable("efficientnet_b0", 4, checkpoint=False)
 CASES["efficientnet_b0-4-checkpointed"] = differentiable("efficientnet_b0", 4, checkpoint=True)
 
