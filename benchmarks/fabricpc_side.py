@@ -1,38 +1,28 @@
-"""FabricPC's side of against_fabricpc.py: runs in FabricPC's environment, an epoch a line of standard input.
-
-Reads the file that it is given (weights and batches), trains with FabricPC's own loop, and prints one JSON
-line an epoch: seconds, and the mean energy after inference.
-"""
+"""FabricPC's side of against_fabricpc.py: runs in FabricPC's environment, with FabricPC's own loop."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import sys
-import time
 from typing import Any
 
-CORES = {int(core) for core in sys.argv[2].split(",")}
-os.sched_setaffinity(0, CORES)  # before XLA counts the cores that it may use
+from jax_turns import Turns  # isort: skip
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-from fabricpc import setup_jax  # noqa: E402
-from fabricpc.core.activations import TanhActivation  # noqa: E402
-from fabricpc.core.inference import InferenceSGD  # noqa: E402
-from fabricpc.core.topology import Edge  # noqa: E402
-from fabricpc.graph_assembly import TaskMap, graph  # noqa: E402
-from fabricpc.graph_initialization import FeedforwardStateInit, initialize_params  # noqa: E402
-from fabricpc.nodes import Linear  # noqa: E402
-from fabricpc.training import train  # noqa: E402
+import jax
+import jax.numpy as jnp
+import optax
+from fabricpc import setup_jax
+from fabricpc.core.activations import TanhActivation
+from fabricpc.core.inference import InferenceSGD
+from fabricpc.core.topology import Edge
+from fabricpc.graph_assembly import TaskMap, graph
+from fabricpc.graph_initialization import FeedforwardStateInit, initialize_params
+from fabricpc.nodes import Linear
+from fabricpc.training import train
 
 setup_jax("cpu")
-given = np.load(sys.argv[1])
-settings = json.loads(str(given["settings"]))
-sizes = settings["sizes"]
+turns = Turns()
+jax.config.update("jax_enable_x64", turns.double)
+sizes = turns.settings["sizes"]
 nodes = [
     Linear(shape=(size,), name=f"n{level}", **({"activation": TanhActivation()} if 0 < level < 3 else {}))
     for level, size in enumerate(sizes)
@@ -41,47 +31,32 @@ structure = graph(
     nodes=nodes,
     edges=[Edge(source=a, target=b.slot("in")) for a, b in itertools.pairwise(nodes)],
     task_map=TaskMap(x=nodes[0], y=nodes[-1]),
-    inference=InferenceSGD(eta_infer=settings["rate"], infer_steps=settings["steps"]),
+    inference=InferenceSGD(eta_infer=turns.settings["rate"], infer_steps=turns.settings["steps"]),
     graph_state_initializer=FeedforwardStateInit(),
 )
 params = initialize_params(structure, jax.random.PRNGKey(0))
-for level in range(1, len(sizes)):  # the weights that pcgraph starts from
+for level, (weight, bias) in enumerate(turns.layers, 1):  # the weights that pcgraph starts from
     own = params.nodes[f"n{level}"]
     (edge,) = own.weights
-    own.weights[edge] = jnp.asarray(given[f"weight{level}"].T)
-    own.biases["b"] = jnp.asarray(given[f"bias{level}"])[None]
-images, labels = given["images"], given["labels"]
-count = settings["batch"]
-loader = [{"x": images[i : i + count], "y": labels[i : i + count]} for i in range(0, len(images), count)]
-began = (0.0, 0.0)
-
-
-def clocks() -> tuple[float, float]:
-    """The time, and the processor time of this process."""
-    return time.perf_counter(), time.process_time()
+    own.weights[edge] = jnp.asarray(weight.T)
+    own.biases["b"] = jnp.asarray(bias)[None]
 
 
 def epoch_done(context: Any) -> None:
-    """Tell how it went, and wait until the other side has had its turn."""
-    global began
+    """Let the other side have its turn."""
     jax.block_until_ready(context.params)
-    seconds, cpu = (now - then for now, then in zip(clocks(), began, strict=True))
-    energy = float(context.metrics["energy"])
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "energy": energy}), flush=True)
-    if not sys.stdin.readline():
-        sys.exit()
-    began = clocks()
+    learned = [context.params.nodes[f"n{level}"] for level in range(1, len(sizes))]
+    layers = [(next(iter(own.weights.values())).T, own.biases["b"][0]) for own in learned]
+    turns.end(float(context.metrics["energy"]), layers)
 
 
-print(json.dumps({"jax": jax.__version__, "device": jax.devices()[0].platform}), flush=True)
-sys.stdin.readline()
-began = clocks()
+turns.begin(jax=jax.__version__)
 train(
     params,
     structure,
-    loader,
-    optax.adam(settings["lr"]),
-    {"num_epochs": settings["epochs"]},
+    [{"x": images, "y": labels} for images, labels in turns.batches],
+    optax.adam(turns.settings["lr"]),
+    {"num_epochs": turns.settings["epochs"]},
     jax.random.PRNGKey(0),
     verbose=False,
     epoch_callback=epoch_done,

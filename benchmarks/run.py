@@ -3,7 +3,7 @@
 Every case times pcgraph and a baseline in turn, in one process (or, for memory and start-up, one process
 each), checks that they agree, and reports medians and the median of the ratios pair by pair: absolute times
 drift from machine to machine and from hour to hour, ratios hardly. A name means all cases that begin with
-it. Comparisons with other packages need an environment of their own: see against_fabricpc.py.
+it. Comparisons with other packages need an environment of their own: see against_fabricpc.py, against_pcx.py.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     if given.page:
         fill(given.page, found, about)
     print(
-        "Against FabricPC (JAX), in an environment of its own: python benchmarks/against_fabricpc.py --help"
+        "Against FabricPC and PCX (JAX), in environments of their own: benchmarks/against_{fabricpc,pcx}.py"
     )
 
 
