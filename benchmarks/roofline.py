@@ -1,6 +1,6 @@
 """What part of the machine's speed a step reaches.
 
-The multiply-adds of a step with its output are counted, those that the direct algorithms need. What the
+The multiply-adds that a step with its output makes are counted. What the
 machine can do is measured in the same run, in turn with the steps, by a product of large matrices.
 """
 
