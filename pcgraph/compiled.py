@@ -75,7 +75,8 @@ def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:
 
     Whatever else a function reads (plan, modules, weights) does not change once it is compiled, but is much.
     """
-    return [not guard.name or guard.name.startswith("arguments[") for guard in guards]
+    names = [guard.name.removeprefix("L['") for guard in guards]  # a local, as some versions write it
+    return [not name or name.startswith("arguments") for name in names]
 
 
 def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
