@@ -1,6 +1,8 @@
-"""Predictors of constant weights with their transposes written out, for compiled steps."""
+"""Predictors whose transpose is known: linear layers and, in compiled steps, constant convolutions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +26,23 @@ class Affine(nn.Module):
         raise NotImplementedError
 
 
+def transpose(predictor: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """What carries an error of a prediction back to its source, if it is known without differentiating."""
+    if isinstance(predictor, Affine):
+        return predictor.pull
+    if type(predictor) is nn.Linear:
+        return lambda cotangent: torch.matmul(cotangent, predictor.weight)
+    return None
+
+
 def affine(predictor: nn.Module) -> Affine | None:
     """The function that a predictor is now; None where it is best left as it is."""
     if isinstance(predictor, nn.Sequential) and len(predictor) == 1:
         predictor = predictor[0]
     if type(predictor) is nn.ConvTranspose2d:
         plain = predictor.stride == predictor.dilation == (1, 1) and predictor.groups == 1
-        return Convolved(predictor) if plain else None
+        cuts = zip(map(int, predictor.padding), predictor.kernel_size, strict=True)
+        return Convolved(predictor) if plain and all(cut < size for cut, size in cuts) else None
     if isinstance(predictor, UpsampledConvTranspose2d) and predictor.doubles:
         convolution = predictor[1]
         assert isinstance(convolution, nn.ConvTranspose2d)

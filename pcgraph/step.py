@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pcgraph.affine import Affine
+from pcgraph.affine import Affine, transpose
 from pcgraph.descent import Pace
 from pcgraph.dynamics import Scalar
+from pcgraph.graph import Edge
 from pcgraph.network import read
 from pcgraph.plan import Block, Group, Plan
 from pcgraph.pullback import Differentiable, pullback
@@ -71,15 +72,15 @@ def _evaluate_group(
     """Predictions and errors of one group, and what the errors do to targets and sources."""
     predictions = dict(state.resting)
     jobs: list[tuple[Block, dict[str, Any]]] = []
-    affine: list[tuple[Block, Affine | nn.Linear]] = []
+    linear: list[tuple[Edge, Callable[[Tensor], Tensor]]] = []
     for block in group.blocks:
         env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
         env.update((source, state.read(source, block.delay)) for source in block.sources)
-        predictor = _affine(plan, block, constant)
-        if predictor is not None and block.pulled:
-            (edge,) = block.edges
+        edge = block.edges[0]
+        predictor = None if block.in_backbone else constant.get(edge.name, plan.network.predictors[edge.name])
+        if predictor is not None and block.pulled and (back := transpose(predictor)) is not None:
             predictions[edge.name] = predictor(*read(edge, env))
-            affine.append((block, predictor))
+            linear.append((edge, back))
         elif block.pulled:
             jobs.append((block, env))
         else:
@@ -109,10 +110,8 @@ def _evaluate_group(
         bundles = [edge.bundle for block, _ in jobs for edge in block.edges]
         cotangents = [weighted[b].to(r.dtype) for b, r in zip(bundles, results, strict=True)]
         pulls = {o: g for o, g in zip(owners, pull(cotangents), strict=True) if g is not None}
-    for block, predictor in affine:
-        (edge,) = block.edges
-        cotangent = weighted[edge.bundle].to(predictions[edge.name].dtype)
-        pulled = _pull(predictor, cotangent)
+    for edge, back in linear:
+        pulled = back(weighted[edge.bundle].to(predictions[edge.name].dtype))
         pulls[edge.name, edge.sources[0]] = pulled.detach() if differentiable == "first_order" else pulled
     for owner, gradient in pulls.items():
         _move(plan, evaluation.moved, state, owner[1], plan.pull_gain(owner), gradient)
@@ -127,21 +126,6 @@ def _evaluate_group(
         evaluation.predictions.update(predictions)
         evaluation.errors.update(errors)
         evaluation.pulls.update(pulls)
-
-
-def _affine(plan: Plan, block: Block, constant: Mapping[str, Affine]) -> Affine | nn.Linear | None:
-    """A predictor whose transpose is known, so that nothing has to be differentiated."""
-    edge = block.edges[0]
-    if edge.predictor is None or edge.name in constant:
-        return constant.get(edge.name)
-    predictor = plan.network.predictors[edge.name]
-    return predictor if type(predictor) is nn.Linear else None
-
-
-def _pull(predictor: Affine | nn.Linear, cotangent: Tensor) -> Tensor:
-    if isinstance(predictor, Affine):
-        return predictor.pull(cotangent)
-    return torch.matmul(cotangent, predictor.weight)
 
 
 def _move(

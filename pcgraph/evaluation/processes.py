@@ -46,7 +46,9 @@ class Processes:
             raise InputError(
                 Fault("several processes need accelerate", hint="pip install 'pcgraph[evaluate]'")
             ) from None
-        state = PartialState(cpu=on_cpu, timeout=PATIENCE)
+        from pcgraph.training.accelerator import meeting_place
+
+        state = PartialState(cpu=on_cpu, timeout=PATIENCE, **meeting_place())
         return cls(state.process_index, state.num_processes, state.local_process_index)
 
     @property

@@ -39,18 +39,35 @@ def start_accelerator(
         InputError: accelerate or a tracker is not installed, or the device cannot do that.
     """
     names = check_setup(device, precision, trackers)
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState
 
     if device.startswith("cuda:"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     AcceleratorState._reset_state(reset_partial_state=True)  # a process may train twice, each time otherwise
+    PartialState(cpu=_on_cpu(device), **meeting_place())
     return Accelerator(
         mixed_precision=MIXED[precision],
         cpu=_on_cpu(device),
         log_with=None if logs is None else names or None,
         project_dir=logs,
     )
+
+
+def meeting_place() -> dict[str, Any]:
+    """Where processes of ``torchrun`` find each other: arguments of `torch.distributed.init_process_group`.
+
+    torchrun lends them its own store, and when it has started them again, the addresses of the killed ones
+    still stand there. So each start has a part of the store to itself.
+    """
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT")
+    if start is None or torch.distributed.is_initialized():
+        return {}
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://"))
+    return {"store": PrefixStore(f"start {start}", store), "rank": rank, "world_size": count}
 
 
 def check_setup(device: str, precision: Precision, trackers: Sequence[str] | None) -> list[str]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +43,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
     alone = [sys.executable, *given, "--out", "alone"]
     subprocess.run(alone, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
 
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    launch += ["--max-restarts", "2"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
     launcher = subprocess.Popen(
         [sys.executable, *launch, *given, "--out", "both", "--resume"],
         cwd=tmp_path,
@@ -64,16 +62,10 @@ def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
         first[1].send_signal(signal.SIGKILL)
         written = {file: file.read_bytes() for file in tmp_path.glob("both/parts/[0-9]*.safetensors")}
         assert not (tmp_path / "both" / "evaluation.csv").exists()
-        with suppress(subprocess.TimeoutExpired):
-            launcher.communicate(timeout=60)
+        _, said = launcher.communicate(timeout=DEADLINE)
     finally:
-        left = workers(launcher.pid) if launcher.poll() is None else []
         launcher.kill()
-        for worker in left:
-            worker.kill()
-    if launcher.wait() != 0:  # gloo does not always connect again; then one starts the same command again
-        again = [sys.executable, *launch, *given, "--out", "both", "--resume"]
-        subprocess.run(again, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
+    assert launcher.returncode == 0, said
     assert written
     for name in ("evaluation.csv",):
         assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
