@@ -29,9 +29,9 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import ImageData, batches, noisy, open_data, split
+from pcgraph.datasets.noise import Noise
 from pcgraph.evaluation.statistics import Bootstrap, interval
 from pcgraph.files import whole_file
-from pcgraph.images import Noise
 from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.through_time import ThroughTime

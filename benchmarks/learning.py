@@ -27,8 +27,8 @@ from torch import Tensor
 
 import pcgraph as pcg
 from pcgraph.datasets import Dataset, digits
+from pcgraph.files.shipped import shipped_spec
 from pcgraph.learning import batches, learn, weight_gradients
-from pcgraph.resources import shipped_spec
 
 LAYERED = """
 name: layered

@@ -11,9 +11,9 @@ from hook_style import HookNetwork
 from torch import Tensor, nn
 
 import pcgraph as pcg
-from pcgraph.parted import PartedConvTranspose2d
-from pcgraph.resources import shipped_spec
-from pcgraph.upsampled import UpsampledConvTranspose2d
+from pcgraph.files.shipped import shipped_spec
+from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
 
 
 def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:

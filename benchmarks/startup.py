@@ -14,7 +14,7 @@ NOTHING = ("-c", "pass")
 LIBRARIES = ("-c", "import torch, torchvision")
 EFFICIENTNET = """
 import pcgraph as pcg
-from pcgraph.resources import shipped_spec
+from pcgraph.files.shipped import shipped_spec
 pcg.build(shipped_spec('efficientnet_b0'), weights=False)
 """
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 from pcgraph.datasets import Batch
+from pcgraph.files.shipped import shipped_spec
 from pcgraph.learning.feedback import Feedback
-from pcgraph.resources import shipped_spec
 from pcgraph.spec import load_spec
 from pcgraph.tracing.models import load_model
 from pcgraph.training.gradients import clear, differentiate

@@ -9,33 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pcgraph.convolution import choose_convolutions
+    from pcgraph.acceleration import choose_convolutions
     from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
     from pcgraph.queries import Answer, query
-    from pcgraph.recording import Run
     from pcgraph.scheduler import Scheduler
+    from pcgraph.simulation.recording import Run
+    from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State
-    from pcgraph.tape import Tape
     from pcgraph.tracing import Drive, Table, trace
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "convolution": ("choose_convolutions",),
+    "acceleration": ("choose_convolutions",),
     "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
     "network": ("PCNetwork", "build"),
     "queries": ("Answer", "query"),
-    "recording": ("Run",),
+    "simulation.recording": ("Run",),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),
-    "tape": ("Tape",),
+    "simulation.tape": ("Tape",),
     "tracing": ("Drive", "Table", "trace"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

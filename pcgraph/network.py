@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pcgraph.dynamics import Dynamics, Energy, Predify
-from pcgraph.energies import TermEnergy
+from pcgraph.dynamics.energies import TermEnergy
+from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.graph import Edge, PCGraph, assemble
-from pcgraph.masks import mask_weights
-from pcgraph.parted import part_large
-from pcgraph.predictors import build_predictor
-from pcgraph.reach import count_reach
+from pcgraph.predictors.build import build_predictor
+from pcgraph.predictors.fast.large_kernels import part_large
+from pcgraph.predictors.masks import mask_weights
+from pcgraph.predictors.reach import count_reach
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pcgraph.dynamics import Energy
+from pcgraph.dynamics.gains import Energy
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import Edge, Node, PCGraph, edge_name
 from pcgraph.learning.local import Local

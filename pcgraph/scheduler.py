@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcgraph.checkpoint import checkpointed
-from pcgraph.compiled import Compiler, find_compiler
-from pcgraph.descent import Pace
-from pcgraph.dynamics import Gains
+from pcgraph.dynamics.descent import Pace
+from pcgraph.dynamics.gains import Gains
 from pcgraph.errors import DivergenceError, InputError
-from pcgraph.memory import parse_memory
 from pcgraph.network import PCNetwork
-from pcgraph.parts import check_divisible, run_in_parts
-from pcgraph.plan import Plan
-from pcgraph.pullback import Differentiable
-from pcgraph.recording import Request, Run
-from pcgraph.start import given_values, held_parts, resting_predictions, start_state
+from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
+from pcgraph.simulation.checkpointing import checkpointed
+from pcgraph.simulation.compiling import Compiler, find_compiler
+from pcgraph.simulation.memory import parse_memory
+from pcgraph.simulation.plan import Plan
+from pcgraph.simulation.pullback import Differentiable
+from pcgraph.simulation.recording import Request, Run
+from pcgraph.simulation.start import given_values, held_parts, resting_predictions, start_state
+from pcgraph.simulation.step import Evaluation, advance, error_of, evaluate, summed
+from pcgraph.simulation.tape import Tape
 from pcgraph.state import State
-from pcgraph.step import Evaluation, advance, error_of, evaluate, summed
-from pcgraph.tape import Tape
 
 
 class Scheduler:

@@ -7,8 +7,8 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import batches, noisy, open_data, preprocess_for, subset
-from pcgraph.images import Noise
-from pcgraph.resources import shipped_spec
+from pcgraph.datasets.noise import Noise
+from pcgraph.files.shipped import shipped_spec
 
 
 def accuracy(sigma: float, count: int, steps: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import pcgraph as pcg
-from pcgraph.report.folder import rooted
+from pcgraph.spec.dump import rooted
 
 SPEC = {
     "name": "small",

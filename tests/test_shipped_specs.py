@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 import pcgraph as pcg
-from pcgraph.resources import shipped_spec, shipped_specs
+from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.spec import Spec, json_schema
 from pcgraph.tracing.builtin import DigitsCNN
 

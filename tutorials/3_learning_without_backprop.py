@@ -90,7 +90,7 @@ assert margin > 1
 # shipped file names weights that are trained already, so they are left out here.
 
 # %%
-from pcgraph.resources import shipped_spec  # noqa: E402
+from pcgraph.files.shipped import shipped_spec  # noqa: E402
 
 full = pcg.load_spec(shipped_spec("pc_full"))
 network = pcg.build(full.model_copy(update={"weights": None}))

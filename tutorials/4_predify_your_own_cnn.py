@@ -13,7 +13,7 @@ from torch import nn
 
 import pcgraph as pcg
 from pcgraph.datasets import Batch, batches, noisy, open_data, split, subset
-from pcgraph.images import Noise
+from pcgraph.datasets.noise import Noise
 from pcgraph.learning import Feedback, ThroughTime
 from pcgraph.spec import Optimizer, Train
 from pcgraph.training import epoch_means, fit

@@ -14,9 +14,9 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import batches, noisy, open_data, preprocess_for, split, subset
-from pcgraph.images import Noise
+from pcgraph.datasets.noise import Noise
+from pcgraph.files.shipped import shipped_spec
 from pcgraph.learning import DynamicsTask, with_noise
-from pcgraph.resources import shipped_spec
 from pcgraph.spec import Optimizer, PredifyDynamics, Tune, TuningNoise
 from pcgraph.training import fit
 

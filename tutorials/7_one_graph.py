@@ -10,8 +10,8 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import digits
+from pcgraph.files.shipped import shipped_spec
 from pcgraph.learning import batches, learn
-from pcgraph.resources import shipped_spec
 
 torch.manual_seed(0)
 data = digits()

@@ -18,8 +18,9 @@ from pcgraph.cli.clamps import (
     read_value,
     split_assignment,
 )
+from pcgraph.datasets.images import denormalise, normalise
+from pcgraph.datasets.noise import Noise, add_gaussian, salt_and_pepper
 from pcgraph.errors import InputError
-from pcgraph.images import Noise, add_gaussian, denormalise, normalise, salt_and_pepper
 from pcgraph.network import PCNetwork
 from pcgraph.queries import Answer, query
 

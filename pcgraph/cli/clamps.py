@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pcgraph.datasets import open_data, preprocess_for
+from pcgraph.datasets.images import PIXELS, find_images, load_images
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import INPUT
-from pcgraph.images import PIXELS, find_images, load_images
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Preprocess
 

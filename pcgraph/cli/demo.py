@@ -47,9 +47,10 @@ def demo(
     screen = Screen(as_json, quiet)
     begun = time.perf_counter()
     with screen.working("Building EfficientNet-Lite0"):
-        from pcgraph.images import Noise
-        from pcgraph.report.folder import new_run_folder, write_run_folder
-        from pcgraph.resources import shipped_spec
+        from pcgraph.datasets.noise import Noise
+        from pcgraph.files.shipped import shipped_spec
+        from pcgraph.report.results import write_run_folder
+        from pcgraph.runs.folder import new_run_folder
         from pcgraph.spec import load_spec
 
         spec = load_spec(shipped_spec(SPEC))
@@ -103,14 +104,14 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
     """Let the small network read noisy digits; gives its accuracy at each step, by condition."""
     with screen.working("Building the network that reads digits"):
         from pcgraph.cli.evaluate import as_data as as_results
-        from pcgraph.cli.evaluate import choice
+        from pcgraph.cli.evaluate import choice, drawing
         from pcgraph.datasets import open_data, preprocess_for, subset
+        from pcgraph.datasets.noise import Noise
         from pcgraph.evaluation import Noisy, Settings, evaluate
         from pcgraph.evaluation import folder as run_folder
         from pcgraph.evaluation.store import Store
-        from pcgraph.images import Noise
+        from pcgraph.files.shipped import shipped_spec
         from pcgraph.report.robustness_tables import step_tables
-        from pcgraph.resources import shipped_spec
         from pcgraph.spec import load_spec
 
         spec = load_spec(shipped_spec(DIGITS))
@@ -125,7 +126,7 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
     run_folder.begin(folder, spec, record, resume=False)
     with screen.working("Reading digits", IMAGES // 50 * (1 + len(conditions))) as advance:
         measured = evaluate(network, images, conditions, settings, store=store, advance=advance)
-        rows, _ = run_folder.finish(folder, spec, record, store, measured, images)
+        rows, _ = run_folder.finish(folder, spec, record, store, measured, images, drawing())
     screen.remark(*step_tables(rows))
     return as_results(rows)["accuracy"]
 
@@ -201,7 +202,7 @@ def predictions(network: PCNetwork, found: Found, inputs: Inputs, place: int) ->
 
 def picture(state: Tensor, node: str, preprocess: Preprocess) -> Any:
     """A state (channels, height, width) to look at: the image in colours, others averaged over channels."""
-    from pcgraph.images import denormalise
+    from pcgraph.datasets.images import denormalise
 
     if node == "input":
         return denormalise(state, preprocess).clamp(0, 1).permute(1, 2, 0).numpy()

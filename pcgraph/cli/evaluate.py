@@ -34,7 +34,9 @@ from pcgraph.cli.run import Precision, Setup, find_device
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from matplotlib.figure import Figure
 
     from pcgraph.datasets import ImageData
     from pcgraph.evaluation import Condition, Row
@@ -211,7 +213,7 @@ def evaluate(
         record["images"] = len(images) - store.broken
         record["broken"] = store.broken
         record["seconds"] = round(time.perf_counter() - begun, 3)
-        rows, figures = run_folder.finish(folder, given, record, store, measured, images)
+        rows, figures = run_folder.finish(folder, given, record, store, measured, images, drawing())
         page_beside(folder, network)
     report(screen, folder, record, rows, figures)
 
@@ -223,7 +225,7 @@ def choice(images: int, limit: int, seed: int) -> list[int]:
     """A random choice of images, in their order."""
     import torch
 
-    from pcgraph.images import mixed_seed
+    from pcgraph.datasets.noise import mixed_seed
 
     generator = torch.Generator().manual_seed(mixed_seed(seed))
     chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
@@ -315,6 +317,15 @@ def falls(rows: Sequence[Row]) -> list[str]:
                 f"{lost.best} and falls to {values[lost.worst]:.1%} at step {lost.worst}."
             )
     return found
+
+
+def drawing() -> Callable[[str, Sequence[Row]], Mapping[str, Figure]] | None:
+    """What draws the results; None where matplotlib is not installed."""
+    try:
+        from pcgraph.report.robustness import evaluation_figures
+    except ImportError:
+        return None
+    return evaluation_figures
 
 
 def as_data(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:

@@ -12,7 +12,7 @@ from pcgraph.cli.options import AsJson, Force, Quiet, Trust, beside_spec, truste
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from pcgraph.predify_weights import Checkpoint
+    from pcgraph.importers.predify_weights import Checkpoint
     from pcgraph.spec import Spec
 
 import_app = typer.Typer(no_args_is_help=True, help="Read what other packages wrote.")
@@ -53,8 +53,8 @@ def predify(
     Predictor strings are taken apart, never evaluated; of checkpoints only tensors are read.
     """
     from pcgraph.files import check_free, whole_file, write_text
+    from pcgraph.importers.predify_spec import read_predify
     from pcgraph.spec import to_yaml
-    from pcgraph.spec.predify import read_predify
 
     screen = Screen(as_json, quiet)
     check_free(output, force=force, suffixes=(".yaml", ".yml"))
@@ -63,8 +63,8 @@ def predify(
         check_free(beside, force=force)
     spec = read_predify(config, model, beside_spec(model_weights, output))
     with screen.working("Importing"):
+        from pcgraph.importers.predify_weights import fill, find_checkpoints, read_checkpoint
         from pcgraph.network import build
-        from pcgraph.predify_weights import fill, find_checkpoints, read_checkpoint
 
         network = build(spec, trust=trusted(trust), weights=False)  # what we write fits the model
         written = [output]

@@ -141,7 +141,7 @@ def read_spec(reference: str) -> Spec:
         SpecError: There is no such spec, or it is not valid.
     """
     from pcgraph.errors import Fault, SpecError, closest
-    from pcgraph.resources import shipped_spec, shipped_specs
+    from pcgraph.files.shipped import shipped_spec, shipped_specs
     from pcgraph.spec import load_spec
 
     path = Path(reference)

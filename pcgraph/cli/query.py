@@ -104,9 +104,9 @@ def query(
     with screen.working("Building the network"):
         from pcgraph.cli.asked import ask_for
         from pcgraph.cli.run import find_device
-        from pcgraph.images import Noise
+        from pcgraph.datasets.noise import Noise
         from pcgraph.network import build
-        from pcgraph.report.folder import new_run_folder
+        from pcgraph.runs.folder import new_run_folder
 
         folder = new_run_folder(given_spec.name, out, force)
         noisy = None if noise is None else Noise.parse(noise)
@@ -191,7 +191,7 @@ def _holds_classes(network: PCNetwork, node: str) -> bool:
 def picture(network: PCNetwork, node: str, value: Tensor) -> Any:
     """A state (channels, height, width) as a picture: (height, width) or (height, width, 3), 0 to 1."""
     from pcgraph.cli.clamps import preprocess_of
-    from pcgraph.images import denormalise
+    from pcgraph.datasets.images import denormalise
 
     pixels = denormalise(value.cpu().float(), preprocess_of(network, node)).clamp(0, 1)
     return pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
@@ -243,7 +243,7 @@ def write(
     import numpy as np
     import torch
 
-    from pcgraph.report.folder import write_run_folder
+    from pcgraph.report.results import write_run_folder
     from pcgraph.report.trajectory import Trajectory
 
     energy = torch.stack(list(answer.energy.values())).double().cpu().numpy()  # (terms, steps + 1, items)

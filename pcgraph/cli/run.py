@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pcgraph.images import Noise
+    from pcgraph.datasets.noise import Noise
     from pcgraph.network import PCNetwork
     from pcgraph.report.trajectory import Trajectory
+    from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Preprocess, Spec
-    from pcgraph.tape import Tape
 
 SHOWN = 4
 """Images up to which each has a table of its own."""
@@ -106,9 +106,10 @@ def run(
     given = read_spec(spec)
     begun = time.perf_counter()
     with screen.working("Building the network"):
-        from pcgraph.images import Noise
-        from pcgraph.report.folder import new_run_folder, write_run_folder
-        from pcgraph.tape import Tape
+        from pcgraph.datasets.noise import Noise
+        from pcgraph.report.results import write_run_folder
+        from pcgraph.runs.folder import new_run_folder
+        from pcgraph.simulation.tape import Tape
 
         folder = new_run_folder(given.name, out, force)
         noisy = None if noise is None else Noise.parse(noise)
@@ -243,7 +244,7 @@ class Inputs:
 
     def batches(self, size: int) -> Iterable[tuple[list[str], Tensor]]:
         """Names and inputs, batch by batch."""
-        from pcgraph.images import load_images
+        from pcgraph.datasets.images import load_images
 
         if self.paths:
             return load_images(
@@ -262,8 +263,8 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
         InputError: There are no such images, or the network takes none.
     """
     from pcgraph.datasets import preprocess_for
+    from pcgraph.datasets.images import find_images, image_shape
     from pcgraph.errors import Fault, InputError
-    from pcgraph.images import find_images, image_shape
 
     shape = network.graph.nodes[network.graph.receiver].shape
     preprocess = preprocess_for(network.spec.backbone)

@@ -185,7 +185,7 @@ class Training:
     def _folder(self, main: bool) -> Path:
         """The run folder, made and, unless the training goes on, empty."""
         from pcgraph.errors import Fault, InputError
-        from pcgraph.report.folder import RECORD, new_run_folder
+        from pcgraph.runs.folder import RECORD, new_run_folder
         from pcgraph.training.engine import CHECKPOINTS, LOGS, LOSSES
 
         if self.resume and self.out is None:
@@ -208,7 +208,7 @@ class Training:
         from datetime import datetime
 
         from pcgraph.files import write_text
-        from pcgraph.report.folder import RECORD, versions
+        from pcgraph.runs.folder import RECORD, versions
 
         record = {
             "kind": self.kind,

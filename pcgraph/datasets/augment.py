@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pcgraph.datasets.images import image_shape, to_pixels
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import image_shape, to_pixels
 from pcgraph.spec import Preprocess
 
 _RATIOS = (3 / 4, 4 / 3)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pcgraph.datasets.data import ImageData, Item
+from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import mixed_seed
 
 _BATCH = 1 << 16
 """The stream of what a batch draws, far from those of an image in `pcgraph.datasets.data`."""

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pcgraph.datasets.augment import PLAIN, Augment, random_crop, shifted
+from pcgraph.datasets.images import normalise
+from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import Noise, add_gaussian, mixed_seed, normalise, salt_and_pepper
 from pcgraph.spec import Preprocess
 
 PixelChange = Callable[[Tensor, torch.Generator], Tensor]

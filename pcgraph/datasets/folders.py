@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pcgraph.datasets.images import SUFFIXES
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import Fault, InputError, closest
-from pcgraph.images import SUFFIXES
 
 Split = Literal["train", "test"]
 _WNIDS = Path(__file__).parent.parent / "data" / "imagenet" / "wnids.txt"

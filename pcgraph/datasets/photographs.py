@@ -12,10 +12,10 @@ from PIL import Image
 
 from pcgraph.datasets.augment import Augment
 from pcgraph.datasets.folders import Split, images_in
+from pcgraph.datasets.images import load_planes
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import load_planes
-from pcgraph.resources import photo, photos
+from pcgraph.files.shipped import photo, photos
 
 TRAIN = ("astronaut.png", "motorcycle_left.png", "motorcycle_right.png")
 """Colour photographs that scikit-image ships and that are not among pcgraph's own, which are for tests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgraph.images import PIXELS
+from pcgraph.datasets.images import PIXELS
 from pcgraph.spec import Backbone, Preprocess
 from pcgraph.tracing.models import default_input, preprocess_of
 

@@ -9,12 +9,12 @@ from typing import get_args
 from pcgraph.datasets.augment import PLAIN
 from pcgraph.datasets.data import ImageData
 from pcgraph.datasets.folders import Split, folder, imagenet, imagenet_c
+from pcgraph.datasets.images import PIXELS, image_shape
 from pcgraph.datasets.library import NAMES, library_data
 from pcgraph.datasets.photographs import CUTS, photographs
 from pcgraph.datasets.shipped import digit_arrays
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError, closest
-from pcgraph.images import PIXELS, image_shape
 from pcgraph.spec import Preprocess
 
 _FOLDERS = {"folder": folder, "imagenet": imagenet, "imagenet-c": imagenet_c}

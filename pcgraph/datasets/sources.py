@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pcgraph.images import centre_crop, load_planes, to_planes
+from pcgraph.datasets.images import centre_crop, load_planes, to_planes
 from pcgraph.spec import Preprocess
 
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pcgraph.datasets.images import normalise
+from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.evaluation.conditions import Clean, parse_numbers
 from pcgraph.evaluation.measures import every_step
-from pcgraph.images import mixed_seed, normalise
-from pcgraph.pullback import Differentiable
 from pcgraph.scheduler import Scheduler
+from pcgraph.simulation.pullback import Differentiable
 from pcgraph.spec import Preprocess
 
 Kind = Literal["bim", "pgd"]

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcgraph.datasets.images import denormalise, normalise
+from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.evaluation.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt
-from pcgraph.images import Noise, add_gaussian, denormalise, mixed_seed, normalise, salt_and_pepper
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import Preprocess
 

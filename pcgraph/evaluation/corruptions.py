@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import mixed_seed
 
 BENCHMARK = (
     *("gaussian_noise", "shot_noise", "impulse_noise"),

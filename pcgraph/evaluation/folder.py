@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ from pcgraph.evaluation.table import FILE as TABLE
 from pcgraph.evaluation.table import Row, tabulate, write_table
 from pcgraph.files import whole_file, write_text
 from pcgraph.network import PCNetwork
-from pcgraph.report.folder import RECORD, new_run_folder, rooted, save_figure, versions
+from pcgraph.runs.folder import RECORD, new_run_folder, save_figure, versions
 from pcgraph.spec import Spec, to_yaml
+from pcgraph.spec.dump import rooted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,23 +67,32 @@ def begin(folder: Path, spec: Spec, record: Mapping[str, Any], *, resume: bool) 
 
 
 def finish(
-    folder: Path, spec: Spec, record: Mapping[str, Any], store: Store, measured: Measured, data: ImageData
+    folder: Path,
+    spec: Spec,
+    record: Mapping[str, Any],
+    store: Store,
+    measured: Measured,
+    data: ImageData,
+    draw: Callable[[str, Sequence[Row]], Mapping[str, Figure]] | None = None,
 ) -> tuple[list[Row], list[str]]:
     """Write the table, the figures and what every image did; the record, last, says that all is there.
 
+    Args:
+        folder: From `place`.
+        spec: What was evaluated.
+        record: What `run.json` holds besides versions and time.
+        store: What every image did.
+        measured: The results.
+        data: The images.
+        draw: Makes figures, by name, of a title and the rows; None draws nothing.
+
     Returns:
-        The rows of the table, and the names of the figures; none without matplotlib.
+        The rows of the table, and the names of the figures.
     """
     rows = tabulate(data.name, [measured], len(data.classes or ()), record["seed"])
     with whole_file(folder / TABLE) as partial:
         write_table(rows, partial)
-    figures: dict[str, Figure] = {}
-    try:
-        from pcgraph.report.robustness import evaluation_figures
-    except ImportError:
-        pass
-    else:
-        figures = evaluation_figures(spec.name, rows)
+    figures = draw(spec.name, rows) if draw else {}
     for name, figure in figures.items():
         for suffix in (".png", ".svg"):
             with whole_file(folder / f"{name}{suffix}") as partial:

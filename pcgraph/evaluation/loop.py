@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from pcgraph.datasets import ImageData, batches, subset
+from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
 from pcgraph.evaluation.attacks import Attack
 from pcgraph.evaluation.conditions import Clean, Condition, NoNoise, distinct, key
 from pcgraph.evaluation.measures import Followed, follow, judge
 from pcgraph.evaluation.processes import Processes
 from pcgraph.evaluation.store import Measured, Store
-from pcgraph.images import mixed_seed
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from pcgraph.energies import TermEnergy
+from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.errors import DivergenceError
 from pcgraph.network import PCNetwork
 from pcgraph.spec import EnergyDynamics

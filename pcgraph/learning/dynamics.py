@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from pcgraph.datasets import Batch, ImageData
 from pcgraph.datasets.data import changed
-from pcgraph.dynamics import Predify
+from pcgraph.datasets.noise import salt_and_pepper
+from pcgraph.dynamics.gains import Predify
+from pcgraph.dynamics.tunable import TunablePredify
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import salt_and_pepper
 from pcgraph.learning.saving import save_network
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import Tune, TuningNoise
-from pcgraph.tunable import TunablePredify
 
 
 class DynamicsTask:

@@ -10,12 +10,12 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from pcgraph.dynamics import Energy, Gains
+from pcgraph.dynamics.gains import Energy, Gains
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.dense import Layered
 from pcgraph.network import PCNetwork, read
-from pcgraph.plan import Plan
 from pcgraph.scheduler import Scheduler
+from pcgraph.simulation.plan import Plan
 from pcgraph.state import State
 
 Values = Mapping[str, Tensor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgraph.dynamics import Energy
+from pcgraph.dynamics.gains import Energy
 from pcgraph.learning.energy import ByEnergy
 from pcgraph.learning.feedback import Feedback
 from pcgraph.learning.through_time import ThroughTime

@@ -13,8 +13,8 @@ from pcgraph.datasets import Batch
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.saving import save_network
 from pcgraph.network import PCNetwork
-from pcgraph.recording import Run
 from pcgraph.scheduler import Scheduler
+from pcgraph.simulation.recording import Run
 from pcgraph.spec.training import Train
 
 CLASSIFICATION = "classification"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgraph.dynamics import Energy, Gains
+from pcgraph.dynamics.gains import Energy, Gains
 from pcgraph.graph import Edge
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Layer, PredifyDynamics

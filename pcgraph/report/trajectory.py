@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcgraph.learning.stability import EnergyWatch
-from pcgraph.recording import Run
 from pcgraph.scheduler import Scheduler
-from pcgraph.tape import Tape
+from pcgraph.simulation.recording import Run
+from pcgraph.simulation.tape import Tape
 
 TOP = 5
 """Classes that are followed: those that are among so many best at some step."""

@@ -1,9 +1,8 @@
-"""The spec language: schema, loading, wiring patterns, importers. Imports neither torch nor numpy."""
+"""The spec language: schema, loading, wiring patterns. Imports neither torch nor numpy."""
 
 from pcgraph.spec.dump import to_yaml
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.spec.load import load_spec, parse_spec
-from pcgraph.spec.predify import read_predify
 from pcgraph.spec.reference import json_schema, reference
 from pcgraph.spec.schema import (
     INPUT,
@@ -50,7 +49,6 @@ __all__ = [
     "json_schema",
     "load_spec",
     "parse_spec",
-    "read_predify",
     "reference",
     "to_yaml",
     "wire",

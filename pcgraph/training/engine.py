@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches
+from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
-from pcgraph.images import mixed_seed
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import pcgraph as pcg
 from pcgraph.datasets import open_data, preprocess_for
-from pcgraph.report.folder import RECORD
+from pcgraph.runs.folder import RECORD
 
 from .conftest import Cli
 

@@ -14,10 +14,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._pytree import tree_leaves
 
 import pcgraph as pcg
-from pcgraph.compiled import Compiler
 from pcgraph.datasets import preprocess_for
-from pcgraph.images import PIXELS, Noise, find_images, load_images
-from pcgraph.resources import photo
+from pcgraph.datasets.images import PIXELS, find_images, load_images
+from pcgraph.datasets.noise import Noise
+from pcgraph.files.shipped import photo
+from pcgraph.simulation.compiling import Compiler
 from pcgraph.spec import Backbone, Preprocess
 
 from .conftest import SMALL, Cli

@@ -13,8 +13,8 @@ from torchvision.transforms import RandomResizedCrop
 
 from pcgraph.datasets import Augment, augmented, open_data
 from pcgraph.datasets.augment import random_box, random_crop, shifted
+from pcgraph.datasets.images import PIXELS
 from pcgraph.errors import InputError
-from pcgraph.images import PIXELS
 
 
 @given(

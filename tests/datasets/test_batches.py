@@ -20,8 +20,8 @@ from pcgraph.datasets import (
     open_data,
     subset,
 )
+from pcgraph.datasets.noise import Noise
 from pcgraph.errors import InputError
-from pcgraph.images import Noise
 from tests.datasets.conftest import Writer
 
 DIGITS = open_data("digits", "train", shape=(1, 28, 28))

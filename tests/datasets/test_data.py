@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pcgraph.datasets import Augment, augmented, digits, noisy, open_data, split, subset
 from pcgraph.datasets.data import changed
+from pcgraph.datasets.images import normalise
+from pcgraph.datasets.noise import Noise
 from pcgraph.errors import InputError
-from pcgraph.images import Noise, normalise
 from pcgraph.spec import Preprocess
 
 GREY = Preprocess(mean=(0.25,), std=(0.5,))

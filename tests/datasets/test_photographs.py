@@ -8,7 +8,7 @@ import torch
 from pcgraph.datasets import open_data, photographs
 from pcgraph.datasets.photographs import TRAIN, Photographs
 from pcgraph.errors import InputError
-from pcgraph.resources import photos
+from pcgraph.files.shipped import photos
 from tests.datasets.conftest import Writer
 
 SHAPE = (3, 32, 32)

@@ -14,6 +14,7 @@ from skimage import color
 
 import pcgraph as pcg
 from pcgraph.datasets import ImageData
+from pcgraph.datasets.noise import Noise
 from pcgraph.errors import InputError
 from pcgraph.evaluation.conditions import (
     Clean,
@@ -25,8 +26,7 @@ from pcgraph.evaluation.conditions import (
     parse_severities,
 )
 from pcgraph.evaluation.corruptions import BENCHMARK, CORRUPTIONS, Pixels, corrupt
-from pcgraph.images import Noise
-from pcgraph.resources import photo
+from pcgraph.files.shipped import photo
 from tests.evaluation.conftest import PREPROCESS, pictures
 
 

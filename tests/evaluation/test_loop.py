@@ -11,6 +11,7 @@ from PIL import Image
 
 import pcgraph as pcg
 from pcgraph.datasets import ImageData
+from pcgraph.datasets.noise import Noise
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import InputError
 from pcgraph.evaluation import Attack, Condition, Measured, Noisy, Settings, evaluate
@@ -19,7 +20,6 @@ from pcgraph.evaluation.loop import work
 from pcgraph.evaluation.measures import follow
 from pcgraph.evaluation.processes import Processes
 from pcgraph.evaluation.store import Store, read_measured
-from pcgraph.images import Noise
 from tests.evaluation.conftest import PREPROCESS, pictures
 
 SETTINGS = Settings(steps=2, batch=4, seed=1, distances=True)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import pcgraph as pcg
+from pcgraph.files.shipped import shipped_spec
 from pcgraph.learning import weight_gradients
-from pcgraph.resources import shipped_spec
 
 RATE, STEPS = 0.1, 6
 IMAGE = 0.1  # precision of the image's prediction

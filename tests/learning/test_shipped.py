@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 import pcgraph as pcg
 from pcgraph.datasets import digits
+from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.learning import batches, learn, stability_margin
-from pcgraph.resources import shipped_spec, shipped_specs
 
 FREE = [name for name in shipped_specs() if pcg.load_spec(shipped_spec(name)).backbone is None]
 

@@ -8,10 +8,10 @@ import torch
 from matplotlib.figure import Figure
 
 import pcgraph as pcg
-from pcgraph.recording import Run
 from pcgraph.report.figures import run_figure
 from pcgraph.report.summary import class_labels, first_class, held, mean_energy
 from pcgraph.report.trajectory import TOP, Trajectory, class_probabilities, follow
+from pcgraph.simulation.recording import Run
 from tests.goldens.nets import chain
 
 SPEC = {

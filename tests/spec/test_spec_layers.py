@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from torch import nn
 
+from pcgraph.importers.predify_layers import IN_PLACE
 from pcgraph.spec import LAYERS
-from pcgraph.spec.predictor_text import IN_PLACE
 
 ADDED = {"inplace", "device", "dtype"}
 """Arguments of torch that a spec never has."""

@@ -7,8 +7,8 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import batches
+from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.learning.tasks import make_task
-from pcgraph.resources import shipped_spec, shipped_specs
 from pcgraph.spec import Train, load_spec
 
 from .nets import images

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pcgraph.errors import Fault, InputError
-from pcgraph.report.folder import COLUMNS, RECORD
+from pcgraph.report.results import COLUMNS
+from pcgraph.runs.folder import RECORD
 
 LOSSES = ("epoch", "step", "split", "name", "value")
 EVALUATION = ("data", "noise", "level", "step", "metric", "name", "value", "low", "high", "n")

@@ -1,0 +1,1 @@
+"""What moves the states: the gains of a rule, the energies of errors, and the ways to descend them."""

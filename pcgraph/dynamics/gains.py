@@ -1,0 +1,141 @@
+"""Rules: how strongly each error moves each node.
+
+One step of every rule is, with the weighted error ``xi_e = precision_e * (x_target - f_e(x_sources))``,
+
+    x_n  <-  x_n  -  sum over terms e into n of   a_e * xi_e
+                  +  sum over edges e out of n of b_e * s_e * J_e(x_n)^T xi_e
+
+and a rule is nothing but a choice of the gains ``a_e``, ``b_e`` and the scales ``s_e``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pcgraph.dynamics.descent import Descent
+from pcgraph.graph import PCGraph
+from pcgraph.spec.schema import EnergyDynamics, PredifyDynamics
+
+Scalar = float | Tensor
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The numbers of one rule on one graph.
+
+    Attributes:
+        target: ``a_e`` by error term.
+        source: ``b_e`` by edge and source node; a pair that is missing carries no error back.
+        scale: ``s_e`` by edge; 1 where it is missing.
+    """
+
+    target: Mapping[str, Scalar]
+    source: Mapping[tuple[str, str], Scalar]
+    scale: Mapping[str, float]
+
+
+class Dynamics(nn.Module):
+    """Base of the rules.
+
+    Attributes:
+        descent: How the states follow the gains' directions; None adds them up, and nothing else.
+    """
+
+    descent: Descent | None = None
+
+    def gains(self, batch: int) -> Gains:
+        """The gains for a batch of ``batch`` images."""
+        raise NotImplementedError
+
+
+class Predify(Dynamics):
+    """Leaky integration (Choksi et al. 2021, "Predify", eq. 1, on any graph).
+
+    A feedforward edge has ``a_e = beta_n`` and ``b_e = 0``; a feedback edge from m into n has
+    ``a_e = lambda_n``, shared evenly by the terms that set no gain of their own, and ``b_e = alpha_m``.
+
+    Args:
+        graph: The graph.
+        spec: The values of beta, lambda and alpha, and the scale of the gradient.
+        reach: C of each feedback edge; needed for gradient ``normalized`` alone.
+    """
+
+    def __init__(self, graph: PCGraph, spec: PredifyDynamics, reach: Mapping[str, float]) -> None:
+        super().__init__()
+        self.graph = graph
+        self.spec = spec
+        self.reach = dict(reach)
+
+    def gains(self, batch: int) -> Gains:
+        """See `Dynamics.gains`."""
+        values = self.values()
+        target: dict[str, Scalar] = {}
+        for node in self.graph.nodes:
+            for kind in ("feedforward", "feedback"):
+                terms = {name: self.graph.terms[name][0].gain for name in self.graph.terms_into(node, kind)}
+                sharing = sum(gain is None for gain in terms.values())
+                for name, gain in terms.items():
+                    target[name] = values[node, kind] / sharing if gain is None else gain
+        source: dict[tuple[str, str], Scalar] = {}
+        scale = {}
+        for edge in self.graph.edges.values():
+            for node in edge.sources:
+                alpha: Scalar | None = edge.error
+                if alpha is None:
+                    alpha = values[node, "error"] if edge.kind == "feedback" else 0.0
+                if edge.delay and (isinstance(alpha, Tensor) or alpha):
+                    source[edge.name, node] = alpha
+                    scale[edge.name] = self._scale(edge.name, edge.target, batch)
+        return Gains(target, source, scale)
+
+    def values(self) -> Mapping[tuple[str, str], Scalar]:
+        """The beta (``feedforward``), lambda (``feedback``) and alpha (``error``) of each node."""
+        found: dict[tuple[str, str], Scalar] = {}
+        for node in self.graph.nodes:
+            for name in ("feedforward", "feedback", "error"):
+                own = getattr(self.spec.nodes.get(node), name, None)
+                found[node, name] = float(getattr(self.spec, name) if own is None else own)
+        return found
+
+    def _scale(self, edge: str, target: str, batch: int) -> float:
+        if self.spec.gradient == "mean":
+            return 2 / (batch * math.prod(self.graph.nodes[target].shape))
+        if self.spec.gradient == "normalized":
+            return 2 / math.sqrt(self.reach[edge])
+        return 1.0
+
+
+class Energy(Dynamics):
+    """Gradient descent on ``F``, the sum of all terms' energies (``precision_e * |error_e|^2 / 2``).
+
+    Every edge has ``a_e = rate_target`` and ``b_e = rate_source``; delay-0 edges carry nothing back
+    (Whittington & Bogacz 2017; Millidge et al. 2022, eq. 3, on any graph).
+    """
+
+    def __init__(self, graph: PCGraph, spec: EnergyDynamics) -> None:
+        super().__init__()
+        self.graph = graph
+        self.spec = spec
+        self.rate = {name: spec.nodes[name].rate if name in spec.nodes else spec.rate for name in graph.nodes}
+        if Descent.needed(spec):
+            self.descent = Descent(spec, self.rate)
+
+    def gains(self, batch: int) -> Gains:
+        """See `Dynamics.gains`."""
+        rate = self.rate
+        if self.descent is not None:  # which knows the rates; it wants the gradient itself
+            rate = {name: float(one > 0) for name, one in rate.items()}
+        return Gains(
+            {name: rate[edge.target] for name, (edge, *_) in self.graph.terms.items()},
+            {
+                (edge.name, node): rate[node]
+                for edge in self.graph.edges.values()
+                for node in edge.sources
+                if edge.delay and rate[node]
+            },
+            {},
+        )

@@ -1,0 +1,1 @@
+"""Configurations and weights of other packages, as specs and weights of pcgraph."""

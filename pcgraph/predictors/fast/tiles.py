@@ -1,0 +1,232 @@
+"""Transposed convolution in tiles: each tile of the map is transformed, multiplied and transformed back.
+
+A transposed convolution with stride s is s * s plain correlations of the small map, its phases, whose results
+interleave: every s-th row and column of the prediction comes from one phase. All phases read the same
+transformed tiles, so a layer is one batched matrix product, with the weights transformed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcgraph.predictors.fast.tile_transforms import toom_cook
+
+BLOCK = 24 * 2**20
+"""Bytes of an intermediate result. Larger ones would leave the processor's caches, and their memory would be
+asked of the system, page by page, each time. Only the images that read large weights together may be more."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How the tiles lie along one axis.
+
+    Attributes:
+        size: Length of the map.
+        result: Length of the prediction.
+        tiles: Number of tiles.
+        front: Zeros before the map (negative: what is left out of it).
+        crop: What is left out before the prediction.
+    """
+
+    size: int
+    result: int
+    tiles: int
+    front: int
+    crop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A transposed convolution of a map of one size, with a square kernel and equal strides, in tiles.
+
+    Args:
+        kernel: Its size.
+        stride: Its stride.
+        padding: By axis.
+        output_padding: By axis.
+        size: Height and width of the map.
+        tile: Side of the tiles.
+    """
+
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    output_padding: tuple[int, int]
+    size: tuple[int, int]
+    tile: int
+
+    @property
+    def taps(self) -> int:
+        """Side of the kernel of a phase."""
+        return -(-self.kernel // self.stride)
+
+    @property
+    def step(self) -> int:
+        """How far tiles lie apart, and how many results along an axis one gives for a phase."""
+        return self.tile - self.taps + 1
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """How the tiles lie, by axis."""
+        return self._axis(0), self._axis(1)
+
+    def _axis(self, axis: int) -> Axis:
+        size, padding = self.size[axis], self.padding[axis]
+        result = (size - 1) * self.stride - 2 * padding + self.kernel + self.output_padding[axis]
+        first = padding // self.stride
+        last = (padding + result - 1) // self.stride
+        tiles = -(-(last - first + 1) // self.step)
+        return Axis(size, result, tiles, self.taps - 1 - first, padding - self.stride * first)
+
+
+class Weights:
+    """Transformed weights of one layer.
+
+    Args:
+        weight: (channels, target channels, kernel, kernel), as `nn.ConvTranspose2d` holds it.
+        stride: Of the layer.
+        tile: Side of the tiles.
+
+    Attributes:
+        product: (tile * tile, target channels * stride * stride, channels), float32, or float64 where the
+            weights are.
+        bytes: What it takes.
+        output: See `toom_cook.Algorithm`; like ``input`` in the dtype of ``product``.
+    """
+
+    def __init__(self, weight: Tensor, stride: int, tile: int) -> None:
+        channels, targets, kernel, _ = weight.shape
+        taps = -(-kernel // stride)
+        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        algorithm = toom_cook(tile, taps)
+        self.stride = stride
+        self.output = algorithm.output.to(weight.device, dtype)
+        self.input = algorithm.input.to(weight.device, dtype)
+        transform = algorithm.kernel.to(weight.device)
+        shape = tile * tile, targets * stride * stride, channels
+        self.product = torch.empty(shape, dtype=dtype, device=weight.device)
+        missing = taps * stride - kernel
+        for block in _blocks(targets, shape[0] * stride * stride * channels * 8):
+            phases = F.pad(weight[:, block].double(), (0, missing, 0, missing))
+            phases = phases.view(channels, -1, taps, stride, taps, stride).flip(2, 4)
+            rows = slice(block.start * stride * stride, block.stop * stride * stride)
+            transformed = _both_ways(transform, phases.permute(2, 4, 1, 3, 5, 0).flatten(2))
+            self.product[:, rows] = transformed.view(shape[0], -1, channels)
+        self.bytes = self.product.numel() * self.product.element_size()
+
+
+def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """The transposed convolution of ``x``, without the bias.
+
+    Args:
+        x: (batch, channels, *layout.size).
+        weights: Of the same stride and tile.
+        layout: How the tiles lie.
+
+    Returns:
+        (batch, target channels, height, width).
+    """
+    tile, step, stride = layout.tile, layout.step, weights.stride
+    high, wide = layout.axes
+    batch, channels = x.shape[:2]
+    targets = weights.product.shape[1] // stride**2
+    inside = slice(high.crop, high.crop + high.result), slice(wide.crop, wide.crop + wide.result)
+    results = x.new_empty(batch, targets, high.result, wide.result)
+    values_each = tile**2 * high.tiles * wide.tiles * x.element_size()  # bytes, for an image and a channel
+    for images in _blocks(batch, values_each * channels, weights.bytes):
+        values = _values(x[images], weights.input, layout)
+        count = images.stop - images.start
+        for block in _blocks(targets, values_each * stride**2 * count):
+            rows = slice(block.start * stride**2, block.stop * stride**2)
+            products = torch.bmm(weights.product[:, rows], values).view(tile, tile, -1)
+            phases = _both_ways(weights.output, products)
+            phases = phases.view(step, step, -1, stride, stride, count, high.tiles, wide.tiles)
+            shuffled = phases.permute(5, 2, 0, 3, 1, 4, 6, 7).flatten(1, 5)
+            whole = F.pixel_shuffle(shuffled, step * stride)
+            results[images, block] = whole[:, :, *inside]
+    return results
+
+
+def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """The vector-Jacobian product of `predict` with respect to ``x``: its transpose, stage by stage.
+
+    Args:
+        cotangent: (batch, target channels, height, width).
+        weights: Of the same stride and tile.
+        layout: How the tiles lie.
+
+    Returns:
+        (batch, channels, *layout.size).
+    """
+    tile, step = layout.tile, layout.step
+    high, wide = layout.axes
+    batch, channels = len(cotangent), weights.product.shape[2]
+    product, back = weights.product.transpose(1, 2), weights.input.T
+    cut = [-margin for margin in (*_margins(wide, layout), *_margins(high, layout))]
+    result = cotangent.new_empty(batch, channels, high.size, wide.size)
+    values_each = tile**2 * high.tiles * wide.tiles * cotangent.element_size()
+    for images in _blocks(batch, values_each * weights.product.shape[1], weights.bytes):
+        values = _pulled_values(cotangent[images], weights.output, layout)
+        count = images.stop - images.start
+        for block in _blocks(channels, values_each * count):
+            products = torch.bmm(product[:, block], values).view(tile, tile, -1)
+            tiles = torch.matmul(back, products).view(tile, tile, -1, count, high.tiles, wide.tiles)
+            rows = _overlapped(tiles.movedim(1, 0), step)
+            strips = (back @ rows.view(tile, -1)).view(tile, -1, count, high.tiles, rows.shape[-1])
+            padded = _overlapped(strips.transpose(-1, -2), step).transpose(-1, -2)
+            result[images, block] = F.pad(padded, cut).transpose(0, 1)
+    return result
+
+
+def _pulled_values(cotangent: Tensor, transform: Tensor, layout: Layout) -> Tensor:
+    """The results' tiles, transformed back: (tile * tile, target channels * stride * stride, tiles)."""
+    tile, step, stride = layout.tile, layout.step, layout.stride
+    high, wide = layout.axes
+    ends = [(a.crop, a.tiles * step * stride - a.crop - a.result) for a in (wide, high)]
+    phases = F.pixel_unshuffle(F.pad(cotangent, (*ends[0], *ends[1])), step * stride)
+    phases = phases.view(len(cotangent), -1, step, stride, step, stride, high.tiles, wide.tiles)
+    phases = phases.permute(2, 4, 1, 3, 5, 0, 6, 7).reshape(step, step, -1)
+    tiles = len(cotangent) * high.tiles * wide.tiles
+    return _both_ways(transform.T, phases).view(tile**2, -1, tiles)
+
+
+def _values(x: Tensor, transform: Tensor, layout: Layout) -> Tensor:
+    """The transformed tiles of some images: (tile * tile, channels, tiles)."""
+    tile, step = layout.tile, layout.step
+    high, wide = layout.axes
+    padded = F.pad(x, (*_margins(wide, layout), *_margins(high, layout)))
+    strips = padded.unfold(2, tile, step).permute(4, 1, 0, 2, 3)  # rows of tiles, as long as the map
+    rows = (transform @ strips.reshape(tile, -1)).view(tile, x.shape[1], len(x), high.tiles, -1)
+    tiles = rows.unfold(4, tile, step).permute(0, 5, 1, 2, 3, 4)
+    return torch.matmul(transform, tiles.reshape(tile, tile, -1)).view(tile**2, x.shape[1], -1)
+
+
+def _margins(axis: Axis, layout: Layout) -> tuple[int, int]:
+    """Zeros before and after the map, so that the tiles cover it."""
+    length = axis.tiles * layout.step + layout.taps - 1
+    return axis.front, length - axis.front - axis.size
+
+
+def _overlapped(pieces: Tensor, step: int) -> Tensor:
+    """Pieces (length, ..., count) that lie ``step`` apart, added up where they overlap: (..., whole)."""
+    length, *others, count = pieces.shape
+    whole = pieces.new_zeros(*others, (count - 1) * step + length)
+    for place in range(length):
+        whole[..., place : place + (count - 1) * step + 1 : step] += pieces[place]
+    return whole
+
+
+def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
+    """``matrix`` applied along the first and along the second axis of (m, n, others)."""
+    rows = (matrix @ x.reshape(x.shape[0], -1)).view(len(matrix), x.shape[1], -1)
+    return torch.matmul(matrix, rows)
+
+
+def _blocks(count: int, bytes_each: int, limit: int = 0) -> list[slice]:
+    """``range(count)`` in blocks of at most ``limit`` bytes; of `BLOCK`, if that is more."""
+    step = max(1, max(BLOCK, limit) // bytes_each)
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

@@ -1,0 +1,166 @@
+"""A run whose batch is cut into parts that fit into the memory it is given; the results are joined."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pcgraph.errors import Fault, InputError
+from pcgraph.simulation.memory import measure_cost
+from pcgraph.simulation.recording import Run
+from pcgraph.simulation.tape import Frames, Tape
+from pcgraph.spec import EnergyDynamics, Spec
+from pcgraph.state import State
+
+if TYPE_CHECKING:
+    from pcgraph.scheduler import Scheduler
+
+QUANTITIES = ("values", "predictions", "errors", "energy", "gradients")
+Part = Callable[["Scheduler", slice, int, Tape | None], Run]
+"""Runs some images of the batch: by which scheduler, which images, how many steps, onto which tape."""
+
+
+def check_divisible(spec: Spec, tolerance: float | None) -> None:
+    """Make sure that images do not depend on the others of their batch.
+
+    Raises:
+        InputError: They do.
+    """
+    reasons = []
+    if tolerance:
+        reasons.append("a tolerance stops the whole batch")
+    if spec.schedule.initial == "normal":
+        reasons.append("'initial: normal' draws numbers for the whole batch")
+    if isinstance(spec.dynamics, EnergyDynamics):
+        if spec.dynamics.temperature:
+            reasons.append("a temperature draws numbers for the whole batch")
+    elif spec.dynamics.gradient == "mean":
+        reasons.append("'gradient: mean' divides by the size of the batch")
+    if reasons:
+        message = f"memory: this batch cannot be cut into parts: {'; '.join(reasons)}"
+        raise InputError(Fault(message, hint="Give fewer images at a time instead."))
+
+
+def run_in_parts(
+    scheduler: Scheduler, run: Part, batch: int, steps: int, limit: int, tape: Tape | None
+) -> Run:
+    """Run a batch in as few parts as fit, as even as possible, and join the results.
+
+    Args:
+        scheduler: For the parts; the short runs by which the memory is measured leave nothing in it.
+        run: Runs some images.
+        batch: Images in all.
+        steps: Of the run.
+        limit: Bytes.
+        tape: Where the run records, if not in memory.
+
+    Raises:
+        InputError: Not even one image fits.
+    """
+
+    def trial(images: int, made: int) -> int:
+        other = None if tape is None else Tape(tape.path, tape.items)
+        try:
+            return result_size(run(type(scheduler)(scheduler.network), slice(images), made, other)) // images
+        finally:
+            if other is not None:
+                other.close()
+
+    count = -(-batch // measure_cost(trial, steps, batch).images(batch, limit))
+    ends = [batch * part // count for part in range(count + 1)]
+    runs = []
+    for begin, end in itertools.pairwise(ends):
+        runs.append(run(scheduler, slice(begin, end), steps, tape))
+        if count > 1:
+            runs[-1].state = replace(runs[-1].state, constants={}, resting={})
+    return runs[0] if count == 1 else join(runs, scheduler.refresh)
+
+
+def result_size(run: Run) -> int:
+    """Bytes of what a run keeps in memory; of the state twice, as while it is joined."""
+    states = [dict(run.state.values), dict(run.state.past), dict(run.state.moments), dict(run.state.clamp)]
+    return 2 * _bytes(states) + _bytes([list(series) for series in _lists(run)])
+
+
+def _bytes(values: Any) -> int:
+    return sum(leaf.nbytes for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def _lists(run: Run) -> Iterator[list[Any]]:
+    """What a run recorded in memory."""
+    everything = [run.output, *(one for name in QUANTITIES for one in getattr(run, name).values())]
+    return (series for series in everything if isinstance(series, list))
+
+
+def join(runs: Sequence[Run], refresh: Callable[[State], State]) -> Run:
+    """The runs of all parts as the run of the whole batch; what the parts recorded is given up on the way.
+
+    Args:
+        runs: In the order of the images.
+        refresh: Computes what the joined state keeps of the network, which takes memory; called if that is
+            ever read.
+    """
+    states = [run.state for run in runs]
+    step = max(state.step for state in states)
+    merged: dict[str, Any] = {
+        name: _cat(*(dict(getattr(state, name)) for state in states))
+        for name in ("values", "past", "clamp", "moments")
+    }
+    plain = State(**merged, constants={}, resting={}, step=step)
+    state = replace(
+        plain,
+        constants=_Later(lambda: refresh(plain).constants),
+        resting=_Later(lambda: refresh(plain).resting),
+    )
+    whole = Run(state, step, all(run.converged for run in runs), tape=runs[0].tape)
+    whole.output = _side_by_side([run.output for run in runs])
+    for quantity in QUANTITIES:
+        for name in getattr(runs[0], quantity):
+            getattr(whole, quantity)[name] = _side_by_side([getattr(run, quantity)[name] for run in runs])
+    return whole
+
+
+def _side_by_side(parts: Sequence[list[Any]]) -> list[Any]:
+    """One quantity of the whole batch, step by step; of a part that stopped early the last is repeated."""
+    first = parts[0]
+    if isinstance(first, Frames):
+        return cast("list[Any]", Frames.side_by_side(cast("Sequence[Frames]", parts)))
+    whole = []
+    for step in range(max(map(len, parts))):
+        whole.append(_cat(*(part[min(step, len(part) - 1)] for part in parts)))
+        for part in parts:
+            if step < len(part) - 1:
+                part[step] = None  # or everything would be there twice
+    return whole
+
+
+def _cat(*parts: Any) -> Any:
+    """Nested values with their tensors one after the other."""
+    return tree_map(lambda *found: torch.cat(found) if isinstance(found[0], Tensor) else found[0], *parts)
+
+
+class _Later(Mapping[str, Any]):
+    """A mapping that is made when it is first read."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Mapping[str, Any]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

@@ -1,0 +1,120 @@
+"""Compiled functions of a state: a whole step, or the readout, without a graph break."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from pcgraph.network import PCNetwork
+from pcgraph.predictors.fast.transposes import Affine, affine
+
+if TYPE_CHECKING:
+    from torch._dynamo.types import GuardFilterEntry
+
+Options = dict[str, Any]
+
+
+class Compiler:
+    """Compiles each function when it is first called, once for all that follow.
+
+    Feature maps are handed over channels-last, as convolutions are fastest; what the functions compute from
+    them stays so.
+
+    Args:
+        device: Where they run. On a GPU they are replayed as CUDA graphs.
+        options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
+            weights packed for the processor).
+        constant: The predictors that steps replace by their constant form, by edge.
+    """
+
+    def __init__(
+        self, device: torch.device, options: Options, constant: Mapping[str, Affine] | None = None
+    ) -> None:
+        self.constant = constant or {}
+        self.on_gpu = device.type == "cuda"
+        self.options = options or {
+            "options": {
+                "freezing": True,
+                "triton.cudagraphs": self.on_gpu,
+                "guard_filter_fn": _only_arguments,
+            }
+        }
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+
+    def __call__(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``, compiled; the function of a key is the one that first came with it."""
+        from torch._inductor import config
+
+        if key not in self._compiled:
+
+            def called(*arguments: Any) -> Any:  # `_only_arguments` knows the name
+                return function(*arguments)
+
+            # functions that share their code would share, and overflow, one cache of compilations
+            called.__code__ = called.__code__.replace()
+            # copies of what `torch.compile` takes entries out of
+            options: Options = {k: dict(v) if isinstance(v, dict) else v for k, v in self.options.items()}
+            self._compiled[key] = torch.compile(called, fullgraph=True, dynamic=False, **options)
+        freezing = self.options.get("options", {}).get("freezing", False)
+        if self.on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        # the option alone reaches the backend, but not the tracing that has to hand it the weights
+        with config.patch(freezing=freezing):
+            results = self._compiled[key](*tree_map_only(Tensor, _channels_last, arguments))
+        # a CUDA graph writes its results to the same place every time
+        return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
+
+
+def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:
+    """Which guards to look at before each call: those on arguments, and on modes such as autocast.
+
+    Whatever else a function reads (plan, modules, weights) does not change once it is compiled, but is much.
+    """
+    names = [guard.name.removeprefix("L['") for guard in guards]  # a local, as some versions write it
+    return [not name or name.startswith("arguments") for name in names]
+
+
+def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
+    """What compiles functions of a network, which becomes channels-last and makes what can be made once.
+
+    None, and a warning, where nothing is installed that could compile.
+    """
+    missing = "" if options else _missing(network.device)
+    if missing:
+        warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
+        return None
+    network.to(memory_format=torch.channels_last)
+    return Compiler(network.device, options, dict(_constant_predictors(network)))
+
+
+def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
+    for name, edge in network.graph.edges.items():
+        if edge.predictor is not None and len(edge.sources) == 1:
+            constant = affine(network.predictors[name])
+            if constant is not None:
+                yield name, constant
+
+
+def _missing(device: torch.device) -> str:
+    """What the default backend lacks on this machine."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return "" if has_triton() else "Triton is not installed, or does not know this GPU"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return "there is no C++ compiler (g++, or what the variable CXX names)"
+    return ""
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value

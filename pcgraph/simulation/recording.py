@@ -1,0 +1,146 @@
+"""What a run keeps: only what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from torch import Tensor
+
+from pcgraph.errors import Fault, InputError, closest
+from pcgraph.network import PCNetwork
+from pcgraph.simulation.tape import Tape
+from pcgraph.state import State
+
+
+@dataclass(frozen=True)
+class Request:
+    """The quantities to keep, each with the names that are wanted.
+
+    Attributes:
+        output: Whether the backbone's output is wanted.
+        values: Nodes whose states are wanted.
+        predictions: Edges whose predictions are wanted.
+        errors: Error terms whose errors are wanted.
+        energy: Error terms whose energies are wanted.
+        gradients: Nodes whose error gradients are wanted.
+        watched: All error terms that have to be evaluated for this.
+    """
+
+    output: bool
+    values: tuple[str, ...]
+    predictions: tuple[str, ...]
+    errors: tuple[str, ...]
+    energy: tuple[str, ...]
+    gradients: tuple[str, ...]
+    watched: frozenset[str]
+
+    @classmethod
+    def parse(cls, record: Iterable[str], network: PCNetwork, pulled: Iterable[str]) -> Request:
+        """Read ``["output", "values", "errors:e2->e1"]``: a quantity, or one name of it after a colon.
+
+        Args:
+            record: What to keep.
+            network: The network, for the names.
+            pulled: The nodes that errors move; they have gradients.
+
+        Raises:
+            InputError: An unknown quantity or name.
+        """
+        graph = network.graph
+        names: dict[str, tuple[str, ...]] = {
+            "output": ("output",) if network.drive else (),
+            "values": tuple(graph.nodes),
+            "predictions": tuple(graph.edges),
+            "errors": tuple(graph.terms),
+            "energy": tuple(graph.terms),
+            "gradients": tuple(pulled),
+        }
+        wanted: dict[str, dict[str, None]] = {quantity: {} for quantity in names}
+        if isinstance(record, str):
+            raise InputError(f"record={record!r} is one string; give a list such as [{record!r}]")
+        for item in record:
+            quantity, colon, name = item.partition(":")
+            if quantity not in names:
+                raise InputError(
+                    Fault(f"nothing called '{quantity}' can be recorded", hint=closest(quantity, names))
+                )
+            if quantity == "output" and network.drive is None:
+                raise InputError("a network without a backbone has no output to record; record 'values'")
+            if colon and name not in names[quantity]:
+                raise InputError(
+                    Fault(f"'{item}': there is no '{name}'", hint=closest(name, names[quantity]))
+                )
+            wanted[quantity].update(dict.fromkeys([name] if colon else names[quantity]))
+        return cls(
+            output=bool(wanted["output"]),
+            values=tuple(wanted["values"]),
+            predictions=tuple(wanted["predictions"]),
+            errors=tuple(wanted["errors"]),
+            energy=tuple(wanted["energy"]),
+            gradients=tuple(wanted["gradients"]),
+            watched=frozenset(
+                [graph.edges[name].bundle for name in wanted["predictions"]]
+                + [*wanted["errors"], *wanted["energy"]]
+            ),
+        )
+
+
+class Series(dict[str, list[Tensor]]):
+    """Tensors by name and step: ``series["e3"][t]``."""
+
+    def __missing__(self, name: str) -> list[Tensor]:
+        raise InputError(
+            Fault(
+                f"'{name}' was not recorded", hint=closest(name, self) or "Ask for it in run(record=[...])."
+            )
+        )
+
+
+@dataclass
+class Run:
+    """The result of `Scheduler.run`. Step 0 is the start; every list has ``steps + 1`` entries.
+
+    Attributes:
+        state: The last state.
+        steps: Steps that were made.
+        converged: Whether the run stopped because no state changed by more than the tolerance.
+        output: The backbone's output at each step.
+        values: States by node, each (batch, *shape).
+        predictions: Predictions by edge, made from the states of the same step.
+        errors: ``target - prediction`` by error term; for a bundle the prediction is the sum.
+        energy: ``precision * |error|^2 / 2`` by error term, one number an image: (batch,).
+        gradients: By node, the sum over its edges of ``s_e`` times the gradient of the energies of
+            the predictions that it makes; for the nodes that errors can move (not clamped as a whole).
+        tape: Where the tensors went that are not in memory; lists of these read a step when it is asked for.
+    """
+
+    state: State
+    steps: int = 0
+    converged: bool = False
+    output: list[Any] = field(default_factory=list)
+    values: Series = field(default_factory=Series)
+    predictions: Series = field(default_factory=Series)
+    errors: Series = field(default_factory=Series)
+    energy: Series = field(default_factory=Series)
+    gradients: Series = field(default_factory=Series)
+    tape: Tape | None = None
+
+    def add_output(self, output: Any) -> None:
+        """Keep the next step's output; on the tape, if it is one tensor."""
+        if not self.output and self.tape and self.tape.takes("output", "") and isinstance(output, Tensor):
+            self.output = cast("list[Any]", self.tape.frames("output"))
+        self.output.append(output)
+
+    def add(self, quantity: str, name: str, tensor: Tensor) -> None:
+        """Keep the next step of ``values``, ``errors``, ...; energies, being small, in memory too."""
+        series: Series = getattr(self, quantity)
+        taped = self.tape is not None and self.tape.takes(quantity, name)
+        if self.tape is not None and taped and quantity == "energy":
+            self.tape.frames(f"{quantity}:{name}").append(tensor)
+            taped = False
+        if name not in series:
+            kept: object = self.tape.frames(f"{quantity}:{name}") if self.tape and taped else []
+            series[name] = cast("list[Tensor]", kept)
+        series[name].append(tensor)

@@ -1,0 +1,78 @@
+"""Tiles against PyTorch's own transposed convolution, forward and back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pcgraph.predictors.fast.tile_transforms import POINTS, toom_cook
+from pcgraph.predictors.fast.tiles import Layout, Weights, predict, pull
+
+
+@pytest.mark.parametrize("tile", POINTS)
+@pytest.mark.parametrize("taps", [1, 2, 3, 5])
+def test_toom_cook_is_a_correlation(tile: int, taps: int) -> None:
+    algorithm = toom_cook(tile, taps)
+    g, d = torch.randn(taps, dtype=torch.float64), torch.randn(tile, dtype=torch.float64)
+    expected = [sum(g[t] * d[j + t] for t in range(taps)) for j in range(tile - taps + 1)]
+    got = algorithm.output @ ((algorithm.kernel @ g) * (algorithm.input @ d))
+    torch.testing.assert_close(got, torch.stack(expected))
+
+
+@given(st.data())
+def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> None:
+    draw = data.draw
+    stride = draw(st.integers(1, 4))
+    tile = draw(st.sampled_from(sorted(POINTS)))
+    kernel = draw(st.integers(stride + 1, stride * (tile - 1)))
+    two = st.tuples
+    padding = draw(two(st.integers(0, kernel + 1), st.integers(0, kernel + 1)))
+    output_padding = draw(two(st.integers(0, stride - 1), st.integers(0, stride - 1)))
+    size = draw(two(st.integers(1, 13), st.integers(1, 13)))
+    batch, channels, targets = draw(two(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)))
+    result = [
+        (s - 1) * stride - 2 * p + kernel + o for s, p, o in zip(size, padding, output_padding, strict=True)
+    ]
+    assume(min(result) > 0)
+    torch.manual_seed(draw(st.integers(0, 99)))
+    x = torch.randn(batch, channels, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(channels, targets, kernel, kernel, dtype=torch.float64)
+    expected = F.conv_transpose2d(x, weight, None, stride, padding, output_padding)
+    assert list(expected.shape[2:]) == result
+    cotangent = torch.randn_like(expected)
+    (pulled,) = torch.autograd.grad(expected, x, cotangent)
+
+    weights = Weights(weight, stride, tile)
+    layout = Layout(kernel, stride, padding, output_padding, size, tile)
+    torch.testing.assert_close(predict(x.detach(), weights, layout), expected.detach())
+    torch.testing.assert_close(pull(cotangent, weights, layout), pulled)
+
+
+@pytest.mark.parametrize(("tile", "share"), [(6, 5e-6), (8, 2e-5), (10, 1e-4)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (6, 2), (10, 2), (14, 2)])
+def test_float32_keeps_its_digits(tile: int, share: float, kernel: int, stride: int) -> None:
+    if kernel // stride >= tile:
+        pytest.skip("the kernel of a phase does not fit")
+    x, weight = torch.randn(1, 16, 12, 12).relu(), torch.randn(16, 8, kernel, kernel)
+    expected = F.conv_transpose2d(x.double(), weight.double(), stride=stride)
+    layout = Layout(kernel, stride, (0, 0), (0, 0), (12, 12), tile)
+    got = predict(x, Weights(weight, stride, tile), layout)
+    assert got.dtype == torch.float32
+    assert (got - expected).abs().max() <= share * expected.abs().max()
+
+
+def test_results_made_block_by_block_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(5, 7, 9, 9, dtype=torch.float64)
+    weight = torch.randn(7, 5, 6, 6, dtype=torch.float64)
+    layout = Layout(6, 2, (2, 2), (0, 0), (9, 9), 6)
+    whole = Weights(weight, 2, 6)
+    expected = predict(x, whole, layout)
+    pulled = pull(expected, whole, layout)
+    monkeypatch.setattr("pcgraph.predictors.fast.tiles.BLOCK", 1)
+    parts = Weights(weight, 2, 6)
+    torch.testing.assert_close(parts.product, whole.product)
+    torch.testing.assert_close(predict(x, parts, layout), expected)
+    torch.testing.assert_close(pull(expected, parts, layout), pulled)

@@ -1,0 +1,106 @@
+"""However it is computed, the result is that of upsampling and then convolving, and so are its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pcgraph.predictors.build import automatic
+from pcgraph.predictors.fast.doubling import READS, phased, phases
+from pcgraph.predictors.fast.resizing import by_products, share_of_multiplications, taps
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
+
+Size = tuple[int, ...]
+
+
+def check(compute: Callable[..., Tensor], shape: Size, size: tuple[int, int], has_bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    x, weight = random(*shape), random(shape[1], 2, 3, 3)
+    bias = random(2) if has_bias else None
+    upsampled = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    expected = F.conv_transpose2d(upsampled, weight, bias, padding=1)
+    got = compute(x, weight, bias)
+    torch.testing.assert_close(got, expected)
+    cotangent = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    leaves = [x, weight] if bias is None else [x, weight, bias]
+    for one, other in zip(
+        torch.autograd.grad(got, leaves, cotangent),
+        torch.autograd.grad(expected, leaves, cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (1, 4, 2, 2), (1, 4, 2, 3), (2, 3, 8, 8)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_by_phases(shape: Size, has_bias: bool) -> None:
+    def compute(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return phased(x, phases(weight, bias, torch.tensor(READS, dtype=torch.float64)))
+
+    check(compute, shape, (2 * shape[2], 2 * shape[3]), has_bias)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((2, 8, 5, 7), (10, 14)),
+        ((1, 4, 1, 1), (2, 2)),
+        ((1, 4, 4, 3), (9, 7)),
+        ((2, 3, 5, 5), (20, 11)),
+        ((2, 3, 7, 6), (4, 3)),
+    ],
+)
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_by_products(shape: Size, size: tuple[int, int], has_bias: bool) -> None:
+    rows, columns = (
+        taps(shape[2 + side], size[side]).transpose(0, 1).flatten(1) for side in range(2)
+    )  # (target, taps x source)
+    check(lambda x, weight, bias: by_products(x, weight, bias, rows, columns), shape, size, has_bias)
+
+
+def test_the_share_of_multiplications_is_counted() -> None:
+    source, target = (5, 7), (11, 13)
+    rows, columns = (taps(source[side], target[side]).float().transpose(0, 1).flatten(1) for side in range(2))
+    x, weight = torch.randn(2, 6, *source), torch.randn(6, 4, 3, 3)
+    with FlopCounterMode(display=False) as products:
+        by_products(x, weight, None, rows, columns)
+    with FlopCounterMode(display=False) as plain:
+        F.conv2d(torch.randn(2, 6, *target), weight.transpose(0, 1), padding=1)
+    counted = products.get_total_flops() / plain.get_total_flops()
+    assert share_of_multiplications(6, source, target) == pytest.approx(counted)
+
+
+PRODUCTS, PHASES, LAYERS = "products", "phases", "layers"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "way"),
+    [
+        ((64, 7, 7), (32, 14, 14), PRODUCTS),
+        ((64, 7, 7), (32, 15, 13), PRODUCTS),
+        ((64, 1, 8), (3, 2, 16), PRODUCTS),
+        ((32, 40, 40), (3, 80, 80), PHASES),
+        ((8, 8, 8), (3, 16, 16), LAYERS),
+        ((32, 40, 40), (3, 81, 80), LAYERS),
+        ((64, 14, 14), (8, 7, 7), LAYERS),
+    ],
+)
+def test_the_automatic_predictor_is_what_it_says(source: Size, target: Size, way: str) -> None:
+    module = automatic(source, target)
+    assert isinstance(module, UpsampledConvTranspose2d)
+    assert way == (PRODUCTS if module.rows is not None else PHASES if module.reads is not None else LAYERS)
+    plain = nn.Sequential(*module)
+    assert list(module.state_dict()) == ["1.weight", "1.bias"]
+    x = torch.randn(2, *source)
+    torch.testing.assert_close(module(x), plain(x), atol=1e-5, rtol=1e-4)
+    other = torch.randn(1, source[0], 3, 3)
+    assert torch.equal(module(other), plain(other))

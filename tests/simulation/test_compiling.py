@@ -1,0 +1,132 @@
+"""A compiled step is one graph and gives what the plain step gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
+
+import pcgraph as pcg
+from pcgraph.simulation.compiling import Compiler, _only_arguments
+from tests.nets import Residual
+
+RECORD = ["output", "values", "errors", "energy", "gradients"]
+
+
+def residual(rule: str, order: str) -> pcg.PCNetwork:
+    dynamics = {"rule": "energy", "rate": 0.05} if rule == "energy" else {"rule": "predify", "error": 0.1}
+    spec = {
+        "name": "residual",
+        "backbone": {"input": [3, 16, 16]},
+        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
+        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
+        "dynamics": dynamics,
+        "schedule": {"order": order},
+    }
+    return pcg.build(pcg.parse_spec(spec), model=Residual())
+
+
+@pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("energy", "synchronous")])
+def test_compiled_steps_agree(rule: str, order: str) -> None:
+    network = residual(rule, order)
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=4, record=RECORD)
+    compiled = pcg.Scheduler(network).compile(backend="aot_eager").run(images, steps=4, record=RECORD)
+    for t in range(5):
+        torch.testing.assert_close(compiled.output[t], plain.output[t])
+        for quantity in ("values", "errors", "energy", "gradients"):
+            for name, series in getattr(plain, quantity).items():
+                torch.testing.assert_close(getattr(compiled, quantity)[name][t], series[t])
+
+
+def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
+    compilations = CompileCounterWithBackend("aot_eager")
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend=compilations)
+    with torch.inference_mode():
+        scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
+        scheduler.run(torch.randn(2, 3, 16, 16), steps=5)
+    images = torch.randn(2, 3, 16, 16)
+    alone = scheduler.run(images, steps=2, record=["gradients:e3"])
+    plain = pcg.Scheduler(scheduler.network).run(images, steps=2, record=["gradients:e3"])
+    torch.testing.assert_close(alone.gradients["e3"][1], plain.gradients["e3"][1])
+    assert compilations.frame_count == 3  # the first pass, the step, and the readout
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_state_starts_as_a_tensor_of_its_own(compiled: bool) -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep"))
+    if compiled:
+        scheduler.compile(backend="eager")
+    state = scheduler.start(torch.randn(2, 3, 16, 16))
+    assert torch.equal(state.values["e1"], state.constants["e1.prediction"])
+    assert state.values["e1"].data_ptr() != state.constants["e1.prediction"].data_ptr()
+
+
+def test_a_differentiable_run_is_not_compiled() -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="nothing would take this")
+    images = torch.randn(2, 3, 16, 16, requires_grad=True)
+    scheduler.run(images, steps=2, differentiable=True).output[2].sum().backward()
+    assert images.grad is not None
+
+
+def test_without_a_compiler_it_runs_uncompiled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", find)
+    network = residual("predify", "sweep")
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=2)
+    with pytest.warns(UserWarning, match="steps are not compiled: there is no C\\+\\+ compiler"):
+        scheduler = pcg.Scheduler(network).compile()
+    assert torch.equal(scheduler.run(images, steps=2).output[2], plain.output[2])
+
+
+def test_compiled_states_are_channels_last() -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="aot_eager")
+    state = scheduler.run(torch.randn(2, 3, 16, 16), steps=2).state
+    assert all(state.values[node].is_contiguous(memory_format=torch.channels_last) for node in ("e1", "e3"))
+
+
+@pytest.mark.slow
+def test_the_default_backend_agrees() -> None:
+    network = residual("predify", "sweep")
+    images = torch.randn(2, 3, 16, 16)
+    plain = pcg.Scheduler(network).run(images, steps=4)
+    compiled = pcg.Scheduler(network).compile().run(images, steps=4)
+    torch.testing.assert_close(compiled.output[4], plain.output[4], atol=1e-5, rtol=1e-4)
+
+
+def test_every_function_has_the_options() -> None:
+    seen: list[int] = []
+
+    def keep_all(guards: list[object]) -> list[bool]:
+        seen.append(len(guards))
+        return [True] * len(guards)
+
+    compiler = Compiler(torch.device("cpu"), {"backend": "eager", "options": {"guard_filter_fn": keep_all}})
+    for key in ("first", "second"):
+        compiler(key, lambda x: x + 1, torch.ones(2))
+    assert len(seen) == 2
+
+
+def test_another_plan_or_mode_is_noticed_though_only_arguments_are_guarded() -> None:
+    options = {"backend": "eager", "options": {"guard_filter_fn": _only_arguments}}
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(**options)
+    plain = pcg.Scheduler(scheduler.network)
+    images = torch.randn(2, 3, 16, 16)
+    state = plain.start(images)
+    clamped = {"e2": state.values["e2"] + 1}
+    for run in (
+        lambda s: s.run(images, steps=2),
+        lambda s: s.run(images[:1], steps=2),
+        lambda s: s.run(images, steps=2, clamp=clamped),
+        lambda s: s.run(images, steps=2),
+    ):
+        torch.testing.assert_close(run(scheduler).output[2], run(plain).output[2])
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, got = plain.run(images, steps=2).output[2], scheduler.run(images, steps=2).output[2]
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, expected, atol=0.02, rtol=0.02)
