@@ -11,9 +11,11 @@ from typing import Literal
 import networkx as nx
 
 from pcgraph.errors import Fault, FieldPath, SpecError
+from pcgraph.spec.edge import Edge as EdgeSpec
+from pcgraph.spec.edge import EnergyName
 from pcgraph.spec.mask import Mask
-from pcgraph.spec.schema import Edge as EdgeSpec
-from pcgraph.spec.schema import EnergyName, Predictor, Spec
+from pcgraph.spec.schema import Spec
+from pcgraph.spec.values import Predictor
 from pcgraph.spec.wiring import wire
 
 INPUT = "input"

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pcgraph.spec.schema import Edge as EdgeSpec
-from pcgraph.spec.schema import PredifyDynamics, Spec
+from pcgraph.spec.dynamics import PredifyDynamics
+from pcgraph.spec.edge import Edge as EdgeSpec
+from pcgraph.spec.schema import Spec
 
 Function = Callable[..., Tensor]
 Values = dict[str, Tensor]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcgraph.spec.schema import EnergyDynamics
+from pcgraph.spec.dynamics import EnergyDynamics
 
 EPSILON = 1e-8
 """What Adam adds to the root of the mean square, as in torch."""

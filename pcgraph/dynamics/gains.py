@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pcgraph.dynamics.descent import Descent
 from pcgraph.graph import PCGraph
-from pcgraph.spec.schema import EnergyDynamics, PredifyDynamics
+from pcgraph.spec.dynamics import EnergyDynamics, PredifyDynamics
 
 Scalar = float | Tensor
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pcgraph.dynamics.gains import Predify, Scalar
 from pcgraph.errors import Fault, SpecError
-from pcgraph.spec.schema import NodeGains, PredifyDynamics
+from pcgraph.spec.dynamics import NodeGains, PredifyDynamics
 
 SHARES = ("feedforward", "feedback", "memory")
 SMALLEST = 1e-6

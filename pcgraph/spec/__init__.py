@@ -1,26 +1,18 @@
 """The spec language: schema, loading, wiring patterns. Imports neither torch nor numpy."""
 
+from pcgraph.spec.backbone import Backbone, Preprocess
 from pcgraph.spec.dump import to_yaml
+from pcgraph.spec.dynamics import EnergyDynamics, NodeGains, NodeRate, PredifyDynamics
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import Pattern, Skip
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.spec.load import load_spec, parse_spec
+from pcgraph.spec.node import Node
 from pcgraph.spec.reference import json_schema, reference
-from pcgraph.spec.schema import (
-    INPUT,
-    Backbone,
-    Edge,
-    EnergyDynamics,
-    Node,
-    NodeGains,
-    NodeRate,
-    Pattern,
-    Predictor,
-    PredifyDynamics,
-    Preprocess,
-    Schedule,
-    Skip,
-    Spec,
-)
+from pcgraph.spec.schedule import Schedule
+from pcgraph.spec.schema import INPUT, Spec
 from pcgraph.spec.training import Fitting, Optimizer, Train, Tune, TuningNoise
+from pcgraph.spec.values import Predictor
 from pcgraph.spec.wiring import input_node, wire
 
 __all__ = [

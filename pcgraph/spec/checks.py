@@ -9,19 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pcgraph.errors import Fault, FieldPath, closest
-from pcgraph.spec.schema import (
-    INPUT,
-    Backbone,
-    Dynamics,
-    Edge,
-    EnergyDynamics,
-    FeedbackItem,
-    Node,
-    Pattern,
-    PredifyDynamics,
-    Schedule,
-    Skip,
-)
+from pcgraph.spec.backbone import Backbone
+from pcgraph.spec.dynamics import Dynamics, EnergyDynamics, PredifyDynamics
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import FeedbackItem, Pattern, Skip
+from pcgraph.spec.node import Node
+from pcgraph.spec.schedule import Schedule
+from pcgraph.spec.schema import INPUT
 from pcgraph.spec.source import show
 from pcgraph.spec.start import Start, start_faults
 from pcgraph.spec.training import Train

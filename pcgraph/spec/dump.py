@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
-from pcgraph.spec.schema import Edge, FeedbackItem, Spec
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import FeedbackItem
+from pcgraph.spec.schema import Spec
 from pcgraph.spec.yaml_source import _TAG, SCALARS
 
 

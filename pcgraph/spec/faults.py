@@ -10,22 +10,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.spec.backbone import Backbone, Preprocess
+from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import Skip
 from pcgraph.spec.mask import Mask
-from pcgraph.spec.schema import (
-    Backbone,
-    Decay,
-    Edge,
-    EnergyDynamics,
-    Model,
-    Node,
-    NodeGains,
-    NodeRate,
-    PredifyDynamics,
-    Preprocess,
-    Schedule,
-    Skip,
-    Spec,
-)
+from pcgraph.spec.model import Model
+from pcgraph.spec.node import Node
+from pcgraph.spec.schedule import Schedule
+from pcgraph.spec.schema import Spec
 from pcgraph.spec.source import has, show
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology

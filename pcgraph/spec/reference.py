@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pcgraph.spec.backbone import Backbone, Preprocess
+from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import Skip
 from pcgraph.spec.generators import GENERATORS
 from pcgraph.spec.layers import LAYERS
 from pcgraph.spec.mask import Mask
-from pcgraph.spec.schema import (
-    Backbone,
-    Decay,
-    Edge,
-    EnergyDynamics,
-    Model,
-    Node,
-    NodeGains,
-    NodeRate,
-    PredifyDynamics,
-    Preprocess,
-    Schedule,
-    Skip,
-    Spec,
-)
+from pcgraph.spec.model import Model
+from pcgraph.spec.node import Node
+from pcgraph.spec.schedule import Schedule
+from pcgraph.spec.schema import Spec
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train, Tune, TuningNoise

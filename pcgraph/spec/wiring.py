@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pcgraph.errors import Fault, FieldPath, SpecError
-from pcgraph.spec.schema import INPUT, Edge, Pattern, Skip, Spec
+from pcgraph.spec.edge import Edge
+from pcgraph.spec.feedback import Pattern, Skip
+from pcgraph.spec.schema import INPUT, Spec
 
 Reads = Mapping[str, Sequence[str]]
 

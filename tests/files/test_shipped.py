@@ -11,7 +11,7 @@ from PIL import Image
 from pcgraph.errors import InputError, SpecError
 from pcgraph.files.shipped import photo, photos, shipped_spec, shipped_specs
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_shipped_spec_is_a_file_of_its_name():

@@ -11,7 +11,7 @@ import pytest
 
 from pcgraph.errors import SpecError
 from pcgraph.spec import load_spec, parse_spec, to_yaml
-from pcgraph.spec.schema import Edge
+from pcgraph.spec.edge import Edge
 
 GRAPHS: dict[str, tuple[dict[str, Any], Any]] = {
     "watts_strogatz": ({"n": 9, "k": 4, "p": 0.3}, lambda s: nx.watts_strogatz_graph(9, 4, 0.3, seed=s)),

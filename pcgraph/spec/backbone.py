@@ -1,0 +1,43 @@
+"""The spec language: the pretrained network, and how photographs become its input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Strict
+
+from pcgraph.spec.model import Model
+from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name, weights_name
+
+
+class Preprocess(Model):
+    """How a photograph becomes the network's input: resize, centre crop, normalise."""
+
+    resize: PositiveInt | None = None
+    """Length of the shorter side in pixels before the crop to `input`. Left out: `input`'s own."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How pixels are interpolated when the photograph is resized (antialiased)."""
+    mean: Annotated[tuple[Finite, ...], Strict(False), Field(min_length=1)] = (0.485, 0.456, 0.406)
+    """Subtracted from each channel; pixels run from 0 to 1."""
+    std: Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)] = (0.229, 0.224, 0.225)
+    """Each channel is divided by it."""
+
+
+class Backbone(Model):
+    """The pretrained network whose graph is read."""
+
+    model: Annotated[str, AfterValidator(model_name)] | None = None
+    """`torchvision:NAME`, `timm:NAME`, `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs
+    trust). Left out: the program that builds the network hands the model over, `build(spec, model=...)`."""
+    weights: Annotated[str | None, BeforeValidator(weights_name)] = None
+    """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
+    `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""
+    match: Literal["name", "order"] = "name"
+    """How the tensors of a weight file find their place: by name, or by their order in the file
+    (for the same network written by another library)."""
+    input: Shape = (3, 224, 224)
+    """Shape of one input, without the batch."""
+    arguments: dict[str, Argument] = {}
+    """Keyword arguments for the model's constructor, such as `num_classes`."""
+    preprocess: Preprocess | None = None
+    """For image files. Left out: what the weights come with, or ImageNet's customary values."""
