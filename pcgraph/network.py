@@ -19,7 +19,7 @@ from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, load_spec
+from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model
 from pcgraph.tracing.weights import find_weights
@@ -139,7 +139,7 @@ def read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def build(
-    spec: Spec | str | Path,
+    spec: SpecLike,
     model: nn.Module | None = None,
     *,
     trust: bool = False,
@@ -149,7 +149,8 @@ def build(
     """Build the network that a spec describes.
 
     Args:
-        spec: A spec, or the path of a spec file.
+        spec: A spec, the same as a mapping, the path of a spec file, or the name of a shipped spec
+            (``pcg.build("digits")``); see `load_spec`.
         model: The backbone itself, instead of the one that the spec names; it is copied.
         trust: Whether ``python:`` references in the spec may be imported.
         seed: Seed of the predictors' (and a random backbone's) first weights.
@@ -163,8 +164,7 @@ def build(
         SpecError: The spec is not valid or does not fit the model.
         ModelError: The model or weights cannot be had.
     """
-    if not isinstance(spec, Spec):
-        spec = load_spec(spec)
+    spec = as_spec(spec)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from pcgraph.dynamics.descent import Pace
 from pcgraph.dynamics.gains import Gains
 from pcgraph.errors import DivergenceError, InputError
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, build
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
 from pcgraph.simulation.checkpointing import checkpointed
 from pcgraph.simulation.compiling import Compiler, find_compiler
@@ -25,6 +25,7 @@ from pcgraph.simulation.recording import Request, Run
 from pcgraph.simulation.start import given_values, held_parts, resting_predictions, start_state
 from pcgraph.simulation.step import Evaluation, advance, error_of, evaluate, summed
 from pcgraph.simulation.tape import Tape
+from pcgraph.spec import SpecLike
 from pcgraph.state import State
 
 
@@ -32,15 +33,15 @@ class Scheduler:
     """Runs a network's dynamics. It holds no state: `start` makes one, `step` makes the next.
 
     Args:
-        network: What `build` made.
+        network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
         >>> run.output[10].argmax(dim=1)
     """
 
-    def __init__(self, network: PCNetwork) -> None:
-        self.network = network
+    def __init__(self, network: PCNetwork | SpecLike) -> None:
+        self.network = network = network if isinstance(network, PCNetwork) else build(network)
         self._blocks = network.graph.blocks(network.spec.schedule.order)
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._compiler: Compiler | None = None

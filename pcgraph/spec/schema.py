@@ -40,8 +40,9 @@ class Spec(Model):
     name: Annotated[str, AfterValidator(spec_name)]
     """What the network is called; names run folders and figures."""
     extends: str | None = None
-    """Another spec file, relative to this one: its fields hold unless this file sets them. Mappings
-    are merged, lists and single values replaced; another `dynamics.rule` replaces all `dynamics`."""
+    """Another spec file, relative to this one, or the name of a spec that pcgraph ships, such as
+    `digits`: its fields hold unless this file sets them. Mappings are merged, lists and single values
+    replaced; another `dynamics.rule` replaces all `dynamics`."""
     backbone: Backbone | None = None
     """Left out: the network has no backbone, and `nodes` and `edges` say everything."""
     nodes: Annotated[dict[NodeName, Node], Field(min_length=1)]
