@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
@@ -60,6 +62,48 @@ class PCNetwork(nn.Module):
             self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
         self.starts = nn.ModuleDict() if starts is None else starts
         self.feedback_trained = False
+
+    def __repr__(self) -> str:
+        counts = [p.numel() for p in self.parameters()]
+        learning = [p.numel() for p in self.parameters() if p.requires_grad]
+        weights = f"{format_count(sum(counts))} parameters, {format_count(sum(learning))} require a gradient"
+        place = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"PCNetwork of {self.spec!r}\n{self.graph.summary()}\n  {weights}; {place}"
+
+    def _repr_html_(self) -> str | None:
+        """The wiring, drawn, in a notebook; None without matplotlib, where the text is shown."""
+        from pcgraph import wiring_html
+
+        return wiring_html(self)
+
+    def forward(self, inputs: Tensor, steps: int | None = None) -> Any:
+        """What the network makes of images after some steps of its dynamics: ``network(images, steps=10)``.
+
+        No state is kept; `Scheduler` gives the steps between, and takes clamps and masks. As in any module,
+        gradients flow through the whole run where they are enabled and the images or a parameter require
+        them; under `torch.no_grad` nothing is kept for them.
+
+        Args:
+            inputs: Images (batch, *shape), as for `Scheduler.start`.
+            steps: Number of steps; left out, the spec's. A ``tolerance`` in the spec may end them early.
+
+        Returns:
+            The backbone's output for the last state, in the form that the model returns it. Without a
+            backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
+
+        Raises:
+            InputError: An input or a number of steps that does not fit.
+            DivergenceError: A state is not finite.
+        """
+        from pcgraph import Scheduler  # which stands above this room, and runs it
+
+        tracked = inputs.requires_grad or any(p.requires_grad for p in self.parameters())
+        differentiable = tracked and torch.is_grad_enabled()
+        scheduler = Scheduler(self)
+        state = scheduler.run(inputs, steps, record=[], differentiable=differentiable).state
+        if self.drive is None:
+            return dict(state.values)
+        return scheduler.readout(state, differentiable=differentiable)
 
     def energy(self, term: str) -> TermEnergy:
         """The energy of an error term."""

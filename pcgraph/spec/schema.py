@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
+from pcgraph.display.text import listing
 from pcgraph.errors import Fault, FieldPath
 from pcgraph.spec.backbone import Backbone
 from pcgraph.spec.dynamics import Dynamics, PredifyDynamics
@@ -85,6 +86,15 @@ class Spec(Model):
     def __eq__(self, other: object) -> bool:
         """Two specs are equal when they say the same, wherever they were read from."""
         return self.__dict__ == other.__dict__ if isinstance(other, Spec) else NotImplemented
+
+    def __repr__(self) -> str:
+        named = self.backbone and self.backbone.model
+        backbone = [f"backbone {named or 'given as an object'}"] if self.backbone else []
+        order = self.schedule.order if isinstance(self.schedule.order, str) else "in blocks"
+        parts = [*backbone, f"nodes {listing(self.nodes)}", f"rule {self.dynamics.rule}"]
+        return f"Spec '{self.name}': {'; '.join(parts)}; order {order}, {self.schedule.steps} steps"
+
+    __str__ = __repr__
 
     @property
     def folder(self) -> Path:
