@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
     from pcgraph.queries import Answer, query
+    from pcgraph.report.notebook import wiring_html as wiring_html
     from pcgraph.scheduler import Scheduler
     from pcgraph.simulation.recording import Run
     from pcgraph.simulation.tape import Tape
@@ -31,6 +32,7 @@ _HOMES = {
     "learning": ("learn",),
     "network": ("PCNetwork", "build"),
     "queries": ("Answer", "query"),
+    "report.notebook": ("wiring_html",),  # for notebooks, which ask the objects; not in __all__
     "simulation.recording": ("Run",),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),

@@ -10,6 +10,7 @@ from typing import Literal
 
 import networkx as nx
 
+from pcgraph.display.text import format_shape, listing
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.spec.edge import Edge as EdgeSpec
 from pcgraph.spec.edge import EnergyName
@@ -117,6 +118,26 @@ class PCGraph:
             faults += check()
         if faults:
             raise SpecError(faults)
+
+    def __repr__(self) -> str:
+        return f"PCGraph of {len(self.nodes)} nodes and {len(self.edges)} edges\n{self.summary()}"
+
+    def _repr_html_(self) -> str | None:
+        """The wiring, drawn, in a notebook; None without matplotlib, where the text is shown."""
+        from pcgraph import wiring_html
+
+        return wiring_html(self)
+
+    def summary(self) -> str:
+        """Nodes and edges in a few lines; of many, the first."""
+        nodes = [f"{node.name} {format_shape(node.shape)}".rstrip() for node in self.nodes.values()]
+        lines = [f"  nodes: {listing(nodes)}"]
+        for kind in ("feedforward", "feedback"):
+            names = [name for name, edge in self.edges.items() if edge.kind == kind]
+            lines += [f"  {kind}: {listing(names)}"] if names else []
+        if self.starts:
+            lines.append(f"  starts: {listing(start.name for start in self.starts.values())}")
+        return "\n".join(lines)
 
     @property
     def receiver(self) -> str:

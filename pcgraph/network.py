@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
@@ -19,7 +21,7 @@ from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, load_spec
+from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model
 from pcgraph.tracing.weights import find_weights
@@ -60,6 +62,48 @@ class PCNetwork(nn.Module):
             self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
         self.starts = nn.ModuleDict() if starts is None else starts
         self.feedback_trained = False
+
+    def __repr__(self) -> str:
+        counts = [p.numel() for p in self.parameters()]
+        learning = [p.numel() for p in self.parameters() if p.requires_grad]
+        weights = f"{format_count(sum(counts))} parameters, {format_count(sum(learning))} require a gradient"
+        place = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"PCNetwork of {self.spec!r}\n{self.graph.summary()}\n  {weights}; {place}"
+
+    def _repr_html_(self) -> str | None:
+        """The wiring, drawn, in a notebook; None without matplotlib, where the text is shown."""
+        from pcgraph import wiring_html
+
+        return wiring_html(self)
+
+    def forward(self, inputs: Tensor, steps: int | None = None) -> Any:
+        """What the network makes of images after some steps of its dynamics: ``network(images, steps=10)``.
+
+        No state is kept; `Scheduler` gives the steps between, and takes clamps and masks. As in any module,
+        gradients flow through the whole run where they are enabled and the images or a parameter require
+        them; under `torch.no_grad` nothing is kept for them.
+
+        Args:
+            inputs: Images (batch, *shape), as for `Scheduler.start`.
+            steps: Number of steps; left out, the spec's. A ``tolerance`` in the spec may end them early.
+
+        Returns:
+            The backbone's output for the last state, in the form that the model returns it. Without a
+            backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
+
+        Raises:
+            InputError: An input or a number of steps that does not fit.
+            DivergenceError: A state is not finite.
+        """
+        from pcgraph import Scheduler  # which stands above this room, and runs it
+
+        tracked = inputs.requires_grad or any(p.requires_grad for p in self.parameters())
+        differentiable = tracked and torch.is_grad_enabled()
+        scheduler = Scheduler(self)
+        state = scheduler.run(inputs, steps, record=[], differentiable=differentiable).state
+        if self.drive is None:
+            return dict(state.values)
+        return scheduler.readout(state, differentiable=differentiable)
 
     def energy(self, term: str) -> TermEnergy:
         """The energy of an error term."""
@@ -139,7 +183,7 @@ def read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def build(
-    spec: Spec | str | Path,
+    spec: SpecLike,
     model: nn.Module | None = None,
     *,
     trust: bool = False,
@@ -149,7 +193,8 @@ def build(
     """Build the network that a spec describes.
 
     Args:
-        spec: A spec, or the path of a spec file.
+        spec: A spec, the same as a mapping, the path of a spec file, or the name of a shipped spec
+            (``pcg.build("digits")``); see `load_spec`.
         model: The backbone itself, instead of the one that the spec names; it is copied.
         trust: Whether ``python:`` references in the spec may be imported.
         seed: Seed of the predictors' (and a random backbone's) first weights.
@@ -163,8 +208,7 @@ def build(
         SpecError: The spec is not valid or does not fit the model.
         ModelError: The model or weights cannot be had.
     """
-    if not isinstance(spec, Spec):
-        spec = load_spec(spec)
+    spec = as_spec(spec)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)

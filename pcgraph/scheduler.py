@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.errors import InputError
-from pcgraph.network import PCNetwork
+from pcgraph.network import PCNetwork, build
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
 from pcgraph.simulation.compiling import find_compiler
 from pcgraph.simulation.memory import parse_memory
@@ -23,6 +23,7 @@ from pcgraph.simulation.step import Evaluation
 from pcgraph.simulation.stepper import Course, Stepper, gradients
 from pcgraph.simulation.stopping import check_finite, is_still
 from pcgraph.simulation.tape import Tape
+from pcgraph.spec import SpecLike
 from pcgraph.state import State
 
 Watch = Callable[[State, Mapping[str, Tensor]], None]
@@ -33,16 +34,16 @@ class Scheduler:
     """Runs a network's dynamics. It holds no state: `start` makes one, `step` makes the next.
 
     Args:
-        network: What `build` made.
+        network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
         >>> run.output[10].argmax(dim=1)
     """
 
-    def __init__(self, network: PCNetwork) -> None:
-        self.network = network
-        self._stepper = Stepper(network)
+    def __init__(self, network: PCNetwork | SpecLike) -> None:
+        self.network = network if isinstance(network, PCNetwork) else build(network)
+        self._stepper = Stepper(self.network)
 
     def compile(self, **options: Any) -> Scheduler:
         """Compile the steps that are not differentiated, when they are first made; returns itself.

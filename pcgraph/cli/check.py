@@ -22,9 +22,9 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
+        from pcgraph.display.text import format_count as short
         from pcgraph.network import build
         from pcgraph.report.description import describe, step_cost
-        from pcgraph.tracing.table import format_count as short
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)

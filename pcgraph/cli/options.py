@@ -140,21 +140,9 @@ def read_spec(reference: str) -> Spec:
     Raises:
         SpecError: There is no such spec, or it is not valid.
     """
-    from pcgraph.errors import Fault, SpecError, closest
-    from pcgraph.files.shipped import shipped_spec, shipped_specs
     from pcgraph.spec import load_spec
 
-    path = Path(reference)
-    if path.suffix or path.exists() or len(path.parts) > 1:
-        return load_spec(path)
-    if reference in shipped_specs():
-        return load_spec(shipped_spec(reference))
-    raise SpecError(
-        Fault(
-            f"no such file, and no shipped spec is called '{reference}'",
-            hint=closest(reference, shipped_specs()),
-        )
-    )
+    return load_spec(reference)
 
 
 def beside_spec(weights: str | None, spec: Path) -> str | None:

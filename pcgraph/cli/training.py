@@ -160,6 +160,7 @@ class Training:
                 on_step=on_step,
                 on_epoch=lambda epoch, measured: screen.aside(_line(epoch, self.settings.epochs, measured)),
                 stop=stop,
+                progress=False,  # the screen has a bar already
             )
         if not main:
             raise typer.Exit(0 if fitted.finished else INTERRUPTED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcgraph.dynamics.gains import Energy, Gains
-from pcgraph.graph import Edge
+from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Layer, PredifyDynamics
 
@@ -46,9 +46,9 @@ def predictor_text(edge: Edge) -> str:
     return " + ".join(layer.name for layer in edge.predictor if isinstance(layer, Layer))
 
 
-def start_text(network: PCNetwork, node: str) -> str:
+def start_text(graph: PCGraph, node: str) -> str:
     """``start ← image`` where the node's state begins at a learned guess; else empty."""
-    start = network.graph.starts.get(node)
+    start = graph.starts.get(node)
     return "" if start is None else f"start ← {' + '.join(start.sources)}"
 
 
