@@ -262,6 +262,8 @@ def weight_file(spec: Spec) -> Path:
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
     drive = _drive(spec, model, trust, weights)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
+    if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
+        graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
     for edge in graph.edges.values():
