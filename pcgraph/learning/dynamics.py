@@ -102,7 +102,8 @@ class DynamicsTask:
         The network then has the plain rule with these values.
         """
         tuned = self.dynamics.plain()
-        self.network.dynamics = Predify(self.dynamics.graph, tuned, self.dynamics.reach)
+        rule = self.dynamics
+        self.network.dynamics = Predify(rule.graph, tuned, rule.reach, rule.carried)
         save_network(self.network, folder, spec=self.network.spec.model_copy(update={"dynamics": tuned}))
 
     def _loss(self, outputs: list[Any], batch: Batch) -> Tensor:

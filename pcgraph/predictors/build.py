@@ -45,7 +45,7 @@ def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Modul
     else:
         source = sources[0] if len(sources) == 1 else _joined_shape(edge.sources, sources, edge.path)
         if edge.predictor == "auto":
-            module = automatic(source, target)
+            module = without_constants(automatic(source, target))
         else:
             assert isinstance(edge.predictor, list)
             module = _from_layers(edge.predictor, source, target, path)
@@ -147,6 +147,18 @@ def automatic(source: Shape, target: Shape) -> nn.Module:
     steps = [] if kinds[0] == "vector" else [nn.Flatten()]
     steps.append(nn.Linear(math.prod(source), math.prod(target)))
     return nn.Sequential(*steps, *([] if kinds[1] == "vector" else [nn.Unflatten(1, target)]))
+
+
+def without_constants(module: nn.Module) -> nn.Module:
+    """The module with biases of zero, so that before any training small states are predicted small.
+
+    Random biases would be predicted whatever the source is: thousands of times what the deep states of some
+    networks are.
+    """
+    for part in module.modules():
+        if isinstance(bias := getattr(part, "bias", None), nn.Parameter):
+            nn.init.zeros_(bias)
+    return module
 
 
 def _channels(shape: Shape) -> int:
