@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pcgraph.display.text import format_count
+from pcgraph.dynamics.automatic import Carried
 from pcgraph.dynamics.energies import TermEnergy
-from pcgraph.dynamics.gains import Dynamics, Energy, Predify
+from pcgraph.dynamics.gains import Dynamics, Energy, Pair, Predify
+from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.files.tensors import write_tensors
 from pcgraph.files.weights import check_digest, find_weights
@@ -24,7 +26,7 @@ from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
-from pcgraph.predictors.reach import count_reach
+from pcgraph.predictors.reach import count_reach, without_last_activations
 from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of, library_name
 from pcgraph.tracing.drive import Drive
@@ -239,6 +241,9 @@ def build(
             network = _build(spec, model, trust, weights)
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
+        if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
+            rule = network.dynamics
+            network.dynamics = Predify(rule.graph, rule.spec, rule.reach, measure_carried(network))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
@@ -257,6 +262,53 @@ def weight_file(spec: Spec) -> Path:
         return path
     except ModelError as error:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
+
+
+def measure_carried(network: PCNetwork, values: Mapping[str, Tensor] | None = None) -> dict[Pair, Carried]:
+    """What the errors of all predictors carry back to their sources.
+
+    Activations at the end of a predictor are left out: those that are off now may be on later. Others count
+    as they are at the states. Of states that are not the plain network's the pull is not known.
+
+    Args:
+        network: The network, with its weights.
+        values: The states, (batch, *shape) by node. Left out: those of the plain network for one standard
+            normal image, and standard normal states elsewhere.
+    """
+    started = values is not None or network.drive is not None
+    values = start_values(network) if values is None else values
+    found = {}
+    for name, predictor in network.predictors.items():
+        edge = network.graph.edges[name]
+        if edge.delay == 0:
+            continue
+        linear = without_last_activations(predictor)
+        sources = read(edge, values)
+        crowd = sum(len(member.sources) for member in network.graph.terms[edge.bundle])
+        for index, node in enumerate(edge.sources):
+            target = values[edge.target]
+            pulled = pull(predictor, sources, target, index) if started else 0.0
+            found[name, node] = Carried(crowd * stretch(linear, sources, index), pulled)
+    return found
+
+
+def start_values(network: PCNetwork) -> dict[str, Tensor]:
+    """The plain network's states for one standard normal image; other nodes have standard normal states."""
+    generator = torch.Generator().manual_seed(0)
+    values = {
+        node.name: torch.randn(1, *node.shape, generator=generator).to(network.device, network.dtype)
+        for node in network.graph.nodes.values()
+    }
+    drive = network.drive
+    if drive is not None:
+        fixed = frozenset([network.graph.receiver])
+        image = {network.graph.receiver: values[network.graph.receiver]}
+        with torch.inference_mode(False), torch.no_grad():
+            env: dict[str, Any] = {**image, **drive.constants(fixed)(image)}
+            for name, stage in zip(drive.order, drive.stages([[n] for n in drive.order], fixed), strict=True):
+                env.update(stage(env))
+                values[name] = env[name] = env[f"{name}.prediction"]
+    return values
 
 
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
