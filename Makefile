@@ -19,16 +19,22 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/pcgraph demo
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+# A worker that is done takes tests from the other: long ones at the end keep both busy.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
+test: $(INSTALLED)
+	$(PYTEST)
+
+# What is marked `slow`, and 25 times the random examples.
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m hypothesis
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

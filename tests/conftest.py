@@ -4,19 +4,27 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import torch
-from hypothesis import settings
+# `pytest -n 2` (as `make test` runs them) has a process for each core; the processes that a test
+# starts take the number over. Set before torch is imported, which reads it once.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from tests.examples import AS_WRITTEN  # noqa: E402
 
 GOLDENS = Path(__file__).parent / "goldens"
 
-# `pytest -n 2` (as `make test` runs them) has a process for each core
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+torch.set_num_threads(THREADS)
 
 # In CI the examples are the same on every run, so that a failure there is a failure here.
-settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("default", deadline=None, max_examples=AS_WRITTEN)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.register_profile("fast", settings.get_profile("default"), max_examples=AS_WRITTEN // 5)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=25 * AS_WRITTEN)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,21 @@ def test_links_between_files_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_the_rooms_are_those_that_the_import_contracts_hold():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = {one["id"]: one for one in config["tool"]["importlinter"]["contracts"]}
+    layers = [layer.split(" | ") for layer in contracts["rooms"]["layers"]]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", page, re.MULTILINE)
+    assert rows == [room for layer in layers for room in layer]
+    package = ROOT / "pcgraph"
+    inside = {
+        path.stem
+        for path in (*package.glob("*.py"), *(init.parent for init in package.glob("*/__init__.py")))
+    }
+    assert set(rows) == inside - {"__init__", "__main__"}
 
 
 def test_every_tutorial_has_a_page():

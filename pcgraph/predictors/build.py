@@ -17,7 +17,7 @@ from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
 from pcgraph.spec.layers import LAYERS, Layer
-from pcgraph.tracing.objects import import_object
+from pcgraph.spec.objects import import_object
 
 Shape = tuple[int, ...]
 

@@ -19,8 +19,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.spec import objects
 from pcgraph.spec.backbone import Preprocess
-from pcgraph.tracing import objects
 from pcgraph.tracing.builtin import BUILTIN, DIGITS_INPUT
 from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pcgraph as pcg
 from pcgraph.learning import weight_gradients
 from pcgraph.learning.dense import BACKWARD, Layered
 from pcgraph.learning.local import Local
+from tests.examples import examples
 
 SIZES = st.lists(st.integers(1, 7), min_size=3, max_size=6).filter(lambda s: s[2] <= 2 * s[1])
 ACTIVATIONS = [[], *[[kind.__name__] for kind in BACKWARD if kind is not torch.nn.Identity]]
@@ -38,7 +39,7 @@ def clamped(sizes: list[int], seed: int) -> dict[str, torch.Tensor]:
     return {"x0": first, f"x{len(sizes) - 1}": last}
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     SIZES,
     st.sampled_from(ACTIVATIONS),

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 import pcgraph as pcg
 from pcgraph.errors import RisingEnergyError
 from pcgraph.learning import EnergyWatch, learn, stability_margin
+from tests.examples import examples
 
 
 @st.composite
@@ -62,7 +63,7 @@ def limit_by_hand(network: pcg.PCNetwork, clamped: Tensor) -> float:
     return 2 / float(torch.linalg.eigvalsh(root @ hessian @ root).max())
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(spec=linear_graphs(), seed=st.integers(0, 99))
 def test_energy_never_rises_below_the_limit_and_does_above_it(spec: dict[str, Any], seed: int) -> None:
     network = pcg.build(pcg.parse_spec(spec), seed=seed).double()

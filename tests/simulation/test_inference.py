@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from tests.examples import examples
 
 Optimizer = torch.optim.Optimizer
 Make = Callable[[list[Any]], Optimizer]
@@ -206,7 +207,7 @@ def with_rate(spec: dict[str, Any], rate: float, **schedule: Any) -> pcg.Spec:
     return pcg.parse_spec({**spec, "dynamics": {"rule": "energy", "rate": rate}, "schedule": schedule})
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(spec=linear_graphs(), seed=st.integers(0, 99), blocks=st.booleans())
 def test_linear_networks_converge_to_the_solution_of_their_system(
     spec: dict[str, Any], seed: int, blocks: bool

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 import pcgraph as pcg
+from tests.examples import examples
 from tests.reference import Record, Reference, written_edges
 
 EVERYTHING = ["values", "predictions", "errors", "energy", "gradients"]
@@ -250,7 +251,9 @@ def tell(case: Case) -> None:
             event(what)
 
 
-def check_against_the_reference(case: Case) -> None:
+@examples(200)
+@given(cases())
+def test_every_quantity_at_every_step(case: Case) -> None:
     tell(case)
     network = build(case)
     arguments = case.arguments()
@@ -260,19 +263,6 @@ def check_against_the_reference(case: Case) -> None:
     assert_same(run, expected)
     for name, value in run.state.values.items():
         assert_close(value, expected.values[name][-1], f"the last state of {name}")
-
-
-@settings(max_examples=200)
-@given(cases())
-def test_every_quantity_at_every_step(case: Case) -> None:
-    check_against_the_reference(case)
-
-
-@pytest.mark.slow
-@settings(max_examples=4000)
-@given(cases())
-def test_every_quantity_at_every_step_of_many_networks(case: Case) -> None:
-    check_against_the_reference(case)
 
 
 @st.composite
@@ -289,7 +279,7 @@ def sequential_cases(draw: st.DrawFn) -> Case:
     return case
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(sequential_cases())
 def test_blocks_that_move_one_after_the_other(case: Case) -> None:
     network = build(case)
@@ -358,21 +348,13 @@ def check_gradients(case: Case, differentiable: Any) -> None:
 
 
 @pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=60)
+@examples(60)
 @given(case=cases())
 def test_gradients_of_a_differentiable_run(differentiable: Any, case: Case) -> None:
     check_gradients(case, differentiable)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(case=sequential_cases())
 def test_gradients_of_a_differentiable_run_in_blocks(case: Case) -> None:
     check_gradients(case, True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=1500)
-@given(case=cases())
-def test_gradients_of_many_differentiable_runs(differentiable: Any, case: Case) -> None:
-    check_gradients(case, differentiable)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from tests.examples import examples
 from tests.reference import Edge, Record, Reference, written_edges
 from tests.simulation.test_oracle import (
     EVERYTHING,
@@ -259,7 +260,7 @@ def cases(draw: st.DrawFn) -> Case:
     initial = draw(st.sampled_from(["feedforward", "feedforward", "zeros"]))
     case.spec = {
         "name": "random",
-        "backbone": {"model": "python:tests.test_oracle_backbone:Net", "input": list(IMAGE)},
+        "backbone": {"model": "python:tests.simulation.test_oracle_backbone:Net", "input": list(IMAGE)},
         "nodes": nodes,
         "dynamics": draw(dynamics(names)),
         "edges": [],
@@ -414,7 +415,9 @@ def build(case: Case, net: Net) -> pcg.PCNetwork | None:
         raise
 
 
-def check_against_the_reference(case: Case) -> None:
+@examples(120)
+@given(cases())
+def test_every_quantity_at_every_step(case: Case) -> None:
     event(case.spec["dynamics"]["rule"] + ", " + case.spec["schedule"]["order"])
     net = case.net().eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -437,19 +440,6 @@ def check_against_the_reference(case: Case) -> None:
     if case.given == ["input"] and "zeros" not in case.spec["schedule"]["initial"] and not case.masked:
         with torch.no_grad():
             assert torch.equal(run.output[0], net(image.clone())), "the plain network's output at step 0"
-
-
-@settings(max_examples=120)
-@given(cases())
-def test_every_quantity_at_every_step(case: Case) -> None:
-    check_against_the_reference(case)
-
-
-@pytest.mark.slow
-@settings(max_examples=2000)
-@given(cases())
-def test_every_quantity_at_every_step_of_many_networks(case: Case) -> None:
-    check_against_the_reference(case)
 
 
 def check_gradients(case: Case, differentiable: Any) -> None:
@@ -492,15 +482,7 @@ def check_gradients(case: Case, differentiable: Any) -> None:
 
 
 @pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=40)
+@examples(40)
 @given(case=cases())
 def test_gradients_of_a_differentiable_run(differentiable: Any, case: Case) -> None:
-    check_gradients(case, differentiable)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("differentiable", [True, "first_order"])
-@settings(max_examples=600)
-@given(case=cases())
-def test_gradients_of_many_differentiable_runs(differentiable: Any, case: Case) -> None:
     check_gradients(case, differentiable)

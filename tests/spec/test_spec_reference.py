@@ -7,13 +7,14 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from spec_malformed import CASES, Case
 from spec_strategies import specs
 
 from pcgraph.spec import LAYERS, json_schema, parse_spec, reference
 from pcgraph.spec.reference import SECTIONS
 from pcgraph.spec.yaml_source import parse_yaml
+from tests.examples import examples
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 SHORT: dict[str, Any] = {
@@ -30,7 +31,7 @@ def test_is_a_schema() -> None:
 
 
 @given(specs())
-@settings(max_examples=50)
+@examples(50)
 def test_accepts_what_the_loader_accepts(data: dict[str, Any]) -> None:
     VALIDATOR.validate(data)
     VALIDATOR.validate(parse_spec(data).dump())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from spec_strategies import specs
 
@@ -16,6 +16,7 @@ from pcgraph.errors import Fault, SpecError
 from pcgraph.spec import load_spec, parse_spec, to_yaml
 from pcgraph.spec.json_source import parse_json
 from pcgraph.spec.yaml_source import parse_yaml
+from tests.examples import examples
 
 ODD = st.one_of(
     st.none(),
@@ -34,7 +35,7 @@ ODD = st.one_of(
 
 
 @given(specs())
-@settings(max_examples=100)
+@examples(100)
 def test_yaml_round_trip(data: dict[str, Any]) -> None:
     spec = parse_spec(data)
     assert parse_spec(to_yaml(spec)) == spec
@@ -42,14 +43,14 @@ def test_yaml_round_trip(data: dict[str, Any]) -> None:
 
 
 @given(specs())
-@settings(max_examples=50)
+@examples(50)
 def test_yaml_means_the_same_to_other_programs(data: dict[str, Any]) -> None:
     spec = parse_spec(data)
     assert yaml.safe_load(to_yaml(spec)) == spec.dump()
 
 
 @given(specs())
-@settings(max_examples=50)
+@examples(50)
 def test_every_place_is_where_the_field_is_written(data: dict[str, Any]) -> None:
     spec = parse_spec(data)
     for text, parse in ((to_yaml(spec), parse_yaml), (json.dumps(spec.dump(), indent=1), parse_json)):
@@ -63,7 +64,7 @@ def test_every_place_is_where_the_field_is_written(data: dict[str, Any]) -> None
 
 
 @given(specs())
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_round_trip(tmp_path: Path, data: dict[str, Any]) -> None:
     spec = parse_spec(data)
     file = tmp_path / "spec.json"
@@ -110,14 +111,14 @@ def mutated(draw: st.DrawFn) -> Any:
 
 
 @given(mutated())
-@settings(max_examples=200)
+@examples(200)
 def test_mutated_values_give_a_spec_or_a_spec_error(data: Any) -> None:
     faults = faults_of(lambda: parse_spec(data))
     assert all(fault.message and "pydantic" not in str(fault) for fault in faults)
 
 
 @given(specs(), st.data())
-@settings(max_examples=150)
+@examples(150)
 def test_edited_text_gives_a_spec_or_a_spec_error(data: dict[str, Any], draws: st.DataObject) -> None:
     text = to_yaml(parse_spec(data))
     for _ in range(draws.draw(st.integers(1, 4))):
@@ -133,7 +134,7 @@ def test_edited_text_gives_a_spec_or_a_spec_error(data: dict[str, Any], draws: s
 
 
 @given(st.binary(max_size=200), st.sampled_from([".yaml", ".json", ".toml"]))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_a_spec_error(tmp_path: Path, content: bytes, suffix: str) -> None:
     file = tmp_path / f"spec{suffix}"
     file.write_bytes(content)
@@ -142,7 +143,7 @@ def test_any_bytes_give_a_spec_error(tmp_path: Path, content: bytes, suffix: str
 
 
 @given(specs(), st.sampled_from(["spec.json", "spec.yaml"]), st.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_edited_files_give_a_spec_or_a_spec_error(
     tmp_path: Path, data: dict[str, Any], name: str, draws: st.DataObject
 ) -> None:

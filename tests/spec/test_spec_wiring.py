@@ -4,11 +4,12 @@ from typing import Any
 
 import networkx as nx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgraph.errors import SpecError
 from pcgraph.spec import Spec, parse_spec, wire
+from tests.examples import examples
 
 Pairs = set[tuple[str, str]]
 NAMES = [f"n{index}" for index in range(7)]
@@ -47,7 +48,7 @@ def as_pairs(spec: Spec, reads: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 
 @given(graphs(), st.sampled_from(["chain", "to_input", "dense", {"skip": 1}, {"skip": 2}, {"skip": 3}]))
-@settings(max_examples=300)
+@examples(300)
 def test_one_pattern(graph: tuple[list[str], dict[str, list[str]]], pattern: Any) -> None:
     names, reads = graph
     spec = spec_with(names, [pattern])
@@ -64,7 +65,7 @@ def test_one_pattern(graph: tuple[list[str], dict[str, list[str]]], pattern: Any
 
 
 @given(graphs(), st.data())
-@settings(max_examples=200)
+@examples(200)
 def test_several_patterns_and_edges(
     graph: tuple[list[str], dict[str, list[str]]], draws: st.DataObject
 ) -> None:
