@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pcgraph.acceleration import choose_convolutions
-    from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
+    from pcgraph.errors import (
+        DivergenceError,
+        InputError,
+        ModelError,
+        PCGraphError,
+        PCGraphWarning,
+        SpecError,
+    )
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
@@ -27,7 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "acceleration": ("choose_convolutions",),
-    "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
+    "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "PCGraphWarning", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
     "network": ("PCNetwork", "build"),
@@ -50,6 +57,7 @@ __all__ = [
     "ModelError",
     "PCGraph",
     "PCGraphError",
+    "PCGraphWarning",
     "PCNetwork",
     "Run",
     "Scheduler",

@@ -14,7 +14,9 @@ from pcgraph.display.text import format_shape, listing
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.spec.edge import Edge as EdgeSpec
 from pcgraph.spec.edge import EnergyName
+from pcgraph.spec.layout import Layout, convention, named
 from pcgraph.spec.mask import Mask
+from pcgraph.spec.node import Node as NodeSpec
 from pcgraph.spec.schema import Spec
 from pcgraph.spec.values import Predictor
 from pcgraph.spec.wiring import wire
@@ -31,11 +33,13 @@ class Node:
         name: A Python identifier.
         shape: Shape of one state, without the batch.
         module: Qualified name of the place in the backbone; None for a free-standing node.
+        layout: What its dimensions are; None where nothing says it, or nobody has asked.
     """
 
     name: str
     shape: tuple[int, ...]
     module: str | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +334,7 @@ def assemble(
     spec: Spec,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     reads: Mapping[str, Sequence[str]] | None = None,
+    layouts: Mapping[str, Layout | None] | None = None,
 ) -> PCGraph:
     """Put a spec and what the trace found into one graph.
 
@@ -337,17 +342,20 @@ def assemble(
         spec: The spec.
         shapes: Shapes of the image (``input``) and of each node in the backbone, without the batch.
         reads: For each node in the backbone, the states that its feedforward prediction reads.
+        layouts: For the image and each node in the backbone, what its operations say of its dimensions. Left
+            out: nobody asks.
 
     Raises:
-        SpecError: See `PCGraph`.
+        SpecError: See `PCGraph`; or a node's ``layout`` does not fit its shape or its operations.
     """
-    shapes, reads = dict(shapes or {}), dict(reads or {})
+    shapes, reads, layouts = dict(shapes or {}), dict(reads or {}), dict(layouts or {})
     feedforward_delay = 0 if spec.schedule.order == "sweep" else 1
-    nodes = [Node(INPUT, shapes[INPUT])] if INPUT in shapes else []
+    nodes = [Node(INPUT, shapes[INPUT], layout=layouts.get(INPUT))] if INPUT in shapes else []
     edges = []
     below: dict[str, list[str]] = {name: list(reads.get(name, ())) for name in spec.nodes}
     for name, place in spec.nodes.items():
-        nodes.append(Node(name, place.shape or shapes[name], place.module))
+        shape = place.shape or shapes[name]
+        nodes.append(Node(name, shape, place.module, _layout(name, place, shape, layouts.get(name))))
         if name in reads:
             sources = tuple(reads[name])
             delay = feedforward_delay if place.delay is None else place.delay
@@ -379,6 +387,21 @@ def assemble(
             Edge(own, start.sources, start.target, "feedforward", start.predictor, 0, bundle=own, path=path)
         )
     return PCGraph(nodes, edges, starts)
+
+
+def _layout(name: str, place: NodeSpec, shape: tuple[int, ...], found: Layout | None) -> Layout | None:
+    """What the spec says of a node's dimensions, or else its operations, or without any the convention."""
+    if place.layout is None:
+        return found if place.module is not None else convention(shape)
+    said = named(place.layout, shape)
+    problem = ""
+    if len(shape) < 2 or (place.layout == "tokens" and len(shape) != 2):
+        problem = f"a state of shape {shape} cannot be '{place.layout}'"
+    elif found is not None and (said.channels, said.parts) != (found.channels, found.parts):
+        problem = f"'{name}' of shape {shape} is not '{place.layout}', as the model's operations tell"
+    if problem:
+        raise SpecError(Fault(problem, ("nodes", name, "layout"), "Leave 'layout' out."))
+    return said
 
 
 def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath) -> Edge:

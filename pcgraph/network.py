@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
+from pcgraph.files.tensors import write_tensors
+from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
+from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec.weights import WeightFile, file_of, library_name
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model
-from pcgraph.tracing.weights import find_weights
+from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
 
 class PCNetwork(nn.Module):
@@ -38,7 +43,6 @@ class PCNetwork(nn.Module):
         starts: What makes the learned first guesses of the states, by edge name; see `PCGraph.starts`.
         dynamics: The rule, as gains.
         energies: The energies of the error terms, by the first edge of each; see `energy`.
-        feedback_trained: Whether the predictors' weights came from a file.
     """
 
     def __init__(
@@ -54,14 +58,22 @@ class PCNetwork(nn.Module):
         self.spec = spec
         self.graph = graph
         self.drive = drive
-        self.predictors = predictors
+        self.predictors = EdgeFunctions(dict(predictors.items()))
         self.dynamics = dynamics
         self.energies = nn.ModuleDict()
         for first, *_ in graph.terms.values():
             shape = graph.nodes[first.target].shape
             self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
         self.starts = nn.ModuleDict() if starts is None else starts
-        self.feedback_trained = False
+
+    @property
+    def feedback_trained(self) -> bool:
+        """Whether the predictors' weights were loaded: from a file, or by `load_state_dict`."""
+        return self.predictors.trained
+
+    @feedback_trained.setter
+    def feedback_trained(self, trained: bool) -> None:
+        self.predictors.trained = trained
 
     def __repr__(self) -> str:
         counts = [p.numel() for p in self.parameters()]
@@ -127,10 +139,7 @@ class PCNetwork(nn.Module):
         That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
         the first guesses; the backbone's weights are not in it.
         """
-        weights = {name: tensor.contiguous() for name, tensor in self._learned().items()}
-        partial = Path(f"{path}.partial")
-        save_file(weights, partial)
-        partial.replace(path)
+        write_tensors(Path(path), self._learned())
 
     def load_weights(self, path: str | Path) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
@@ -144,8 +153,9 @@ class PCNetwork(nn.Module):
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file
             raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
-        own = self._learned()
-        faults = [_weight_fault(name, "is missing", weights) for name in own if name not in weights]
+        own, tied = self._learned(), self._tied()
+        absent = [name for name in own if not any(other in weights for other in tied.get(name, [name]))]
+        faults = [_weight_fault(name, "is missing", weights) for name in absent]
         faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
         faults += [
             Fault(
@@ -155,10 +165,16 @@ class PCNetwork(nn.Module):
             for name in own
             if name in weights and own[name].shape != weights[name].shape
         ]
+        faults += [
+            Fault(f"'{name}' is {type_of(weights[name])}, expected {type_of(own[name])}", ("weights",))
+            for name in own
+            if name in weights and kind_of(own[name]) != kind_of(weights[name])
+        ]
         if faults:
             raise ModelError(faults)
         for part, prefix in self._parts():
-            part.load_state_dict({name: weights[prefix + name] for name in part.state_dict()})
+            there = {name: weights[prefix + name] for name in part.state_dict() if prefix + name in weights}
+            part.load_state_dict(there, strict=False)
         self.feedback_trained = True
 
     def _learned(self) -> dict[str, Tensor]:
@@ -167,6 +183,13 @@ class PCNetwork(nn.Module):
             for part, prefix in self._parts()
             for name, tensor in part.state_dict().items()
         }
+
+    def _tied(self) -> dict[str, list[str]]:
+        """All names, in a weight file, of the tensor that a name stands for."""
+        groups = [
+            [prefix + name for name in names] for part, prefix in self._parts() for names in Own(part).tied
+        ]
+        return {name: names for names in groups for name in names}
 
     def _parts(self) -> list[tuple[nn.ModuleDict, str]]:
         """What learns besides the backbone, each with the prefix of its names in a weight file."""
@@ -195,7 +218,8 @@ def build(
     Args:
         spec: A spec, the same as a mapping, the path of a spec file, or the name of a shipped spec
             (``pcg.build("digits")``); see `load_spec`.
-        model: The backbone itself, instead of the one that the spec names; it is copied.
+        model: The backbone itself, instead of the one that the spec names; it is copied. Where the spec
+            names a weight file for the backbone, as a training's does, the copy gets these weights.
         trust: Whether ``python:`` references in the spec may be imported.
         seed: Seed of the predictors' (and a random backbone's) first weights.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
@@ -224,11 +248,13 @@ def weight_file(spec: Spec) -> Path:
     """The file that the spec's ``weights`` mean.
 
     Raises:
-        ModelError: There is no such file.
+        ModelError: There is no such file, or another one than the spec means.
     """
     assert spec.weights is not None
     try:
-        return find_weights(spec.weights, spec.folder)
+        path = find_weights(file_of(spec.weights), spec.folder)
+        check_digest(path, spec.weights.sha256 if isinstance(spec.weights, WeightFile) else None)
+        return path
     except ModelError as error:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
@@ -236,6 +262,8 @@ def weight_file(spec: Spec) -> Path:
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
     drive = _drive(spec, model, trust, weights)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
+    if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
+        graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
     for edge in graph.edges.values():
@@ -265,28 +293,51 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
-    named = spec.backbone.model if model is None else model
-    if named is None:
-        raise SpecError(
-            Fault(
-                "the spec names no model", ("backbone",), "Name one under 'model', or pass build(model=...)."
-            )
-        )
-    try:
-        backbone = load_model(
-            named,
-            weights=None if model is not None else spec.backbone.weights,
-            match=spec.backbone.match,
-            arguments=spec.backbone.arguments,
-            trust=trust,
-            meta=not weights,
-            folder=spec.folder,
-        )
+    backbone = load_backbone(spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder)
+    with _about_backbone():
         return Drive(backbone, places, spec.backbone.input, owned=True)
+
+
+def load_backbone(
+    backbone: Backbone, model: nn.Module | None, *, trust: bool, meta: bool = False, folder: Path
+) -> nn.Module:
+    """The model that a spec names, or a copy of the one that is given, with the spec's weights.
+
+    Args:
+        backbone: What the spec says.
+        model: The model itself. Weights from a file are loaded into it too; a library's are not.
+        trust: Whether ``python:`` may import and run foreign code.
+        meta: Without storage and weights where the model can; see `load_model`.
+        folder: What relative weight files are relative to.
+
+    Raises:
+        SpecError: There is neither a name nor a model.
+        ModelError: The model or weights cannot be had, or do not fit.
+    """
+    named = backbone.model if model is None else model
+    if named is None:
+        hint = "Name one under 'model', or pass build(model=...)."
+        raise SpecError(Fault("the spec names no model", ("backbone",), hint))
+    with _about_backbone():
+        return load_model(
+            named,
+            weights=backbone.weights if model is None or library_name(backbone.weights) is None else None,
+            match=backbone.match,
+            arguments=backbone.arguments,
+            trust=trust,
+            meta=meta,
+            folder=folder,
+        )
+
+
+@contextmanager
+def _about_backbone() -> Iterator[None]:
+    """Say of faults in the block which field of the spec they are about."""
+    try:
+        yield
     except ModelError as error:
-        raise ModelError(
-            replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults
-        ) from None
+        faults = [replace(fault, path=("backbone", *(fault.path or ("model",)))) for fault in error.faults]
+        raise ModelError(faults) from None
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:

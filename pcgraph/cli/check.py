@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from pcgraph.cli.options import AsJson, Quiet, SpecFile, Trust, read_spec, trusted
@@ -57,27 +56,18 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     """
     from dataclasses import replace
 
-    from pcgraph.errors import FieldPath, ModelError
-    from pcgraph.network import weight_file
-    from pcgraph.tracing.models import load_model
-    from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
+    from pcgraph.errors import ModelError
+    from pcgraph.network import load_backbone, weight_file
+    from pcgraph.spec.weights import is_file_reference
 
     backbone = spec.backbone
     try:
-        path: FieldPath = ("backbone", "weights")
         if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
-            file = find_weights(backbone.weights, spec.folder)
-            assert backbone.model is not None  # the network was built from it
-            model = load_model(backbone.model, arguments=backbone.arguments, trust=trust, meta=True)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nothing can be copied into a model without storage
-                load_weights(model, file, backbone.match)
-        path = ("weights",)
+            load_backbone(backbone, None, trust=trust, folder=spec.folder)
         if spec.weights is not None:
             network.load_weights(weight_file(spec))
     except ModelError as error:
-        placed = [replace(fault, path=fault.path or path) for fault in error.faults]
-        raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in placed) from None
+        raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
 
 
 def _count(module: object) -> int:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from pcgraph.errors import Fault, PCGraphError
+from pcgraph.errors import Fault, PCGraphError, PCGraphWarning
 
 INTERRUPTED = 130
 FAULT = 2
@@ -34,7 +36,8 @@ class Commands(TyperGroup):
         given = sys.argv[1:] if args is None else list(args)
         as_json = "--json" in given
         try:
-            status = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+            with notes():
+                status = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except PCGraphError as error:
             status = report(error.faults, as_json)
         except BrokenPipeError:
@@ -52,6 +55,22 @@ class Commands(TyperGroup):
         if status == INTERRUPTED:
             print("Interrupted.", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Print pcgraph's own warnings as one line each, without the place in the program."""
+    shown = warnings.formatwarning
+
+    def note(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        own = issubclass(category, PCGraphWarning)
+        return f"Note: {message}\n" if own else shown(message, category, *where, **more)
+
+    warnings.formatwarning = note
+    try:
+        yield
+    finally:
+        warnings.formatwarning = shown
 
 
 def report(faults: Iterable[Fault], as_json: bool) -> int:

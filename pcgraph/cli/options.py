@@ -147,13 +147,8 @@ def read_spec(reference: str) -> Spec:
 
 def beside_spec(weights: str | None, spec: Path) -> str | None:
     """A weight file as a spec names it: seen from the spec's folder. Other weights stay as they are."""
-    from pcgraph.tracing.weights import PACKAGE, is_file_reference
+    from pcgraph.spec.weights import is_file_reference, shifted_file
 
-    if (
-        weights is None
-        or not is_file_reference(weights)
-        or weights.startswith(PACKAGE)
-        or os.path.isabs(weights)
-    ):
+    if weights is None or not is_file_reference(weights):
         return weights
-    return Path(os.path.relpath(weights, spec.parent)).as_posix()
+    return shifted_file(weights, os.path.relpath(Path(), spec.parent))

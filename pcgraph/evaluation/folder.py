@@ -19,7 +19,7 @@ from pcgraph.files import whole_file, write_text
 from pcgraph.network import PCNetwork
 from pcgraph.runs.folder import RECORD, new_run_folder, save_figure, versions
 from pcgraph.spec import Spec, to_yaml
-from pcgraph.spec.dump import rooted
+from pcgraph.spec.dump import pinned, rooted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def begin(folder: Path, spec: Spec, record: Mapping[str, Any], *, resume: bool) 
     if folder.is_dir():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    write_text(folder / "spec.yaml", to_yaml(rooted(spec)))
+    write_text(folder / "spec.yaml", to_yaml(pinned(rooted(spec))))
     write_record(folder, spec, {**record, "finished": False})
 
 

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pcgraph.predictors.build import FromMap, Joined, Shape, ToMap
+from pcgraph.predictors.automatic import FromMap, ToMap
+from pcgraph.predictors.build import Joined
 from pcgraph.predictors.masks import Masked
+from pcgraph.spec.layout import Shape
 
 # Layers whose result at a unit depends on that unit alone.
 POINTWISE = (
@@ -60,7 +62,7 @@ def _linear_probe(probe: nn.Module, sources: Sequence[Shape], index: int, centra
     states[index][(0, *central)] = 1.0
     first = probe[0] if isinstance(probe, nn.Sequential) else probe
     convolution = probe[1] if isinstance(first, nn.Upsample) and isinstance(probe, nn.Sequential) else first
-    if isinstance(convolution, nn.ConvTranspose2d) and convolution.groups == 1:
+    if isinstance(convolution, nn.modules.conv._ConvTransposeNd) and convolution.groups == 1:
         # the other channels are zero: leaving them out saves nearly all the work
         convolution.weight.data = convolution.weight[central[0] : central[0] + 1]
         if isinstance(convolution, Masked):
@@ -110,8 +112,12 @@ def _is_linear(module: nn.Module) -> bool:
         nn.modules.conv._ConvNd,
         nn.modules.batchnorm._BatchNorm,
         nn.Upsample,
+        nn.AdaptiveAvgPool1d,
         nn.AdaptiveAvgPool2d,
+        nn.AdaptiveAvgPool3d,
+        nn.AvgPool1d,
         nn.AvgPool2d,
+        nn.AvgPool3d,
         nn.Flatten,
         nn.Unflatten,
         nn.Identity,

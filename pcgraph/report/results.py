@@ -17,7 +17,7 @@ from pcgraph.report.trajectory import Trajectory
 from pcgraph.runs.folder import RECORD, save_figure, versions
 from pcgraph.simulation.tape import Tape
 from pcgraph.spec import Spec, to_yaml
-from pcgraph.spec.dump import rooted
+from pcgraph.spec.dump import pinned, rooted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def write_run_folder(
         figures: Figures by name; each becomes a ``.png`` and a ``.svg``.
     """
     with whole_folder(path) as folder:
-        (folder / "spec.yaml").write_text(to_yaml(rooted(spec)), encoding="utf-8")
+        (folder / "spec.yaml").write_text(to_yaml(pinned(rooted(spec))), encoding="utf-8")
         time = datetime.now().astimezone().isoformat(timespec="seconds")
         values = spec.model_dump(mode="json", exclude={"extends"})  # spec.yaml leaves out what is default
         full = {**record, "versions": versions(), "time": time, "spec": values}

@@ -19,6 +19,7 @@ from pcgraph.spec.schema import INPUT
 from pcgraph.spec.source import show
 from pcgraph.spec.start import Start, start_faults
 from pcgraph.spec.training import Train
+from pcgraph.spec.weights import is_file_reference
 
 _DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
 _FEEDBACK: TypeAdapter[Pattern | Edge] = TypeAdapter(FeedbackItem)
@@ -124,8 +125,9 @@ def _places(parts: Parts) -> Iterator[Fault]:
     if parts.has_backbone and INPUT in parts.names:
         message = f"'{INPUT}' is the image of a network with a backbone and is not declared"
         yield Fault(message, ("nodes", INPUT), "Remove it, or give the node another name.")
-    if parts.backbone is not None and parts.backbone.weights and parts.backbone.model is None:
-        message = f"'{parts.backbone.weights}' without a model"
+    weights = None if parts.backbone is None or parts.backbone.model else parts.backbone.weights
+    if weights and not is_file_reference(weights):  # a file's are loaded into any model that is handed over
+        message = f"'{weights}' without a model"
         yield Fault(message, ("backbone", "weights"), "Name the 'model' that they are for.")
     for name, node in parts.nodes.items():
         if node.module is None:

@@ -20,6 +20,7 @@ from pcgraph.spec.schema import Spec
 from pcgraph.spec.source import DEPTH_LIMIT, Document, Place, Places, Source, show, too_deep
 from pcgraph.spec.toml_source import parse_toml
 from pcgraph.spec.topology import expand
+from pcgraph.spec.weights import is_file_reference, shifted_file
 from pcgraph.spec.yaml_source import parse_yaml
 
 PARSERS = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json, ".toml": parse_toml}
@@ -255,16 +256,22 @@ def _moved(document: Document, old: Path, new: Path) -> Document:
     if old.resolve() == new.resolve():
         return document
     shift = os.path.relpath(old.resolve(), new.resolve())
-    if isinstance(data.get("weights"), str) and not data["weights"].startswith("package:"):
-        data["weights"] = _shifted(data["weights"], shift)
+    if "weights" in data:
+        data["weights"] = _moved_weights(data["weights"], shift)
     backbone = data.get("backbone")
     weights = backbone.get("weights") if isinstance(backbone, dict) else None
-    if isinstance(weights, str) and weights.endswith((".safetensors", ".pth", ".pt")) and ":" not in weights:
-        data["backbone"] = {**data["backbone"], "weights": _shifted(weights, shift)}
+    if isinstance(weights, dict) or (isinstance(weights, str) and is_file_reference(weights)):
+        data["backbone"] = {**data["backbone"], "weights": _moved_weights(weights, shift)}
     for section in ("edges", "feedback"):
         if isinstance(data.get(section), list):
             data[section] = [_moved_mask(edge, shift) for edge in data[section]]
     return Document(data, document.places)
+
+
+def _moved_weights(weights: Any, shift: str) -> Any:
+    if isinstance(weights, dict) and isinstance(weights.get("file"), str):
+        return {**weights, "file": shifted_file(weights["file"], shift)}
+    return shifted_file(weights, shift) if isinstance(weights, str) else weights
 
 
 def _moved_mask(edge: Any, shift: str) -> Any:

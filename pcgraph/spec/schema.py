@@ -27,6 +27,7 @@ from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Topology
 from pcgraph.spec.training import Train, Tune
 from pcgraph.spec.values import NodeName, refuse, spec_name
+from pcgraph.spec.weights import PredictorWeights
 
 INPUT = "input"
 """The node that is the image, in a network with a backbone."""
@@ -66,9 +67,9 @@ class Spec(Model):
     """The rule that moves the states."""
     schedule: Schedule = Schedule()
     """Order, steps and start."""
-    weights: str | None = None
+    weights: PredictorWeights | None = None
     """Safetensors file with the predictors' weights: a path relative to this file, or
-    `package:PACKAGE/FILE`, a file inside an installed Python package."""
+    `package:PACKAGE/FILE`, a file inside an installed Python package; or either in the long form."""
     train: Train | None = None
     """What `pcgraph train` does. Left out: all as below."""
     tune: Tune | None = None

@@ -8,6 +8,8 @@ from typing import Any
 from torch import fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.spec.layout import Layout
+from pcgraph.tracing.layout import layouts, operations
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.shapes import Value, propagate
 from pcgraph.tracing.tracer import trace_copy
@@ -68,6 +70,12 @@ class Drive(nn.Module):
         self.reads: dict[str, tuple[str, ...]] = {cut: self._sorted(reads[place[cut]]) for cut in self.order}
         self.output_reads: tuple[str, ...] = self._sorted(reads[graph.output_node().name])
         self.train(False)
+
+    def layouts(self) -> dict[str, Layout | None]:
+        """What the dimensions of each cut's state are, and of ``input``; None where nothing says it."""
+        graph, made = operations(self.model, self._cut.graph, self.shapes[INPUT])
+        states = {cut: made[name] for cut, name in self._cut.place.items()}
+        return layouts(graph, {INPUT: graph.find_nodes(op="placeholder")[0], **states})
 
     def constants(self, fixed: frozenset[str]) -> Stage:
         """What depends on ``fixed`` states only and any other stage reads: to be computed once.
