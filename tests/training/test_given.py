@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ from .nets import images, network, settings, weights
 COUNT = 28  # three batches of 8, and 4 images that are left out
 
 
+@cache
 def data() -> ImageData:
     return images(network(), COUNT)
 
 
+@cache
 def tensors() -> tuple[Tensor, Tensor]:
     items = [data().item(index) for index in range(COUNT)]
     return torch.stack([item.image for item in items]), torch.tensor([item.label for item in items])
@@ -200,13 +203,8 @@ def test_held_out_images_of_any_kind(tmp_path: Path) -> None:
     kinds = [held, (pixels, labels), DataLoader(TensorDataset(pixels, labels), batch_size=8)]
     measured = []
     for number, validation in enumerate(kinds):
-        seen: list[Any] = []
-        trained(
-            tmp_path / str(number),
-            data(),
-            validation=validation,
-            on_epoch=lambda _, found: seen.append(found),
-        )
+        seen: dict[int, Any] = {}
+        trained(tmp_path / str(number), data(), validation=validation, on_epoch=seen.__setitem__)
         measured.append(seen)
     assert measured[0] == measured[1] == measured[2]
     assert "accuracy" in measured[0][0]
