@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
+from pcgraph.files.tensors import save_tensors
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
+from pcgraph.runs.record import check_written
 from pcgraph.spec import EnergyDynamics, Spec, load_spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.models import load_model
@@ -83,19 +85,18 @@ class PCNetwork(nn.Module):
         That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
         the first guesses; the backbone's weights are not in it.
         """
-        weights = {name: tensor.contiguous() for name, tensor in self._learned().items()}
-        partial = Path(f"{path}.partial")
-        save_file(weights, partial)
-        partial.replace(path)
+        save_tensors(self._learned(), Path(path))
 
     def load_weights(self, path: str | Path) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
 
         Raises:
+            InputError: The file is in a run folder, and is not what the run wrote.
             ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
         """
         if not Path(path).is_file():
             raise ModelError(Fault(f"there is no weight file '{path}'", ("weights",)))
+        check_written(Path(path))
         try:
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file

@@ -157,6 +157,7 @@ class Scheduler:
         watch: Callable[[State, Mapping[str, Tensor]], None] | None = None,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
+        diverging: bool = False,
     ) -> Run:
         """Start, make some steps, and keep what was asked for.
 
@@ -181,6 +182,8 @@ class Scheduler:
             differentiable: See `step`.
             checkpoint: With ``differentiable``: keep only the states and compute each step again in
                 the backward pass.
+            diverging: Whether the run goes on when a state is not finite; `Run.finite` then says which
+                images still are.
 
         Raises:
             InputError: An argument that does not fit.
@@ -214,6 +217,7 @@ class Scheduler:
                     mask=masks,
                     free=free,
                     tolerance=tolerance,
+                    diverging=diverging,
                 )
 
             batch = len(next(iter(given.values())))
@@ -256,7 +260,10 @@ class Scheduler:
                     following = self.follow(state, pace, differentiable)
                 elif following is None:
                     following = advance(plan, state, evaluation, pace)
-                _check_finite(following, plan.moving)
+                if diverging:
+                    run.finite.append(_finite_images(following, plan.moving))
+                else:
+                    _check_finite(following, plan.moving)
                 run.converged = tolerance is not None and _still(state, following, plan.moving, tolerance)
                 state = following
                 run.state, run.steps = state, state.step
@@ -373,6 +380,14 @@ def _check_finite(state: State, nodes: Iterable[str]) -> None:
                     state.step,
                     "Lower the gains (or rate) that move it, or look at the errors before this step.",
                 )
+
+
+def _finite_images(state: State, nodes: Iterable[str]) -> Tensor:
+    """Of each image (batch,) whether all its states are finite."""
+    finite = torch.ones(state.batch, dtype=torch.bool)
+    for node in nodes:
+        finite &= torch.isfinite(state.values[node]).flatten(1).all(dim=1).cpu()
+    return finite
 
 
 def _still(before: State, after: State, nodes: Iterable[str], tolerance: float) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from pcgraph.datasets import preprocess_for
-from pcgraph.files import whole_file, write_text
+from pcgraph.files import write_text
+from pcgraph.files.tensors import save_tensors
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Spec, to_yaml
 from pcgraph.spec.dump import rooted
@@ -36,11 +35,7 @@ def save_network(
         network.save_weights(folder / PREDICTORS)
         update["weights"] = PREDICTORS
     if backbone and network.drive is not None and spec.backbone is not None:
-        tensors = {
-            name: t.detach().cpu().contiguous() for name, t in network.drive.model.state_dict().items()
-        }
-        with whole_file(folder / BACKBONE) as partial:
-            save_file(tensors, partial)
+        save_tensors(network.drive.model.state_dict(), folder / BACKBONE)
         if spec.backbone.model is not None:
             fields = {"weights": BACKBONE, "match": "name", "preprocess": preprocess_for(spec.backbone)}
             update["backbone"] = spec.backbone.model_copy(update=fields)

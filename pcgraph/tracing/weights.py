@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.runs.record import check_written
 
 PACKAGE = "package:"
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -88,8 +89,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     A PyTorch file may hold the tensors themselves or hold them under ``state_dict`` or ``model``.
 
     Raises:
+        InputError: The file is in a run folder, and is not what the run wrote.
         ModelError: The file cannot be read, or holds something else.
     """
+    check_written(path)
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches
+from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches, data_digest
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
+from pcgraph.runs.identity import identity
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -41,6 +42,7 @@ class Fitted:
         finished: False if it was asked to stop; its last checkpoint is where it goes on.
         step: Batches done since it began.
         resumed: Batches that were done before this call.
+        passed_over: Checkpoints that were damaged, so that an older one was taken.
         is_main: Whether this process is the one that prints and writes.
     """
 
@@ -48,6 +50,7 @@ class Fitted:
     step: int
     resumed: int
     is_main: bool
+    passed_over: list[Path] = field(default_factory=list)
 
 
 def fit(
@@ -118,6 +121,7 @@ class _Fit:
         self.data = augmented(data, augment) if augment != Augment() else data
         self.drop_last = len(data) > settings.batch
         self.per_epoch = batch_count(data, settings.batch, drop_last=self.drop_last)
+        given = identity(task.network)
         self.accelerator = start_accelerator(device, settings.precision, trackers, folder / LOGS)
         self.processes = self.accelerator.num_processes
         if min(settings.batch, len(data)) < self.processes:
@@ -137,8 +141,11 @@ class _Fit:
             "seed": seed,
             "data": data.name,
             "images": len(data),
-            "spec": task.network.spec.model_dump(mode="json", exclude={"train", "tune", "extends"}),
+            "data_digest": data_digest(data),
+            "held_out_digest": None if validation is None else data_digest(validation),
+            **given,
         }
+        self.passed_over: list[Path] = []
 
     def run(
         self,
@@ -158,7 +165,8 @@ class _Fit:
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
-        table = LossTable(self.folder / LOSSES if main else None, progress.losses or None)
+        path = self.folder / LOSSES if main else None
+        table = LossTable(path, progress.losses or None, progress.losses_sha256)
         with closing(table):
             while progress.epoch < self.settings.epochs and not stopping:
                 stopping = self._epoch(progress, table, on_step, stop)
@@ -168,7 +176,7 @@ class _Fit:
             self.task.save(self.folder)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Fitted(not stopping, progress.step, resumed, main)
+        return Fitted(not stopping, progress.step, resumed, main, self.passed_over)
 
     def _epoch(
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
@@ -324,7 +332,7 @@ class _Fit:
     def _save(self, progress: Progress, table: LossTable) -> None:
         if not self.accelerator.is_main_process:
             return
-        progress.losses = table.size()
+        progress.losses, progress.losses_sha256 = table.size(), table.sha256()
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
@@ -336,6 +344,7 @@ class _Fit:
             found = load_checkpoint(self.folder / CHECKPOINTS)
         if found is None:
             return Progress()
+        self.passed_over = found.passed_over
         other = {
             name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
         }
