@@ -320,8 +320,8 @@ def report(
 def divergences(found: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A warning for each condition under which states did not stay finite."""
     return [
-        f"Warning: {condition.replace(':', ' ')}: diverged at step {lost['step']}: {lost['images']} images have "
-        "no answer from there on, which counts as wrong."
+        f"Warning: {condition.replace(':', ' ')}: diverged at step {lost['step']}: {lost['images']} images "
+        "have no answer from there on, which counts as wrong."
         for condition, lost in found.items()
     ]
 

@@ -127,8 +127,8 @@ def judge(seen: Followed, clean: Followed, labels: Tensor) -> dict[str, Tensor]:
     Returns:
         Each (steps + 1, batch): ``agree`` with the answer to the clean image at step 0 (uint8);
         ``diverged`` (uint8), if there is no answer somewhere because states or scores are not finite, which
-        is wrong; with labels ``correct`` (uint8) and ``loss``, the cross-entropy in nats (float32); with states
-        ``distance:NODE``, the correlation distance to the clean state of the same step (float32).
+        is wrong; with labels ``correct`` (uint8) and ``loss``, the cross-entropy in nats (float32); with
+        states ``distance:NODE``, the correlation distance to the clean state of the same step (float32).
     """
     answers = seen.answers
     none = answers == NO_ANSWER

@@ -106,7 +106,7 @@ def new_run_folder(name: str, out: Path | None, force: bool) -> Path:
     """Make a run folder, which no other process gets at the same time; see `run_folder`, which holds it.
 
     Raises:
-        InputError: ``out`` holds something; with ``force``, something else than a run; it cannot be written to.
+        InputError: ``out`` cannot be written to, or holds something; with ``force``, something but a run.
     """
     made: list[Path] = []
     try:

@@ -15,7 +15,7 @@ FREE = {"extends", "name", "description", "train", "tune", "weights"}
 
 
 def identity(network: PCNetwork) -> dict[str, Any]:
-    """What results depend on besides the data: the resolved spec, all weights, and the format of what is kept."""
+    """What results depend on besides the data: resolved spec, weights, and the format of what is kept."""
     spec = {name: value for name, value in resolved(network.spec).items() if name not in FREE}
     tensors = {**dict(network.named_buffers()), **dict(network.named_parameters())}
     return {"format": FORMAT, "weights": tensors_digest(tensors), "spec": spec}

@@ -113,8 +113,8 @@ class Run:
         energy: ``precision * |error|^2 / 2`` by error term, one number an image: (batch,).
         gradients: By node, the sum over its edges of ``s_e`` times the gradient of the energies of
             the predictions that it makes; for the nodes that errors can move (not clamped as a whole).
-        finite: Of a run that may diverge, (batch,) bool for each step but the start: whether an image's states
-            are all finite.
+        finite: Of a run that may diverge, (batch,) bool for each step but the start: whether all states of
+            an image are finite.
         tape: Where the tensors went that are not in memory; lists of these read a step when it is asked for.
     """
 

@@ -143,7 +143,7 @@ class Tape:
         if key not in self._reels:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = tempfile.TemporaryFile(dir=self.path.parent)
+                self._file = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
             self._reels[key] = _Reel(self._file, tensor.dtype, shape)
         reel = self._reels[key]
         if (tensor.dtype, shape) != (reel.dtype, reel.shape):
