@@ -19,7 +19,7 @@ from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Pair, Predify
 from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.errors import Fault, ModelError, SpecError, closest
-from pcgraph.files.tensors import write_tensors
+from pcgraph.files.tensors import save_tensors
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
@@ -27,6 +27,7 @@ from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach, without_last_activations
+from pcgraph.runs.record import check_written
 from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of, library_name
 from pcgraph.tracing.drive import Drive
@@ -141,16 +142,18 @@ class PCNetwork(nn.Module):
         That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
         the first guesses; the backbone's weights are not in it.
         """
-        write_tensors(Path(path), self._learned())
+        save_tensors(self._learned(), Path(path))
 
     def load_weights(self, path: str | Path) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
 
         Raises:
+            InputError: The file is in a run folder, and is not what the run wrote.
             ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
         """
         if not Path(path).is_file():
             raise ModelError(Fault(f"there is no weight file '{path}'", ("weights",)))
+        check_written(Path(path))
         try:
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file

@@ -11,6 +11,7 @@ from torch import nn
 
 from pcgraph.errors import Fault, ModelError, PCGraphWarning, closest
 from pcgraph.files.weights import check_digest, find_weights
+from pcgraph.runs.record import check_written
 from pcgraph.spec.weights import Checkpoint, WeightFile
 from pcgraph.tracing.weight_files import Part, read_parts
 from pcgraph.tracing.weight_fit import (
@@ -67,8 +68,10 @@ def load_weights(
         part: Under which keys, or first part of the names, the weights are. Left out: where they fit.
 
     Raises:
+        InputError: The file is in a run folder, and is not what the run wrote.
         ModelError: The two do not fit, or fit in several ways; nothing was copied then.
     """
+    check_written(path)
     own = Own(model)
     parts = read_parts(path, own.bytes)
     if part is not None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.errors import Fault, InputError
+from pcgraph.scheduler import Scheduler
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
-
-if TYPE_CHECKING:
-    from pcgraph.scheduler import Scheduler
 
 
 def spectral_radius(scheduler: Scheduler, state: State, *, tolerance: float = 1e-3, seed: int = 0) -> float:
