@@ -1,4 +1,4 @@
-"""Data as their owner means them: which folder is which part, in which order classes count, what no image is."""
+"""Data as their owner means them: which folder is which part, the order of classes, what is no image."""
 
 from __future__ import annotations
 
