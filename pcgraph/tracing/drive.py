@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
-from pcgraph.tracing.layout import layouts, operations
+from pcgraph.tracing.layout import NEEDS_VALUES, layouts, operations
 from pcgraph.tracing.operations import aten_nodes
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.shapes import Value, propagate
@@ -75,7 +75,10 @@ class Drive(nn.Module):
 
     def layouts(self) -> dict[str, Layout | None]:
         """What the dimensions of each cut's state are, and of ``input``; None where nothing says it."""
-        graph, made = operations(self.model, self._cut.graph, self.shapes[INPUT])
+        try:
+            graph, made = operations(self.model, self._cut.graph, self.shapes[INPUT])
+        except NEEDS_VALUES:
+            return {}
         states = {cut: made[name] for cut, name in self._cut.place.items()}
         return layouts(graph, {INPUT: graph.find_nodes(op="placeholder")[0], **states})
 
