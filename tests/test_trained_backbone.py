@@ -1,4 +1,4 @@
-"""A backbone that was trained comes back with its weights: those of the file that the run folder's spec means."""
+"""A backbone that was trained comes back with its weights: those of the file that the spec means."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_another_file_is_refused(tmp_path: Path, file: str, how: str) -> None:
 
 
 def test_a_file_of_the_user_is_loaded_into_the_given_model_too(tmp_path: Path, image: Tensor) -> None:
-    """Whoever trained it: what the spec says of the weights holds; a library's name says nothing of a model."""
+    """Whoever trained it, a file is the spec's word; a library's name says nothing of another model."""
     source = chain().eval()
     torch.save(
         {"state_dict": {f"module.{n}": v for n, v in source.state_dict().items()}}, tmp_path / "w.ckpt"
