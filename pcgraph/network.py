@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,10 @@ from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach, without_last_activations
 from pcgraph.runs.record import check_written
-from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
-from pcgraph.spec.weights import WeightFile, file_of, library_name
+from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec.weights import WeightFile, file_of
+from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.models import load_model
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
 
@@ -349,50 +348,8 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
     backbone = load_backbone(spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder)
-    with _about_backbone():
+    with about_backbone():
         return Drive(backbone, places, spec.backbone.input, owned=True)
-
-
-def load_backbone(
-    backbone: Backbone, model: nn.Module | None, *, trust: bool, meta: bool = False, folder: Path
-) -> nn.Module:
-    """The model that a spec names, or a copy of the one that is given, with the spec's weights.
-
-    Args:
-        backbone: What the spec says.
-        model: The model itself. Weights from a file are loaded into it too; a library's are not.
-        trust: Whether ``python:`` may import and run foreign code.
-        meta: Without storage and weights where the model can; see `load_model`.
-        folder: What relative weight files are relative to.
-
-    Raises:
-        SpecError: There is neither a name nor a model.
-        ModelError: The model or weights cannot be had, or do not fit.
-    """
-    named = backbone.model if model is None else model
-    if named is None:
-        hint = "Name one under 'model', or pass build(model=...)."
-        raise SpecError(Fault("the spec names no model", ("backbone",), hint))
-    with _about_backbone():
-        return load_model(
-            named,
-            weights=backbone.weights if model is None or library_name(backbone.weights) is None else None,
-            match=backbone.match,
-            arguments=backbone.arguments,
-            trust=trust,
-            meta=meta,
-            folder=folder,
-        )
-
-
-@contextmanager
-def _about_backbone() -> Iterator[None]:
-    """Say of faults in the block which field of the spec they are about."""
-    try:
-        yield
-    except ModelError as error:
-        faults = [replace(fault, path=("backbone", *(fault.path or ("model",)))) for fault in error.faults]
-        raise ModelError(faults) from None
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:

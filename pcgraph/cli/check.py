@@ -57,8 +57,9 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     from dataclasses import replace
 
     from pcgraph.errors import ModelError
-    from pcgraph.network import load_backbone, weight_file
+    from pcgraph.network import weight_file
     from pcgraph.spec.weights import is_file_reference
+    from pcgraph.tracing.backbone import load_backbone
 
     backbone = spec.backbone
     try:

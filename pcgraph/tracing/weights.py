@@ -91,7 +91,7 @@ def load_weights(
         model.load_state_dict(dict(fit.tensors), strict=False)
     except RuntimeError as error:  # modules may have ways of their own to take weights
         raise ModelError(f"'{path}' cannot be loaded into the model: {error}") from None
-    if fit.label not in (*USUAL, part):
+    if fit.prefix or fit.label not in (*USUAL, part):
         off = f", with '{fit.prefix}' taken off their names" if fit.prefix else ""
         warnings.warn(
             f"'{path}': the weights are those under '{fit.label}'{off}", PCGraphWarning, stacklevel=2
