@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
@@ -105,6 +105,16 @@ class Drive(nn.Module):
             parts = self._cut.plan(chosen, fixed)
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
+
+    def states(self, image: Tensor) -> dict[str, Tensor]:
+        """The image (batch, *shape), and the value of each cut in the plain network."""
+        fixed = frozenset([INPUT])
+        env: dict[str, Any] = {INPUT: image}
+        env.update(self.constants(fixed)(env))
+        for name, stage in zip(self.order, self.stages([[name] for name in self.order], fixed), strict=True):
+            env.update(stage(env))
+            env[name] = env[prediction_key(name)]
+        return {name: env[name] for name in (INPUT, *self.order)}
 
     @property
     def code(self) -> str:
