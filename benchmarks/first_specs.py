@@ -1,9 +1,9 @@
 """First specs: what `pcgraph new` writes for a model, and how far 50 steps of it carry the states.
 
-    python benchmarks/first_specs.py                          # every torchvision classifier, a timm model a family
+    python benchmarks/first_specs.py                # every torchvision classifier, one of each timm family
     python benchmarks/first_specs.py torchvision:resnet18 timm:vit_tiny_patch16_224 --size 96
 
-Weights are random. A file of results (``--to``) lets a run that was cut off go on: what it has is not done again.
+Weights are random. A file of results (``--to``) lets a run that was cut off go on where it was.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.cli.new import first_spec
+from pcgraph.dynamics.gains import Predify
 from pcgraph.tracing.models import default_input
 from pcgraph.tracing.table import suggest_nodes, trace
 
@@ -28,27 +28,39 @@ BOUND = 3.0
 """No state may grow beyond so many times its first norm."""
 
 
+SIZES = (
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "xxs",
+    "xxtiny",
+    "xtiny",
+    "tiny",
+    "xs",
+    "mini",
+    "_t_",
+    "_s_",
+    "small",
+)
+"""Words for small models in timm's names, the smallest first."""
+
+
 def models() -> list[str]:
-    """All of torchvision's classifiers, and timm's smallest-named model of each module that makes some."""
+    """All of torchvision's classifiers, and of each module of timm one model that its name calls small."""
     import timm
     import torchvision
 
     found = [f"torchvision:{name}" for name in torchvision.models.list_models(module=torchvision.models)]
     for family in timm.list_modules():
         if names := timm.list_models(module=family):
-            found.append(f"timm:{min(names, key=lambda name: (_parameters(name), name))}")
+            found.append(f"timm:{min(names, key=_size)}")
     return found
 
 
-def _parameters(name: str) -> int:
-    import timm
-
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return sum(p.numel() for p in timm.create_model(name).parameters())
-        except Exception:  # some models compute while they are made
-            return 2**62
+def _size(name: str) -> tuple[int, int, str]:
+    rank = next((place for place, word in enumerate(SIZES) if word in f"{name}_"), len(SIZES))
+    return rank, len(name), name
 
 
 def growth(network: pcg.PCNetwork, steps: int = 50, seed: int = 0) -> dict[str, float]:
@@ -89,13 +101,13 @@ def measure(model: str, size: int | None, steps: int) -> dict[str, Any]:
     built = time.perf_counter()
     worst = growth(network, steps)
     node = max(worst, key=worst.__getitem__)
-    alphas = {n: float(network.dynamics.values()[n, "error"]) for n in network.spec.nodes}
+    assert isinstance(network.dynamics, Predify)
     return {
         "model": model,
         "input": list(shape),
         "growth": worst[node],
         "node": node,
-        "alpha": alphas,
+        "alpha": network.dynamics.auto,
         "build_s": round(built - begun, 1),
         "steps_s": round(time.perf_counter() - built, 1),
     }
@@ -108,7 +120,10 @@ def rows(names: Iterable[str], size: int | None, steps: int, to: Path | None) ->
     for name in names:
         row = known.get(name)
         if row is None:
-            row = measure(name, size, steps)
+            try:
+                row = measure(name, size, steps)
+            except Exception as error:  # one model that cannot be had is no reason to stop
+                row = {"model": name, "refused": f"{type(error).__name__}: {error}"}
             if to is not None:
                 with to.open("a") as file:
                     file.write(json.dumps(row) + "\n")

@@ -6,22 +6,24 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from pcgraph.display.text import format_count
 from pcgraph.dynamics.automatic import Carried
+=======
+>>>>>>> stability
 from pcgraph.dynamics.energies import TermEnergy
-from pcgraph.dynamics.gains import Dynamics, Energy, Pair, Predify
-from pcgraph.dynamics.stretch import pull, stretch
+from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
 from pcgraph.files.tensors import save_tensors
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
+<<<<<<< HEAD
 from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
@@ -30,6 +32,13 @@ from pcgraph.runs.record import check_written
 from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of
 from pcgraph.tracing.backbone import about_backbone, load_backbone
+=======
+from pcgraph.predictors.carried import measure_carried
+from pcgraph.predictors.fast.large_kernels import part_large
+from pcgraph.predictors.masks import mask_weights
+from pcgraph.predictors.reach import count_reach
+from pcgraph.spec import EnergyDynamics, Spec, load_spec
+>>>>>>> stability
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
@@ -244,8 +253,7 @@ def build(
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
         if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
-            rule = network.dynamics
-            network.dynamics = Predify(rule.graph, rule.spec, rule.reach, measure_carried(network))
+            network.dynamics = measured(network, _plain_states(network))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
@@ -266,51 +274,28 @@ def weight_file(spec: Spec) -> Path:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
 
-def measure_carried(network: PCNetwork, values: Mapping[str, Tensor] | None = None) -> dict[Pair, Carried]:
-    """What the errors of all predictors carry back to their sources.
-
-    Activations at the end of a predictor are left out: those that are off now may be on later. Others count
-    as they are at the states. Of states that are not the plain network's the pull is not known.
+def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
+    """The network's rule `predify`, with C and what errors do for the predictors as they are now.
 
     Args:
         network: The network, with its weights.
-        values: The states, (batch, *shape) by node. Left out: those of the plain network for one standard
-            normal image, and standard normal states elsewhere.
+        start: The states at step 0; see `measure_carried`.
     """
-    started = values is not None or network.drive is not None
-    values = start_values(network) if values is None else values
-    found = {}
-    for name, predictor in network.predictors.items():
-        edge = network.graph.edges[name]
-        if edge.delay == 0:
-            continue
-        linear = without_last_activations(predictor)
-        sources = read(edge, values)
-        crowd = sum(len(member.sources) for member in network.graph.terms[edge.bundle])
-        for index, node in enumerate(edge.sources):
-            target = values[edge.target]
-            pulled = pull(predictor, sources, target, index) if started else 0.0
-            found[name, node] = Carried(crowd * stretch(linear, sources, index), pulled)
-    return found
+    rule = network.dynamics
+    assert isinstance(rule, Predify)
+    reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
+    return Predify(rule.graph, rule.spec, reach, measure_carried(rule.graph, network.predictors, start))
 
 
-def start_values(network: PCNetwork) -> dict[str, Tensor]:
-    """The plain network's states for one standard normal image; other nodes have standard normal states."""
+def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
+    """The plain network's states for one standard normal image; None where some nodes lie outside it."""
+    graph, drive = network.graph, network.drive
+    if drive is None or set(graph.nodes) != set(drive.shapes):
+        return None
     generator = torch.Generator().manual_seed(0)
-    values = {
-        node.name: torch.randn(1, *node.shape, generator=generator).to(network.device, network.dtype)
-        for node in network.graph.nodes.values()
-    }
-    drive = network.drive
-    if drive is not None:
-        fixed = frozenset([network.graph.receiver])
-        image = {network.graph.receiver: values[network.graph.receiver]}
-        with torch.inference_mode(False), torch.no_grad():
-            env: dict[str, Any] = {**image, **drive.constants(fixed)(image)}
-            for name, stage in zip(drive.order, drive.stages([[n] for n in drive.order], fixed), strict=True):
-                env.update(stage(env))
-                values[name] = env[name] = env[f"{name}.prediction"]
-    return values
+    image = torch.randn(1, *drive.shapes[graph.receiver], generator=generator)
+    with torch.no_grad():
+        return drive.states(image.to(network.device, network.dtype))
 
 
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
@@ -358,7 +343,11 @@ def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool
     reach: dict[str, float] = {}
     if spec.dynamics.gradient == "normalized":
         for name, predictor in predictors.items():
-            edge = graph.edges[name]
-            shapes = [graph.nodes[source].shape for source in edge.sources]
-            reach[name] = edge.reach or (count_reach(predictor, shapes) if count else math.nan)
+            reach[name] = _reach(graph, name, predictor) if count else graph.edges[name].reach or math.nan
     return Predify(graph, spec.dynamics, reach)
+
+
+def _reach(graph: PCGraph, name: str, predictor: nn.Module) -> float:
+    """C of an edge: the spec's, or counted."""
+    edge = graph.edges[name]
+    return edge.reach or count_reach(predictor, [graph.nodes[source].shape for source in edge.sources])

@@ -1,18 +1,83 @@
-"""Whether a whole step holds: the largest eigenvalue of its Jacobian, delays included."""
+"""Whether the dynamics hold: how strong the error step of each edge is, and what a whole step does."""
 
 from __future__ import annotations
 
+<<<<<<< HEAD:pcgraph/analysis/stability.py
 from collections.abc import Callable
 from dataclasses import replace
+=======
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+>>>>>>> stability:pcgraph/simulation/stability.py
 
 import torch
 from torch import Tensor
 
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
+from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, InputError
+<<<<<<< HEAD:pcgraph/analysis/stability.py
 from pcgraph.scheduler import Scheduler
+=======
+from pcgraph.network import PCNetwork
+from pcgraph.predictors.carried import measure_carried
+>>>>>>> stability:pcgraph/simulation/stability.py
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
+
+
+@dataclass(frozen=True)
+class EdgeLimit:
+    """How strong the error step of an edge is for one of its sources.
+
+    With all else at rest the step of the source is ``x <- (k - b s J^T J) x + ...``, with k the share of
+    itself that it keeps. It overshoots further and further where ``b s |J|^2`` exceeds ``1 + k``.
+
+    Attributes:
+        edge: The edge.
+        source: The source.
+        gain: b, the gain that it has.
+        limit: The gain at which this edge alone would run away.
+    """
+
+    edge: str
+    source: str
+    gain: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """Of the limit; the shares of a source's edges add up, and must stay below 1."""
+        return self.gain / self.limit
+
+
+def edge_limits(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> list[EdgeLimit]:
+    """The limits of all predictors that carry errors back; the backbone's own edges are not looked at.
+
+    Exact for predictors that are linear up to their last activation, which is left out. Of others the
+    Jacobian is the one at the states given.
+
+    Args:
+        network: A network of rule `predify`, with its weights.
+        start: States, (batch, *shape) by node; left out, standard normal ones.
+
+    Raises:
+        InputError: Another rule.
+    """
+    rule = network.dynamics
+    if not isinstance(rule, Predify):
+        hint = "Of rule 'energy' see stability_margin."
+        raise InputError(Fault("limits of single edges belong to rule 'predify'", ("dynamics", "rule"), hint))
+    gains = rule.gains(1)
+    found = []
+    for (name, node), carried in measure_carried(network.graph, network.predictors, start).items():
+        gain = float(gains.source.get((name, node), 0.0))
+        kept = 1 - sum(float(gains.target[term]) for term in network.graph.terms_into(node))
+        scale = rule.scale(network.graph.edges[name], 1)
+        if carried.stretch:
+            found.append(EdgeLimit(name, node, gain, (1 + kept) / (scale * carried.stretch)))
+    return found
 
 
 def spectral_radius(scheduler: Scheduler, state: State, *, tolerance: float = 1e-3, seed: int = 0) -> float:

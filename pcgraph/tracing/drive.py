@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
@@ -119,6 +119,7 @@ class Drive(nn.Module):
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
 
+<<<<<<< HEAD
     def operations(self) -> dict[str, fx.Node]:
         """The ATen operation behind each place, by qualified name; see `aten_nodes`.
 
@@ -126,6 +127,17 @@ class Drive(nn.Module):
         It is worked out anew at each call, on shapes alone.
         """
         return aten_nodes(self.model, self._cut.graph, self._names, self.shapes[INPUT])
+=======
+    def states(self, image: Tensor) -> dict[str, Tensor]:
+        """The image (batch, *shape), and the value of each cut in the plain network."""
+        fixed = frozenset([INPUT])
+        env: dict[str, Any] = {INPUT: image}
+        env.update(self.constants(fixed)(env))
+        for name, stage in zip(self.order, self.stages([[name] for name in self.order], fixed), strict=True):
+            env.update(stage(env))
+            env[name] = env[prediction_key(name)]
+        return {name: env[name] for name in (INPUT, *self.order)}
+>>>>>>> stability
 
     @property
     def code(self) -> str:
