@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from pcgraph.cli.process import TERMINATED, Terminated
 from pcgraph.errors import Fault, PCGraphError
 
 INTERRUPTED = 130
@@ -43,13 +44,14 @@ class Commands(TyperGroup):
             status = 1
         except OSError as error:
             status = report([_of_the_system(error)], as_json)
-        except (KeyboardInterrupt, typer.Abort):
-            status = INTERRUPTED
+        except (KeyboardInterrupt, typer.Abort) as error:
+            ended = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+            status = TERMINATED if ended else INTERRUPTED
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise  # a fault of ours: the traceback is what we need
             status = report([_of_usage(error)], as_json)
-        if status == INTERRUPTED:
+        if status in (INTERRUPTED, TERMINATED):
             print("Interrupted.", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
 

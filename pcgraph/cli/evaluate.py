@@ -160,6 +160,7 @@ def evaluate(
             from pcgraph.evaluation import folder as folders
             from pcgraph.evaluation import loop
             from pcgraph.evaluation.store import Store
+            from pcgraph.files.room import check_room
             from pcgraph.runs.identity import identity
 
             if processes.count > 1 and where.type == "cuda" and where.index is None:
@@ -197,6 +198,7 @@ def evaluate(
                 },
             }
             if held is not None:
+                check_room(folder, 12 * len(images) * (made + 1) * (1 + len(conditions)))
                 folders.begin(folder, given, record, resume=held.goes_on)
             processes.wait()
             store = Store(folder)

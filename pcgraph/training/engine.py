@@ -20,6 +20,7 @@ from torch import Tensor
 from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches, data_digest
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.room import check_room
 from pcgraph.runs.identity import identity
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import start_accelerator
@@ -162,6 +163,8 @@ class _Fit:
         progress.settings = self.settings_used
         if main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            learned = sum(tensor.nbytes for tensor in self._tensors().values())
+            check_room(self.folder, 3 * learned * (self.settings.keep + 2))  # Adam keeps two more of each
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
