@@ -44,9 +44,10 @@ class Commands(TyperGroup):
             status = 1
         except OSError as error:
             status = report([_of_the_system(error)], as_json)
-        except (KeyboardInterrupt, typer.Abort) as error:
-            ended = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
-            status = TERMINATED if ended else INTERRUPTED
+        except (KeyboardInterrupt, typer.Abort):
+            status = INTERRUPTED
+        except Terminated:
+            status = TERMINATED
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise  # a fault of ours: the traceback is what we need

@@ -221,7 +221,7 @@ def evaluate(
                     compiled=compiled,
                     advance=advance,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if held is not None:
                 print(f"What was measured is kept. Go on with --out {held.path} --resume.", file=sys.stderr)
             raise

@@ -10,7 +10,7 @@ from typing import Any
 TERMINATED = 128 + signal.SIGTERM
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(SystemExit):
     """SIGTERM has come."""
 
 
