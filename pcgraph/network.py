@@ -11,11 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from pcgraph.display.text import format_count
-from pcgraph.dynamics.automatic import Carried
-=======
->>>>>>> stability
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
@@ -23,22 +19,15 @@ from pcgraph.files.tensors import save_tensors
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
-<<<<<<< HEAD
+from pcgraph.predictors.carried import measure_carried
 from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
-from pcgraph.predictors.reach import count_reach, without_last_activations
+from pcgraph.predictors.reach import count_reach
 from pcgraph.runs.record import check_written
 from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of
 from pcgraph.tracing.backbone import about_backbone, load_backbone
-=======
-from pcgraph.predictors.carried import measure_carried
-from pcgraph.predictors.fast.large_kernels import part_large
-from pcgraph.predictors.masks import mask_weights
-from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, load_spec
->>>>>>> stability
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 

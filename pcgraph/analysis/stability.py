@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD:pcgraph/analysis/stability.py
-from collections.abc import Callable
-from dataclasses import replace
-=======
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
->>>>>>> stability:pcgraph/simulation/stability.py
 
 import torch
 from torch import Tensor
@@ -17,12 +11,9 @@ from torch import Tensor
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, InputError
-<<<<<<< HEAD:pcgraph/analysis/stability.py
-from pcgraph.scheduler import Scheduler
-=======
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.carried import measure_carried
->>>>>>> stability:pcgraph/simulation/stability.py
+from pcgraph.scheduler import Scheduler
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
 

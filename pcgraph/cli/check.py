@@ -24,14 +24,10 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
-<<<<<<< HEAD
         from pcgraph.display.text import format_count as short
-        from pcgraph.network import build
-=======
         from pcgraph.dynamics.gains import Predify
         from pcgraph.network import build, measured
         from pcgraph.report.advice import check_gains
->>>>>>> stability
         from pcgraph.report.description import describe, step_cost
 
         network = build(given, trust=trusted(trust), weights=False)

@@ -160,6 +160,7 @@ def evaluate(
             from pcgraph.evaluation import folder as folders
             from pcgraph.evaluation import loop
             from pcgraph.evaluation.store import Store
+            from pcgraph.files.room import check_room
             from pcgraph.training.identity import identity
 
             if processes.count > 1 and where.type == "cuda" and where.index is None:
@@ -197,6 +198,7 @@ def evaluate(
                 },
             }
             if held is not None:
+                check_room(folder, 12 * len(images) * (made + 1) * (1 + len(conditions)))
                 folders.begin(folder, given, record, resume=held.goes_on)
             processes.wait()
             store = Store(folder)
@@ -219,7 +221,7 @@ def evaluate(
                     compiled=compiled,
                     advance=advance,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if held is not None:
                 print(f"What was measured is kept. Go on with --out {held.path} --resume.", file=sys.stderr)
             raise

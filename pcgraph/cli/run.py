@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -110,6 +111,7 @@ def run(
     with run_folder(given.name, out, force=force) as own:
         with screen.working("Building the network"):
             from pcgraph.datasets.noise import Noise
+            from pcgraph.files.room import check_room
             from pcgraph.report.results import TENSORS, write_run_folder
             from pcgraph.simulation.tape import Tape
 
@@ -117,6 +119,8 @@ def run(
             setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
             network = setup.build(given, trusted(trust))
             inputs = find_inputs(network, images or [], noisy, seed)
+            made = given.schedule.steps if steps is None else steps
+            check_room(own.work, recorded_bytes(network, record or [], made, len(inputs)))
         with Tape(own.work / TENSORS, record or []) as tape:
             with screen.working(f"Running {given.name}", len(inputs)) as advance:
                 found = setup.run(network, inputs.batches(batch), record or [], advance, tape)
@@ -315,6 +319,22 @@ def recorded(run: Any, item: str) -> dict[str, list[Tensor]]:
         return {"output": run.output} if all(isinstance(output, Tensor) for output in run.output) else {}
     series = getattr(run, quantity)
     return {f"{quantity}:{name}": values for name, values in series.items() if wanted in ("", name)}
+
+
+def recorded_bytes(network: PCNetwork, record: Sequence[str], steps: int, images: int) -> int:
+    """Bytes on the disk that recorded states, predictions, errors and gradients take while they are joined."""
+    graph = network.graph
+    nodes = {name: name for name in graph.nodes}
+    targets = {name: edge.target for name, edge in graph.edges.items()}
+    terms = {name: edges[0].target for name, edges in graph.terms.items()}
+    of = {"values": nodes, "gradients": nodes, "predictions": targets, "errors": terms}
+    sizes = 0
+    for item in record:
+        quantity, _, wanted = item.partition(":")
+        for name, node in of.get(quantity, {}).items():
+            if wanted in ("", name):
+                sizes += math.prod(graph.nodes[node].shape)
+    return 2 * sizes * network.dtype.itemsize * (steps + 1) * images
 
 
 def together(parts: Sequence[Tensor]) -> Tensor:

@@ -119,7 +119,6 @@ class Drive(nn.Module):
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
 
-<<<<<<< HEAD
     def operations(self) -> dict[str, fx.Node]:
         """The ATen operation behind each place, by qualified name; see `aten_nodes`.
 
@@ -127,7 +126,7 @@ class Drive(nn.Module):
         It is worked out anew at each call, on shapes alone.
         """
         return aten_nodes(self.model, self._cut.graph, self._names, self.shapes[INPUT])
-=======
+
     def states(self, image: Tensor) -> dict[str, Tensor]:
         """The image (batch, *shape), and the value of each cut in the plain network."""
         fixed = frozenset([INPUT])
@@ -137,7 +136,6 @@ class Drive(nn.Module):
             env.update(stage(env))
             env[name] = env[prediction_key(name)]
         return {name: env[name] for name in (INPUT, *self.order)}
->>>>>>> stability
 
     @property
     def code(self) -> str:

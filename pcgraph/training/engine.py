@@ -31,6 +31,7 @@ from pcgraph.datasets import (
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.display.progress import progress_bar
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.room import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
@@ -218,6 +219,8 @@ class _Fit:
         progress.settings = self.settings_used
         if main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            learned = sum(tensor.nbytes for tensor in self._tensors().values())
+            check_room(self.folder, 3 * learned * (self.settings.keep + 2))  # Adam keeps two more of each
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
