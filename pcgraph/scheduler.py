@@ -193,7 +193,9 @@ class Scheduler:
             check_divisible(self.network.spec, tolerance)
             given = given_values(self.network, inputs, clamp or {})
             held = held_parts(self.network, given, mask or {}, free)
-            return self._run_in_parts(given, held, free, steps, record, to, tolerance, diverging, parse_memory(memory))
+            return self._run_in_parts(
+                given, held, free, steps, record, to, tolerance, diverging, parse_memory(memory)
+            )
         state = self.start(
             inputs, clamp=clamp, mask=mask, free=free, generator=generator, differentiable=differentiable
         )

@@ -458,7 +458,14 @@ RULES: dict[str, Rule] = {
     **{
         f"{kind}{count}d{end}": _window(count)
         for count in (1, 2, 3)
-        for kind in ("max_pool", "avg_pool", "lp_pool", "reflection_pad", "replication_pad", "_adaptive_max_pool")
+        for kind in (
+            "max_pool",
+            "avg_pool",
+            "lp_pool",
+            "reflection_pad",
+            "replication_pad",
+            "_adaptive_max_pool",
+        )
         for end in ("", "_with_indices")
     },
     **{
@@ -511,8 +518,7 @@ RULES: dict[str, Rule] = {
     **_rules(_drop, "select unbind"),
     **_rules(
         _resize,
-        "pad constant_pad_nd narrow repeat tile "
-        "slice_scatter select_scatter glu repeat_interleave",
+        "pad constant_pad_nd narrow repeat tile slice_scatter select_scatter glu repeat_interleave",
     ),
     **dict.fromkeys(_SPLITS, _split),
     **_rules(_indexed, "index"),

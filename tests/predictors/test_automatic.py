@@ -147,7 +147,9 @@ def test_between_maps_it_is_the_published_default() -> None:
         ((3, 2, 3, 4), (2, 4, 6, 9), "trilinear", nn.functional.conv_transpose3d),
     ],
 )
-def test_sequences_and_volumes_are_resized_and_convolved(shape: Any, target: Any, mode: str, apply: Any) -> None:
+def test_sequences_and_volumes_are_resized_and_convolved(
+    shape: Any, target: Any, mode: str, apply: Any
+) -> None:
     predictor = automatic(node("a", (shape, Layout(shape, 0))), node("b", (target, Layout(target, 0))))
     x = torch.randn(2, *shape)
     enlarged = nn.functional.interpolate(x, size=target[1:], mode=mode, align_corners=False)
