@@ -62,18 +62,19 @@ class Commands(TyperGroup):
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Print pcgraph's own warnings as one line each, without the place in the program."""
-    shown = warnings.formatwarning
+    """Print each of pcgraph's own warnings as one line, without the place in the program."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PCGraphWarning)
+        show = warnings.showwarning
 
-    def note(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
-        own = issubclass(category, PCGraphWarning)
-        return f"Note: {message}\n" if own else shown(message, category, *where, **more)
+        def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, PCGraphWarning):
+                print(f"Note: {message}", file=sys.stderr)
+            else:
+                show(message, category, *where, **more)
 
-    warnings.formatwarning = note
-    try:
+        warnings.showwarning = note
         yield
-    finally:
-        warnings.formatwarning = shown
 
 
 def report(faults: Iterable[Fault], as_json: bool) -> int:

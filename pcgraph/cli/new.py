@@ -102,7 +102,7 @@ def _plain(text: str) -> str:
     """Text as YAML: without quotes where it cannot be taken for something else."""
     plain = re.fullmatch(r"[A-Za-z_][\w.:/+-]*[\w]", text, flags=re.ASCII)
     words = ("true", "false", "null", "yes", "no", "on", "off", "none", "nan", "inf")
-    return text if plain and text.lower() not in words else json.dumps(text)
+    return text if plain and text.lower() not in words else json.dumps(text, ensure_ascii=False)
 
 
 def header(model: str, output: Path) -> str:

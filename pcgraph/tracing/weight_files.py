@@ -110,7 +110,8 @@ def _gathered(index: Path, shards: Mapping[str, str], model_bytes: int) -> dict[
     for file in sorted(set(shards.values())):
         if not (index.parent / file).is_file():
             raise ModelError(f"'{index}' names the file '{file}', which is not beside it")
-        files[file] = read_parts(index.parent / file, model_bytes)[0].tensors
+        held = next(_parts(_read(index.parent / file, model_bytes), (), set()), None)
+        files[file] = held.tensors if held else {}
     for name, file in shards.items():
         if name not in files[file]:
             raise ModelError(f"'{index}' places the tensor '{name}' in '{file}', which does not hold it")

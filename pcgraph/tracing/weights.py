@@ -77,14 +77,9 @@ def load_weights(
     if part is not None:
         parts = within(parts, part, path)
     fit = _one(own, path, parts, match)
-    if match == "name" and fit.beside and part != fit.label:
-        raise ModelError(
-            Fault(
-                f"'{path}' fits the model under '{fit.label}', but {len(fit.beside)} tensors stand beside "
-                f"it ({first(fit.beside)})",
-                hint=_choose(path, [fit.label]),
-            )
-        )
+    if fit.beside:
+        message = f"'{path}' fits the model under '{fit.label}', but more stands beside it: "
+        raise ModelError(Fault(message + first(fit.beside), hint=_choose(path, [fit.label])))
     if faults := misfits(own, fit.tensors):
         raise _misfit(path, own, fit, faults)
     try:
@@ -108,7 +103,7 @@ def _one(own: Own, path: Path, parts: Sequence[Part], match: str) -> Fit:
     others = [fit for fit in fits[1:] if not same(fits[0], fit)]
     if others:
         labels = [fit.label for fit in (fits[0], *others)]
-        shown = ", ".join(f"'{label}'" if label else "the top level" for label in labels)
+        shown = ", ".join(f"'{label}'" if label else "the top level ('')" for label in labels)
         raise ModelError(
             Fault(f"'{path}' holds several weights that fit the model: {shown}", hint=_choose(path, labels))
         )

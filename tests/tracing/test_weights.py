@@ -125,6 +125,8 @@ def test_indices_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "more.index.json").write_text(text.replace('"3.bias"', '"3.bais"'))
     (tmp_path / "config.json").write_text('{"weight": 3}')
     (tmp_path / "cut.index.json").write_text(text[:40])
+    (tmp_path / "self.index.json").write_text('{"weight_map": {"0.weight": "self.index.json"}}')
+    assert "it is text" in fault(tmp_path, "self.index.json").message
     assert "names the file 'part-3-of-2.safetensors', which is" in fault(tmp_path, "gone.index.json").message
     assert "expected the name of a file beside it" in fault(tmp_path, "out.index.json").message
     assert "places the tensor '3.bais' in 'part-2-of-2" in fault(tmp_path, "more.index.json").message
@@ -257,6 +259,14 @@ def test_of_several_none_is_guessed(tmp_path: Path, held: dict[str, Any], labels
             )
 
 
+def test_weights_at_the_top_level_can_be_meant(tmp_path: Path) -> None:
+    torch.save({**states(1), "ema": states(2)}, tmp_path / "w.pth")
+    assert fault(tmp_path, "w.pth").message.endswith("that fit the model: the top level (''), 'ema'")
+    for seed, part in ((1, ""), (2, "ema")):
+        chosen = Checkpoint(file="w.pth", part=part)
+        assert holds(load_model(small(), weights=chosen, folder=tmp_path), states(seed))
+
+
 def test_the_same_weights_twice_are_one(tmp_path: Path) -> None:
     torch.save({"model": states(), "ema": prefixed("module.", states())}, tmp_path / "w.pth")
     assert holds(said(lambda: load_model(small(), weights="w.pth", folder=tmp_path))[0], states())
@@ -266,7 +276,7 @@ def test_other_tensors_beside_a_prefix_are_not_left_out_in_silence(tmp_path: Pat
     tensors = {**prefixed("model.", states()), "criterion.weight": torch.ones(5)}
     torch.save({"state_dict": tensors}, tmp_path / "w.ckpt")
     one = fault(tmp_path, "w.ckpt")
-    assert "'state_dict.model', but 1 tensors stand beside it (criterion.weight)" in one.message
+    assert "'state_dict.model', but more stands beside it: criterion.weight" in one.message
     chosen = Checkpoint(file="w.ckpt", part="state_dict.model")
     assert holds(load_model(small(), weights=chosen, folder=tmp_path), states())
 
