@@ -53,7 +53,7 @@ class Edge:
         delay: How many steps ago the sources are read; 0 reads states updated in the same step.
         bundle: The error term that the edge belongs to; the edge's own name when it is alone.
         gain: The edge's own gain a_e; None shares the target's.
-        error: The edge's own gain b_e; None takes the sources'.
+        error: The edge's own gain b_e, or ``auto``; None takes the sources'.
         energy: What an error costs.
         precision: Weight of the error: a number, one for each entry of the target's first dimension, or
             ``learned``.
@@ -70,7 +70,7 @@ class Edge:
     delay: int
     bundle: str
     gain: float | None = None
-    error: float | None = None
+    error: float | Literal["auto"] | None = None
     energy: EnergyName = "gaussian"
     precision: float | tuple[float, ...] | Literal["learned"] = 1.0
     reach: float | None = None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,20 @@ from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
-from pcgraph.files.tensors import write_tensors
+from pcgraph.files.tensors import save_tensors
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
+from pcgraph.predictors.carried import measure_carried
 from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
-from pcgraph.spec.weights import WeightFile, file_of, library_name
+from pcgraph.runs.record import check_written
+from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec.weights import WeightFile, file_of
+from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.models import load_model
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
 
@@ -139,16 +140,18 @@ class PCNetwork(nn.Module):
         That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
         the first guesses; the backbone's weights are not in it.
         """
-        write_tensors(Path(path), self._learned())
+        save_tensors(self._learned(), Path(path))
 
     def load_weights(self, path: str | Path) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
 
         Raises:
+            InputError: The file is in a run folder, and is not what the run wrote.
             ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
         """
         if not Path(path).is_file():
             raise ModelError(Fault(f"there is no weight file '{path}'", ("weights",)))
+        check_written(Path(path))
         try:
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file
@@ -239,6 +242,8 @@ def build(
             network = _build(spec, model, trust, weights)
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
+        if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
+            network.dynamics = measured(network, _plain_states(network))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
@@ -257,6 +262,30 @@ def weight_file(spec: Spec) -> Path:
         return path
     except ModelError as error:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
+
+
+def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
+    """The network's rule `predify`, with C and what errors do for the predictors as they are now.
+
+    Args:
+        network: The network, with its weights.
+        start: The states at step 0; see `measure_carried`.
+    """
+    rule = network.dynamics
+    assert isinstance(rule, Predify)
+    reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
+    return Predify(rule.graph, rule.spec, reach, measure_carried(rule.graph, network.predictors, start))
+
+
+def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
+    """The plain network's states for one standard normal image; None where some nodes lie outside it."""
+    graph, drive = network.graph, network.drive
+    if drive is None or set(graph.nodes) != set(drive.shapes):
+        return None
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, *drive.shapes[graph.receiver], generator=generator)
+    with torch.no_grad():
+        return drive.states(image.to(network.device, network.dtype))
 
 
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
@@ -294,50 +323,8 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
     backbone = load_backbone(spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder)
-    with _about_backbone():
+    with about_backbone():
         return Drive(backbone, places, spec.backbone.input, owned=True)
-
-
-def load_backbone(
-    backbone: Backbone, model: nn.Module | None, *, trust: bool, meta: bool = False, folder: Path
-) -> nn.Module:
-    """The model that a spec names, or a copy of the one that is given, with the spec's weights.
-
-    Args:
-        backbone: What the spec says.
-        model: The model itself. Weights from a file are loaded into it too; a library's are not.
-        trust: Whether ``python:`` may import and run foreign code.
-        meta: Without storage and weights where the model can; see `load_model`.
-        folder: What relative weight files are relative to.
-
-    Raises:
-        SpecError: There is neither a name nor a model.
-        ModelError: The model or weights cannot be had, or do not fit.
-    """
-    named = backbone.model if model is None else model
-    if named is None:
-        hint = "Name one under 'model', or pass build(model=...)."
-        raise SpecError(Fault("the spec names no model", ("backbone",), hint))
-    with _about_backbone():
-        return load_model(
-            named,
-            weights=backbone.weights if model is None or library_name(backbone.weights) is None else None,
-            match=backbone.match,
-            arguments=backbone.arguments,
-            trust=trust,
-            meta=meta,
-            folder=folder,
-        )
-
-
-@contextmanager
-def _about_backbone() -> Iterator[None]:
-    """Say of faults in the block which field of the spec they are about."""
-    try:
-        yield
-    except ModelError as error:
-        faults = [replace(fault, path=("backbone", *(fault.path or ("model",)))) for fault in error.faults]
-        raise ModelError(faults) from None
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:
@@ -346,7 +333,11 @@ def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool
     reach: dict[str, float] = {}
     if spec.dynamics.gradient == "normalized":
         for name, predictor in predictors.items():
-            edge = graph.edges[name]
-            shapes = [graph.nodes[source].shape for source in edge.sources]
-            reach[name] = edge.reach or (count_reach(predictor, shapes) if count else math.nan)
+            reach[name] = _reach(graph, name, predictor) if count else graph.edges[name].reach or math.nan
     return Predify(graph, spec.dynamics, reach)
+
+
+def _reach(graph: PCGraph, name: str, predictor: nn.Module) -> float:
+    """C of an edge: the spec's, or counted."""
+    edge = graph.edges[name]
+    return edge.reach or count_reach(predictor, [graph.nodes[source].shape for source in edge.sources])

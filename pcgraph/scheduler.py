@@ -21,7 +21,7 @@ from pcgraph.simulation.recording import Recorder, Request, Run
 from pcgraph.simulation.start import given_values, held_parts, resting_predictions, start_state
 from pcgraph.simulation.step import Evaluation
 from pcgraph.simulation.stepper import Course, Stepper, gradients
-from pcgraph.simulation.stopping import check_finite, is_still
+from pcgraph.simulation.stopping import check_finite, finite_images, is_still
 from pcgraph.simulation.tape import Tape
 from pcgraph.spec import SpecLike
 from pcgraph.state import State
@@ -146,6 +146,7 @@ class Scheduler:
         watch: Watch | None = None,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
+        diverging: bool = False,
     ) -> Run:
         """Start, make some steps, and keep what was asked for.
 
@@ -170,6 +171,8 @@ class Scheduler:
             differentiable: See `step`.
             checkpoint: With ``differentiable``: keep only the states and compute each step again in
                 the backward pass.
+            diverging: Whether the run goes on when a state is not finite; `Run.finite` then says which
+                images still are.
 
         Raises:
             InputError: An argument that does not fit.
@@ -190,7 +193,9 @@ class Scheduler:
             check_divisible(self.network.spec, tolerance)
             given = given_values(self.network, inputs, clamp or {})
             held = held_parts(self.network, given, mask or {}, free)
-            return self._run_in_parts(given, held, free, steps, record, to, tolerance, parse_memory(memory))
+            return self._run_in_parts(
+                given, held, free, steps, record, to, tolerance, diverging, parse_memory(memory)
+            )
         state = self.start(
             inputs, clamp=clamp, mask=mask, free=free, generator=generator, differentiable=differentiable
         )
@@ -201,7 +206,10 @@ class Scheduler:
                 to.begin()
             while run.steps < steps and not run.converged:
                 following = course.step(run.state, self._stepper.pace(run.state, generator))
-                check_finite(following, course.moving)
+                if diverging:
+                    run.finite.append(finite_images(following, course.moving))
+                else:
+                    check_finite(following, course.moving)
                 run.converged = is_still(run.state, following, course.moving, tolerance)
                 run.state, run.steps = following, following.step
             course.end(run.state)
@@ -243,6 +251,7 @@ class Scheduler:
         record: str | list[str],
         to: Tape | None,
         tolerance: float | None,
+        diverging: bool,
         limit: int,
     ) -> Run:
         """`run`, a part of the batch at a time."""
@@ -251,7 +260,15 @@ class Scheduler:
             clamp = {name: value[images] for name, value in given.items()}
             mask = {name: kept[images] for name, kept in held.items() if kept is not None}
             return scheduler.run(
-                None, steps, record=record, to=to, clamp=clamp, mask=mask, free=free, tolerance=tolerance
+                None,
+                steps,
+                record=record,
+                to=to,
+                clamp=clamp,
+                mask=mask,
+                free=free,
+                tolerance=tolerance,
+                diverging=diverging,
             )
 
         return run_in_parts(

@@ -8,12 +8,15 @@ from pcgraph.cli.options import AsJson, Quiet, SpecFile, Trust, read_spec, trust
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from pcgraph.errors import Fault
     from pcgraph.network import PCNetwork
     from pcgraph.spec import Spec
 
 
 def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Check a spec: every fault with file, line and column. Needs no network and downloads nothing.
+
+    Gains that make the states run away, or that do nothing, are warned of.
 
     Weights that are files are compared with the model; weights that would have to be downloaded are
     checked by name only.
@@ -22,18 +25,23 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     given = read_spec(spec)
     with screen.working("Checking"):
         from pcgraph.display.text import format_count as short
-        from pcgraph.network import build
+        from pcgraph.dynamics.gains import Predify
+        from pcgraph.network import build, measured
+        from pcgraph.report.advice import check_gains
         from pcgraph.report.description import describe, step_cost
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)
         facts = {"ok": True, **describe(network)}
+        if isinstance(network.dynamics, Predify):
+            network.dynamics = measured(network)
+        warned = given.located(check_gains(network))
         parameters = {
             "backbone": _count(network.drive) if network.drive else 0,
             "predictors": _count(network.predictors),
             "starts": _count(network.starts),
         }
-        facts.update(parameters=parameters, cost=step_cost(network))
+        facts.update(parameters=parameters, cost=step_cost(network), warnings=as_warnings(warned))
     kinds = [edge.kind for edge in network.graph.edges.values()]
     cost = "unknown" if facts["cost"] is None else f"{short(facts['cost'])} multiply-adds a step and image"
     counts = f"backbone {short(parameters['backbone'])}, predictors {short(parameters['predictors'])}"
@@ -45,7 +53,17 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         f"  parameters  {counts}",
         f"  cost        {cost}",
     ]
-    screen.result(facts, *([] if quiet else ["\n".join(lines)]))
+    screen.result(facts, *([] if quiet else ["\n".join(lines)]), *[f"Warning: {one}" for one in warned])
+
+
+def as_warnings(faults: list[Fault]) -> list[dict[str, str]]:
+    """Warnings as plain values."""
+    from pcgraph.errors import join_path
+
+    return [
+        {"message": one.message, "field": join_path(one.path), "where": one.where, "hint": one.hint}
+        for one in faults
+    ]
 
 
 def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
@@ -57,8 +75,9 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     from dataclasses import replace
 
     from pcgraph.errors import ModelError
-    from pcgraph.network import load_backbone, weight_file
+    from pcgraph.network import weight_file
     from pcgraph.spec.weights import is_file_reference
+    from pcgraph.tracing.backbone import load_backbone
 
     backbone = spec.backbone
     try:

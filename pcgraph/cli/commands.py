@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from pcgraph.cli.process import TERMINATED, Terminated
 from pcgraph.errors import Fault, PCGraphError, PCGraphWarning
 
 INTERRUPTED = 130
@@ -48,11 +49,13 @@ class Commands(TyperGroup):
             status = report([_of_the_system(error)], as_json)
         except (KeyboardInterrupt, typer.Abort):
             status = INTERRUPTED
+        except Terminated:
+            status = TERMINATED
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise  # a fault of ours: the traceback is what we need
             status = report([_of_usage(error)], as_json)
-        if status == INTERRUPTED:
+        if status in (INTERRUPTED, TERMINATED):
             print("Interrupted.", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -91,7 +91,7 @@ def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> s
             "nodes:",
             *[f"{place:<{wide}}  # {size}" for place, size in zip(places, shapes, strict=True)],
             "feedback: chain  # each node predicts the nodes that feed it",
-            "dynamics: {rule: predify, feedforward: 0.3, feedback: 0.3, error: 0.01, gradient: normalized}",
+            "dynamics: {rule: predify, feedforward: 0.3, feedback: 0.3, error: auto, gradient: normalized}",
             "schedule: {order: synchronous, steps: 10}",
             "",
         ]

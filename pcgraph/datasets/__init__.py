@@ -5,6 +5,7 @@ from pcgraph.datasets.batches import Batch, batch_count, batches
 from pcgraph.datasets.data import ImageData, Item, augmented, noisy, split, subset
 from pcgraph.datasets.folders import Corrupted, corruption_sets
 from pcgraph.datasets.given import Images, Loaded, Samples, given_images
+from pcgraph.datasets.identity import data_digest
 from pcgraph.datasets.preprocess import preprocess_for
 from pcgraph.datasets.references import open_data
 from pcgraph.datasets.shipped import Dataset, digits
@@ -23,6 +24,7 @@ __all__ = [
     "batch_count",
     "batches",
     "corruption_sets",
+    "data_digest",
     "digits",
     "given_images",
     "noisy",

@@ -107,7 +107,8 @@ class DynamicsTask:
         Whatever required a gradient before the tuning requires one again, so that the network can learn on.
         """
         tuned = self.dynamics.plain()
-        self.network.dynamics = Predify(self.dynamics.graph, tuned, self.dynamics.reach)
+        rule = self.dynamics
+        self.network.dynamics = Predify(rule.graph, tuned, rule.reach, rule.carried)
         self.network.spec = self.network.spec.model_copy(update={"dynamics": tuned})
         for parameter, required in self._required:
             parameter.requires_grad_(required)

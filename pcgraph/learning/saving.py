@@ -7,7 +7,7 @@ from pathlib import Path
 from pcgraph.datasets import preprocess_for
 from pcgraph.files import write_text
 from pcgraph.files.digest import digest
-from pcgraph.files.tensors import write_tensors
+from pcgraph.files.tensors import save_tensors
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Spec, to_yaml
 from pcgraph.spec.dump import pinned, rooted
@@ -37,7 +37,7 @@ def save_network(
         network.save_weights(folder / PREDICTORS)
         update["weights"] = WeightFile(file=PREDICTORS, sha256=digest(folder / PREDICTORS))
     if backbone and network.drive is not None and spec.backbone is not None:
-        write_tensors(folder / BACKBONE, network.drive.model.state_dict())
+        save_tensors(network.drive.model.state_dict(), folder / BACKBONE)
         weights = Checkpoint(file=BACKBONE, sha256=digest(folder / BACKBONE))
         fields = {"weights": weights, "match": "name", "preprocess": preprocess_for(spec.backbone)}
         update["backbone"] = spec.backbone.model_copy(update=fields)

@@ -46,7 +46,7 @@ def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Modul
         source = nodes[0] if len(nodes) == 1 else _joined(nodes, edge)
         try:
             if edge.predictor == "auto":
-                module = automatic(source, graph.nodes[edge.target])
+                module = without_constants(automatic(source, graph.nodes[edge.target]))
             else:
                 assert isinstance(edge.predictor, list)
                 module = _from_layers(edge.predictor, source.shape, target, path)
@@ -70,6 +70,18 @@ class Joined(nn.Module):
         """Predict the target from the joined sources."""
         prediction: Tensor = self.module(torch.cat(sources, dim=1))
         return prediction
+
+
+def without_constants(module: nn.Module) -> nn.Module:
+    """The module with biases of zero, so that before any training small states are predicted small.
+
+    Random biases would be predicted whatever the source is: thousands of times what the deep states of some
+    networks are.
+    """
+    for part in module.modules():
+        if isinstance(bias := getattr(part, "bias", None), nn.Parameter):
+            nn.init.zeros_(bias)
+    return module
 
 
 def _joined(nodes: Sequence[Node], edge: Edge) -> Node:

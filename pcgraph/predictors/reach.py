@@ -45,7 +45,7 @@ def count_reach(predictor: nn.Module, sources: Sequence[Shape], index: int = 0) 
         sources: Shapes of the sources, without the batch.
         index: Which source is moved.
     """
-    probe = _without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
+    probe = without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
     central = tuple(size // 2 for size in sources[index])
     with torch.no_grad():
         reached = (_linear_probe if _is_linear(probe) else _derivative_probe)(probe, sources, index, central)
@@ -92,16 +92,17 @@ def _derivative_probe(probe: nn.Module, sources: Sequence[Shape], index: int, ce
     return reached
 
 
-def _without_last_activations(module: nn.Module) -> nn.Module:
+def without_last_activations(module: nn.Module) -> nn.Module:
+    """The module up to its last layer that is no activation; it shares the layers."""
     if isinstance(module, Joined):
-        return Joined(_without_last_activations(module.module))
+        return Joined(without_last_activations(module.module))
     if isinstance(module, POINTWISE):
         return nn.Identity()
     if isinstance(module, nn.Sequential) and len(module):
         *others, last = module
-        stripped = _without_last_activations(last)
+        stripped = without_last_activations(last)
         if isinstance(stripped, nn.Identity):
-            return _without_last_activations(nn.Sequential(*others))
+            return without_last_activations(nn.Sequential(*others))
         return nn.Sequential(*others, stripped)
     return module
 

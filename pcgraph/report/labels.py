@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pcgraph.dynamics.gains import Energy, Gains
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
@@ -23,7 +25,7 @@ def gain_text(network: PCNetwork, edge: Edge, gains: Gains) -> str:
     text = f"{letter} {float(gains.target[edge.bundle]):.3g}"
     errors = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
     if edge.kind == "feedback" or any(errors.values()):
-        shown = dict.fromkeys(f"{error:.3g}" for error in errors.values())
+        shown = dict.fromkeys("auto" if math.isnan(one) else f"{one:.3g}" for one in errors.values())
         text += f"  α {'/'.join(shown)}"
     return text
 

@@ -124,6 +124,7 @@ def join(runs: Sequence[Run], refresh: Callable[[State], State]) -> Run:
         resting=_Later(lambda: refresh(plain).resting),
     )
     whole = Run(state, step, all(run.converged for run in runs), tape=runs[0].tape)
+    whole.finite = _side_by_side([run.finite for run in runs])
     whole.output = _side_by_side([run.output for run in runs])
     for quantity in QUANTITIES:
         for name in getattr(runs[0], quantity):

@@ -119,6 +119,8 @@ class Run:
         energy: ``precision * |error|^2 / 2`` by error term, one number an image: (batch,).
         gradients: By node, the sum over its edges of ``s_e`` times the gradient of the energies of
             the predictions that it makes; for the nodes that errors can move (not clamped as a whole).
+        finite: Of a run that may diverge, (batch,) bool for each step but the start: whether all states of
+            an image are finite.
         tape: Where the tensors went that are not in memory; lists of these read a step when it is asked for.
     """
 
@@ -131,6 +133,7 @@ class Run:
     errors: Series = field(default_factory=Series)
     energy: Series = field(default_factory=Series)
     gradients: Series = field(default_factory=Series)
+    finite: list[Tensor] = field(default_factory=list)
     tape: Tape | None = None
 
     def add_output(self, output: Any) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pcgraph.errors import DivergenceError
 from pcgraph.state import State
@@ -41,3 +42,11 @@ def check_finite(state: State, nodes: Sequence[str]) -> None:
             if not torch.isfinite(state.values[node]).all():
                 hint = "Lower the gains (or rate) that move it, or look at the errors before this step."
                 raise DivergenceError(node, state.step, hint)
+
+
+def finite_images(state: State, nodes: Sequence[str]) -> Tensor:
+    """Of each image (batch,) whether all its states are finite; on the processor."""
+    finite = torch.ones(state.batch, dtype=torch.bool)
+    for node in nodes:
+        finite &= torch.isfinite(state.values[node]).flatten(1).all(dim=1).cpu()
+    return finite

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from pcgraph.errors import ModelError
 from pcgraph.files.weights import PACKAGE, find_weights, weight_path, weights_digest
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import weights_name
+from pcgraph.spec.source import show
+from pcgraph.spec.values import refuse, weights_name
 
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(DIGEST, text):
+        raise refuse(f"expected 64 digits 0-9 and a-f, got {show(text)}", "Write it as sha256sum prints it.")
+    return text
+
+
+DIGEST = "^[0-9a-f]{64}$"
 FileName = Annotated[str, Field(min_length=1)]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, AfterValidator(_digest), Field(json_schema_extra={"pattern": DIGEST})]
 
 
 class WeightFile(Model):

@@ -55,8 +55,8 @@ class Atom:
 
     @property
     def coarse(self) -> bool:
-        """Whether it goes over the full length of its axis, in steps."""
-        return self.stride * self.size == self.axis.size
+        """Whether it goes over the full length of an axis of places, in steps."""
+        return self.axis.role != "place" or self.stride * self.size == self.axis.size
 
     @property
     def meaning(self) -> tuple[int, Role | None, int]:
@@ -193,7 +193,7 @@ def with_class_tokens(before: int, places: Dim, after: int) -> Dim:
 
 def joined(parts: Sequence[Dim], size: int) -> Dim:
     """The dimension along which tensors are put one after the other."""
-    places = [i for i, part in enumerate(parts) if part and not all(atom.axis.constant for atom in part)]
+    places = [i for i, part in enumerate(parts) if not _is_beside(part)]
     if len(places) == 1 and meaning(parts[places[0]])[1] != "features":
         (at,) = places
         before = sum(size_of(part) for part in parts[:at])
@@ -202,9 +202,14 @@ def joined(parts: Sequence[Dim], size: int) -> Dim:
     roles = {role for _, role, _ in meanings}
     if "features" in roles and roles <= {"features", None}:  # whatever is put beside channels is channels
         return axis(size, "features", weight=max(weight for weight, _, _ in meanings))
-    if len(roles) != 1:
+    if len(roles) != 1 or any(len(parts[place]) > 1 for place in places):
         return axis(size)
     return axis(size, meanings[0][1], meanings[0][2], min(weight for weight, _, _ in meanings))
+
+
+def _is_beside(part: Dim) -> bool:
+    """Whether it is a constant, or one entry of no role: a class token, or the mean of all places."""
+    return all(atom.axis.constant for atom in part) or (size_of(part) == 1 and meaning(part)[1] is None)
 
 
 def agreed(parts: Sequence[Dim], size: int) -> Dim:

@@ -38,8 +38,11 @@ def shape_of(node: fx.Node) -> Shape:
     value = node.meta.get("val")
     while isinstance(value, (tuple, list)) and value:
         value = value[0]
-    if not isinstance(value, torch.Tensor):
-        return ()
+    return sizes_of(value) if isinstance(value, torch.Tensor) else ()
+
+
+def sizes_of(value: torch.Tensor) -> Shape:
+    """A tensor's shape in numbers; of a size that may change, the one it was traced with."""
     return tuple(size if isinstance(size, int) else int(size.node.hint) for size in value.shape)
 
 
@@ -289,10 +292,15 @@ def _turn(node: fx.Node, known: Known, shape: Shape) -> Dims:
     return tuple(reversed(_first(node, known)))
 
 
+def _matrix_turn(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    *outer, rows, columns = _first(node, known)
+    return *outer, columns, rows
+
+
 def _unsqueeze(node: fx.Node, known: Known, shape: Shape) -> Dims:
     dims = _first(node, known)
     place = _index(_argument(node, 1, "dim"), len(shape))
-    return *dims[:place], (), *dims[place:]
+    return *dims[:place], axis(1), *dims[place:]
 
 
 def _squeeze(node: fx.Node, known: Known, shape: Shape) -> Dims:
@@ -404,13 +412,26 @@ def _item(node: fx.Node, known: Known, shape: Shape) -> Dims:
     several = node.args[0]
     assert isinstance(several, fx.Node)
     name = _name(several)
-    if name in ("split", "split_with_sizes", "chunk", "tensor_split"):
-        before, first = _first(several, known), known[several]
-        return tuple(
-            dim if dim is whole else like(whole, size)
-            for whole, dim, size in zip(before, first, shape, strict=True)
-        )
+    if name in _SPLITS:
+        return _chunk(several, known, int(node.args[1]))  # type: ignore[arg-type]
     return known[several] if node.args[1] == 0 or name == "unbind" else unknown(shape)
+
+
+_SPLITS = ("split", "split_with_sizes", "chunk", "tensor_split")
+
+
+def _split(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    return _chunk(node, known, 0)
+
+
+def _chunk(node: fx.Node, known: Known, index: int) -> Dims:
+    """One of the chunks that a dimension is split into."""
+    dims = list(_first(node, known))
+    place = _index(_argument(node, 2, "dim", 0), len(dims))
+    sizes = [sizes_of(chunk)[place] for chunk in node.meta["val"]]
+    start = sum(sizes[:index])
+    dims[place] = cut(dims[place], start, start + sizes[index])
+    return tuple(dims)
 
 
 def _rules(rule: Rule, names: str) -> dict[str, Rule]:
@@ -424,6 +445,11 @@ RULES: dict[str, Rule] = {
         "native_dropout softmax _softmax log_softmax _log_softmax masked_fill masked_scatter cumsum sort channel_shuffle "
         "_safe_softmax copy l1_norm normalize view_as_real",
     ),
+    **_rules(  # place by place as well, without torch's tag
+        _place_by_place,
+        "hardswish prelu _prelu_kernel rrelu rrelu_with_noise log_sigmoid log_sigmoid_forward where divide "
+        "true_divide floor_divide multiply subtract rsub special_expit bernoulli",
+    ),
     **_rules(
         _convolution,
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution "
@@ -432,7 +458,14 @@ RULES: dict[str, Rule] = {
     **{
         f"{kind}{count}d{end}": _window(count)
         for count in (1, 2, 3)
-        for kind in ("max_pool", "avg_pool", "lp_pool", "reflection_pad", "replication_pad", "_adaptive_max_pool")
+        for kind in (
+            "max_pool",
+            "avg_pool",
+            "lp_pool",
+            "reflection_pad",
+            "replication_pad",
+            "_adaptive_max_pool",
+        )
         for end in ("", "_with_indices")
     },
     **{
@@ -477,6 +510,7 @@ RULES: dict[str, Rule] = {
     **_rules(_transpose, "transpose swapaxes swapdims"),
     **_rules(_move, "movedim moveaxis"),
     **_rules(_turn, "t numpy_T"),
+    **_rules(_matrix_turn, "mT adjoint"),
     **_rules(_unsqueeze, "unsqueeze"),
     **_rules(_squeeze, "squeeze"),
     **_rules(_expand, "expand expand_as broadcast_to"),
@@ -484,9 +518,9 @@ RULES: dict[str, Rule] = {
     **_rules(_drop, "select unbind"),
     **_rules(
         _resize,
-        "pad constant_pad_nd split split_with_sizes chunk tensor_split narrow repeat tile "
-        "slice_scatter select_scatter glu repeat_interleave",
+        "pad constant_pad_nd narrow repeat tile slice_scatter select_scatter glu repeat_interleave",
     ),
+    **dict.fromkeys(_SPLITS, _split),
     **_rules(_indexed, "index"),
     **_rules(_turned, "flip roll index_select"),
     **_rules(_cat, "cat concat concatenate"),

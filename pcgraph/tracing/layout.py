@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
 
 from pcgraph.spec.layout import Layout, Shape, convention
@@ -87,7 +92,7 @@ def describe(dims: Dims, number: Mapping[int, int]) -> Layout | None:
             if before or after:
                 return None
             before, dim, after = inside
-        opened.append(_as_parts(dim))
+        opened.append(() if size_of(dim) == 1 and meaning(dim)[1] is None else _as_parts(dim))
     if len(opened) == 1 and not _is_flat_map(opened[0]):
         return Layout((size_of(opened[0]),), 0)
     channels = _channels(opened)
@@ -180,6 +185,10 @@ def _as_parts(dim: Dim) -> Dim:
 
 
 # reading a traced graph -------------------------------------------------------------------------------
+
+
+NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+"""What `operations` raises for a model whose operations depend on the values that it is given."""
 
 
 def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx.Graph, dict[str, fx.Node]]:

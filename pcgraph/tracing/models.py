@@ -155,10 +155,15 @@ def categories_of(ref: str | nn.Module, weights: str | WeightFile | None) -> lis
 
 
 def default_input(ref: str | nn.Module, weights: str | WeightFile | None = None) -> tuple[int, ...]:
-    """The input shape, without the batch, that a model was made for; (3, 224, 224) where nobody says."""
+    """The input shape, without the batch, that a model was made for; (3, 224, 224) where nobody says.
+
+    A video model has no fixed number of frames: it is the least that its weights take, or 16.
+    """
     if isinstance(ref, str) and ref.startswith(TORCHVISION):
         name = ref.removeprefix(TORCHVISION)
         _known_torchvision(name)
+        if name in torchvision.models.list_models(module=torchvision.models.video):
+            return _video_input(name)
         sides = {
             key: getattr(member.transforms(), "crop_size", [224])[0]
             for key, member in torchvision.models.get_model_weights(name).__members__.items()
@@ -175,6 +180,12 @@ def default_input(ref: str | nn.Module, weights: str | WeightFile | None = None)
         config = vars(_timm_config(ref.removeprefix(TIMM), None) or object)
     size = config.get("input_size") if isinstance(config, Mapping) else None
     return tuple(size) if size else (3, 224, 224)
+
+
+def _video_input(name: str) -> tuple[int, ...]:
+    """(channels, frames, height, width) of a clip that a video model of torchvision takes."""
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    return (3, weights.meta.get("min_temporal_size", 16), *weights.transforms().crop_size)
 
 
 def imagenet_categories() -> list[str]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from pcgraph.errors import Fault, ModelError, PCGraphWarning, closest
 from pcgraph.files.weights import check_digest, find_weights
+from pcgraph.runs.record import check_written
 from pcgraph.spec.weights import Checkpoint, WeightFile
 from pcgraph.tracing.weight_files import Part, read_parts
 from pcgraph.tracing.weight_fit import (
@@ -67,8 +68,10 @@ def load_weights(
         part: Under which keys, or first part of the names, the weights are. Left out: where they fit.
 
     Raises:
+        InputError: The file is in a run folder, and is not what the run wrote.
         ModelError: The two do not fit, or fit in several ways; nothing was copied then.
     """
+    check_written(path)
     own = Own(model)
     parts = read_parts(path, own.bytes)
     if part is not None:
@@ -88,7 +91,7 @@ def load_weights(
         model.load_state_dict(dict(fit.tensors), strict=False)
     except RuntimeError as error:  # modules may have ways of their own to take weights
         raise ModelError(f"'{path}' cannot be loaded into the model: {error}") from None
-    if fit.label not in (*USUAL, part):
+    if fit.prefix or fit.label not in (*USUAL, part):
         off = f", with '{fit.prefix}' taken off their names" if fit.prefix else ""
         warnings.warn(
             f"'{path}': the weights are those under '{fit.label}'{off}", PCGraphWarning, stacklevel=2

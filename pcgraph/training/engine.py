@@ -10,21 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcgraph.datasets import Batch, ImageData, Images, Loaded, Samples, batch_count, batches, given_images
+from pcgraph.datasets import (
+    Batch,
+    ImageData,
+    Images,
+    Loaded,
+    Samples,
+    batch_count,
+    batches,
+    data_digest,
+    given_images,
+)
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.display.progress import progress_bar
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.room import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pcgraph.training.gradients import clear, differentiate, each_as_one
+from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
 from pcgraph.training.optimization import make_optimizer, rate_factor
 from pcgraph.training.settings import settings_for, with_augmentation
@@ -43,6 +55,7 @@ class Fitted:
         finished: False if it was asked to stop; its last checkpoint is where it goes on.
         step: Batches done since it began.
         resumed: Batches that were done before this call.
+        passed_over: Checkpoints that were damaged, so that an older one was taken.
         is_main: Whether this process is the one that prints and writes.
     """
 
@@ -50,6 +63,7 @@ class Fitted:
     step: int
     resumed: int
     is_main: bool
+    passed_over: list[Path] = field(default_factory=list)
 
 
 def fit(
@@ -136,6 +150,7 @@ class _Fit:
         workers: int,
         trackers: list[str] | None,
     ) -> None:
+        resolved = identity(task.network)
         self.accelerator = start_accelerator(device, settings.precision, trackers, folder / LOGS)
         self.processes = self.accelerator.num_processes
         shape = task.network.graph.nodes[task.network.graph.receiver].shape
@@ -168,8 +183,11 @@ class _Fit:
             "seed": seed,
             "data": data.name,
             "images": len(data),
-            "spec": task.network.spec.model_dump(mode="json", exclude={"train", "tune", "extends"}),
+            "data_digest": _digest(data),
+            "held_out_digest": _digest(self.validation),
+            **resolved,
         }
+        self.passed_over: list[Path] = []
 
     @contextmanager
     def bar(self, shown: bool) -> Iterator[Callable[[int], None]]:
@@ -201,10 +219,13 @@ class _Fit:
         progress.settings = self.settings_used
         if main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            learned = sum(tensor.nbytes for tensor in self._tensors().values())
+            check_room(self.folder, 3 * learned * (self.settings.keep + 2))  # Adam keeps two more of each
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
-        table = LossTable(self.folder / LOSSES if main else None, progress.losses or None)
+        path = self.folder / LOSSES if main else None
+        table = LossTable(path, progress.losses or None, progress.losses_sha256)
         with closing(table):
             while progress.epoch < self.settings.epochs and not stopping:
                 stopping = self._epoch(progress, table, on_step, stop)
@@ -216,7 +237,7 @@ class _Fit:
             self.task.save(self.folder)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Fitted(not stopping, progress.step, resumed, main)
+        return Fitted(not stopping, progress.step, resumed, main, self.passed_over)
 
     def _epoch(
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
@@ -374,7 +395,7 @@ class _Fit:
     def _save(self, progress: Progress, table: LossTable) -> None:
         if not self.accelerator.is_main_process:
             return
-        progress.losses = table.size()
+        progress.losses, progress.losses_sha256 = table.size(), table.sha256()
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
@@ -390,6 +411,7 @@ class _Fit:
             found = load_checkpoint(self.folder / CHECKPOINTS)
         if found is None:
             return Progress()
+        self.passed_over = found.passed_over
         other = {
             name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
         }
@@ -407,6 +429,11 @@ class _Fit:
         if "scaler" in found.state:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         return found.progress
+
+
+def _digest(data: ImageData | Samples | Loaded | None) -> str | None:
+    """Of images that pcgraph has read itself; what a program hands over is told by its name and number."""
+    return data_digest(data) if isinstance(data, ImageData) else None
 
 
 def _nothing(*_: object) -> None:

@@ -107,19 +107,18 @@ spec = {"name": "wide", "nodes": {"a": {"shape": [250_000]}, "b": {"shape": [1]}
         "edges": [{"source": "b", "target": "a", "predictor": ["Linear"]}],
         "dynamics": {"rule": "energy", "rate": 0.1}, "schedule": {"initial": "zeros"}}
 scheduler = pcg.Scheduler(pcg.build(pcg.parse_spec(spec)))
-before = getrusage(RUSAGE_SELF).ru_maxrss
-with pcg.Tape(sys.argv[1]) as tape:
-    run = scheduler.run(clamp={"b": torch.ones(4, 1)}, steps=int(sys.argv[2]), record=["values"], to=tape)
-assert len(run.values["a"]) == int(sys.argv[2]) + 1
-print((getrusage(RUSAGE_SELF).ru_maxrss - before) / 1024)
+for steps in (5, 50):
+    with pcg.Tape(sys.argv[1]) as tape:
+        run = scheduler.run(clamp={"b": torch.ones(4, 1)}, steps=steps, record=["values"], to=tape)
+    assert len(run.values["a"]) == steps + 1
+    print(getrusage(RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
 def test_memory_does_not_grow_with_the_steps(tmp_path: Path) -> None:
-    """4 MB a step: 80 of them would be 320 MB."""
-    grown = []
-    for steps in (5, 80):
-        command = [sys.executable, "-c", MEASURED, str(tmp_path / "run.safetensors"), str(steps)]
-        grown.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    assert (tmp_path / "run.safetensors").stat().st_size > 80 * 4_000_000
-    assert grown[1] < grown[0] + 60
+    """4 MB a step: 50 of them would be 200 MB."""
+    command = [sys.executable, "-c", MEASURED, str(tmp_path / "run.safetensors")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    few, many = (float(peak) for peak in done.stdout.split())
+    assert (tmp_path / "run.safetensors").stat().st_size > 50 * 4_000_000
+    assert many < few + 60
