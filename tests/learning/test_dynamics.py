@@ -199,6 +199,8 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     task = DynamicsTask(net, settings)
     fit(task, images(net, 16), settings, tmp_path, device="cpu", trackers=[], stop=lambda: True)
     assert net.dynamics is task.dynamics
+    net = decided(network())
+    task = DynamicsTask(net, settings)
     fit(task, images(net, 16), settings, tmp_path, device="cpu", trackers=[], resume=True)
     assert net.dynamics is not task.dynamics
     assert net.spec.dynamics == pcg.load_spec(tmp_path / "spec.yaml").dynamics
