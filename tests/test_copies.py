@@ -20,7 +20,17 @@ from pcgraph.learning.dense import Layered
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
 from tests.test_forward import MLP
-from tests.training.nets import tiny
+
+
+def wide() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2, 24, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24 * 6 * 6, 10),
+    )
 
 
 def backed() -> PCNetwork:
@@ -36,7 +46,9 @@ def backed() -> PCNetwork:
         "dynamics": {"feedforward": 0.4, "feedback": 0.3, "error": 0.05, "gradient": "sum"},
         "schedule": {"order": "sweep", "steps": 3},
     }
-    return pcg.build(spec, model=tiny())
+    network = pcg.build(spec, model=wide())
+    assert network.predictors["e2->e1"].rows is not None  # computed by products, not layer by layer
+    return network
 
 
 def free() -> PCNetwork:
@@ -110,7 +122,7 @@ def test_a_state_dict_moves_all_that_counts(make: Any) -> None:
     torch.save(network.state_dict(), file)
     file.seek(0)
     torch.manual_seed(3)
-    other = pcg.build(network.spec, seed=9, **({"model": tiny()} if network.drive else {}))
+    other = pcg.build(network.spec, seed=9, **({"model": wide()} if network.drive else {}))
     assert not same(final(other), final(network))
     assert not any(other.load_state_dict(torch.load(file, weights_only=True)))
     assert same(final(other), final(network))

@@ -32,9 +32,7 @@ cnn = nn.Sequential(
 # multiply-adds. Any of them can become a node.
 
 # %%
-table = pcg.trace(cnn, input_shape=(3, 32, 32))
-for candidate in table:
-    print(f"{candidate.name:4} {candidate.op:20} {candidate.shape}")
+print(pcg.trace(cnn, input_shape=(3, 32, 32)))
 
 # %% [markdown]
 # ## 2. The wiring, in a few lines
@@ -55,11 +53,12 @@ spec = pcg.parse_spec(
     """
 )
 network = pcg.build(spec, model=cnn)
-print("edges:", *network.graph.edges)
+print(network)
 print(network.drive.code)
 
 # %% [markdown]
-# The printed program is the CNN cut at the nodes: each prediction is computed from the states below.
+# A notebook that ends a cell with `network` draws the wiring. The printed program is the CNN cut at the
+# nodes: each prediction is computed from the states below.
 #
 # ## 3. Run it
 #
@@ -97,6 +96,13 @@ state = scheduler.start(images)
 for _ in range(8):
     state = scheduler.step(state)
 assert torch.equal(scheduler.readout(state), run.output[8])
+
+# %% [markdown]
+# If the output is all you want, the network is a module like any other.
+
+# %%
+with torch.no_grad():
+    assert torch.equal(network(images, steps=8), run.output[8])
 
 # %% [markdown]
 # ## 5. Change the wiring

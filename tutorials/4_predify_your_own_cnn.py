@@ -64,7 +64,7 @@ test = open_data("digits", "test", shape=(1, 28, 28), preprocess=preprocess)
 train, held = split(subset(images, range(0, 4000, 4)), 0.1)
 optimizer = Optimizer(name="Adam", lr=3e-3)
 settings = Train(task="through_time", steps=0, epochs=4, batch=50, optimizer=optimizer)
-fit(ThroughTime(network, settings), train, settings, Path("plain"), validation=held, device="cpu")
+fit(ThroughTime(network, settings), train, settings, "plain", validation=held, device="cpu")
 for epoch in epoch_means(Path("plain/losses.csv")):
     print({f"{split} {name}": round(v, 3) for split, means in epoch.items() for name, v in means.items()})
 
@@ -83,7 +83,7 @@ for epoch in epoch_means(Path("plain/losses.csv")):
 
 # %%
 settings = Train(epochs=5, batch=50, optimizer=optimizer)
-fit(Feedback(network), train, settings, Path("pcnn"), validation=held, device="cpu")
+fit(Feedback(network), train, settings, "pcnn", validation=held, device="cpu")
 first, *_, last = epoch_means(Path("pcnn/losses.csv"))
 for edge in network.predictors:
     print(

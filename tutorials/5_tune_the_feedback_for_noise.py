@@ -69,7 +69,6 @@ images, held = (
 )
 task = DynamicsTask(network, settings)
 folder = Path("tuned")
-folder.mkdir(exist_ok=True)
 fit(task, images, settings, folder, validation=held, trackers=[], device="cpu")
 
 # %% [markdown]

@@ -7,8 +7,6 @@
 # the dynamics. Attacks are run by foolbox (`pip install 'pcgraph[evaluate]'`).
 
 # %%
-from pathlib import Path
-
 import foolbox
 import torch
 from torch import nn
@@ -53,9 +51,9 @@ preprocess = spec.backbone.preprocess
 images = open_data("digits", "train", shape=(1, 28, 28), preprocess=preprocess)
 test = subset(open_data("digits", "test", shape=(1, 28, 28), preprocess=preprocess), range(0, 1000, 10))
 settings = Train(task="through_time", steps=0, epochs=3, batch=50, optimizer=Optimizer(name="Adam", lr=3e-3))
-fit(ThroughTime(network, settings), images, settings, Path("plain"), device="cpu")
+fit(ThroughTime(network, settings), images, settings, "plain", device="cpu")
 settings = Train(epochs=2, batch=50, optimizer=Optimizer(name="Adam", lr=3e-3))
-fit(Feedback(network), images, settings, Path("feedback"), device="cpu")
+fit(Feedback(network), images, settings, "feedback", device="cpu")
 network.requires_grad_(False)
 
 # %% [markdown]

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 
 import pcgraph as pcg
 from pcgraph.datasets import Batch, batches
+from pcgraph.errors import InputError
+from pcgraph.learning import Feedback
 from pcgraph.learning.dynamics import DrawnNoise, DynamicsTask, with_noise
 from pcgraph.network import PCNetwork
-from pcgraph.spec import Tune, TuningNoise
+from pcgraph.spec import Train, Tune, TuningNoise
 from pcgraph.training import fit
 
 from ..training.nets import SPEC, images, network
@@ -160,3 +162,45 @@ def test_refuses_what_cannot_be_tuned() -> None:
     )
     with pytest.raises(pcg.InputError, match="no class scores"):
         DynamicsTask(free, tuning())
+
+
+@pytest.mark.parametrize("learns", [["dynamics"], ["dynamics", "predictors"]])
+@pytest.mark.parametrize("frozen", [(), ("e2->e1",)])
+def test_a_tuned_network_learns_on_as_before(
+    tmp_path: Path, learns: list[str], frozen: tuple[str, ...]
+) -> None:
+    """What required a gradient requires one again, and the network's spec is what was tuned."""
+    net = decided(network())
+    for name in frozen:
+        net.predictors[name].requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
+    settings = tuning(epochs=1, learns=learns, optimizer={"name": "Adam", "lr": 0.1})
+    data = images(net, 16)
+    task = DynamicsTask(net, settings)
+    fit(task, data, settings, tmp_path / "tuned", device="cpu", trackers=[])
+    assert {name: parameter.requires_grad for name, parameter in net.named_parameters()} == before
+    written = pcg.load_spec(tmp_path / "tuned" / "spec.yaml")
+    assert net.spec.dynamics == written.dynamics
+    assert net.spec.dynamics != network().spec.dynamics
+    assert net.spec.model_copy(update={"dynamics": network().spec.dynamics}) == network().spec
+    assert net.dynamics.values() == pcg.build(net.spec, trust=True, weights=False).dynamics.values()
+    kept = {name: weight.clone() for name, weight in net.named_parameters()}
+    fit(Feedback(net), data, Train(epochs=1, batch=8), tmp_path / "on", device="cpu", trackers=[])
+    moved = {name for name, weight in net.named_parameters() if not torch.equal(weight, kept[name])}
+    assert moved == {name for name in kept if name.startswith("predictors.")}
+    with pytest.raises(InputError, match="this tuning is over"):
+        fit(task, data, settings, tmp_path / "again", device="cpu", trackers=[])
+
+
+def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
+    """Nothing is put in order then: the values are on their way."""
+    net = decided(network())
+    settings = tuning(epochs=2)
+    task = DynamicsTask(net, settings)
+    fit(task, images(net, 16), settings, tmp_path, device="cpu", trackers=[], stop=lambda: True)
+    assert net.dynamics is task.dynamics
+    net = decided(network())
+    task = DynamicsTask(net, settings)
+    fit(task, images(net, 16), settings, tmp_path, device="cpu", trackers=[], resume=True)
+    assert net.dynamics is not task.dynamics
+    assert net.spec.dynamics == pcg.load_spec(tmp_path / "spec.yaml").dynamics
