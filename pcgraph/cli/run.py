@@ -288,7 +288,9 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
         alone = "files of tensors stand" if files else "'random' stands"
         raise InputError(Fault(f"{alone} alone, got {what} besides", hint="Run it once without the other."))
     if files:
-        return Inputs([], preprocess, shape, None, seed, {name: load_tensors(Path(name), shape) for name in files})
+        return Inputs(
+            [], preprocess, shape, None, seed, {name: load_tensors(Path(name), shape) for name in files}
+        )
     generator = torch.Generator().manual_seed(seed)
     return Inputs([], preprocess, shape, None, seed, {"random": torch.randn(1, *shape, generator=generator)})
 

@@ -34,10 +34,14 @@ def load_tensors(path: Path, shape: Sequence[int]) -> Tensor:
         tensor = tensor.unsqueeze(0)
     if tuple(tensor.shape[1:]) != wanted or not len(tensor):
         message = f"it holds shape {tuple(tensor.shape)}, the network's input has {wanted}"
-        raise InputError(Fault(message, hint="Give one input of that shape, or several: (n, ...).", where=str(path)))
+        raise InputError(
+            Fault(message, hint="Give one input of that shape, or several: (n, ...).", where=str(path))
+        )
     if not tensor.is_floating_point():
         message = f"it holds {str(tensor.dtype).removeprefix('torch.')}, expected floating-point numbers"
-        raise InputError(Fault(message, hint="Save it as float32, scaled as the network wants it.", where=str(path)))
+        raise InputError(
+            Fault(message, hint="Save it as float32, scaled as the network wants it.", where=str(path))
+        )
     tensor = tensor.to(torch.get_default_dtype())
     if not torch.isfinite(tensor).all():
         raise InputError(Fault("it holds numbers that are not finite", where=str(path)))

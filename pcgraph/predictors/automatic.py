@@ -110,9 +110,15 @@ def automatic(source: Node, target: Node) -> nn.Module:
 def _layout(node: Node) -> Layout:
     if node.layout is not None:
         return node.layout
-    ways = "channels_first, channels_last or tokens" if len(node.shape) == 2 else "channels_first or channels_last"
+    ways = (
+        "channels_first, channels_last or tokens"
+        if len(node.shape) == 2
+        else "channels_first or channels_last"
+    )
     place = f"module: {node.module}" if node.module else f"shape: {list(node.shape)}"
-    hint = f"Say it in the node, {node.name}: {{{place}, layout: ...}}, {ways}; or write the predictor's layers."
+    hint = (
+        f"Say it in the node, {node.name}: {{{place}, layout: ...}}, {ways}; or write the predictor's layers."
+    )
     silent = "nothing says" if node.module is None else "the model's operations do not say"
     raise NoPredictor(
         f"'auto' needs to know which dimensions of '{node.name}' {node.shape} are channels and which are "
@@ -161,7 +167,12 @@ def _same_rows(source: Node, target: Node) -> bool:
     assert one is not None and other is not None
     tokens = all(len(node.shape) == 2 for node in (source, target))
     last = one.channels == len(one.parts) - 1 and other.channels == len(other.parts) - 1
-    same = (one.grid, one.before, one.after, one.ordered) == (other.grid, other.before, other.after, other.ordered)
+    same = (one.grid, one.before, one.after, one.ordered) == (
+        other.grid,
+        other.before,
+        other.after,
+        other.ordered,
+    )
     return tokens and last and same and one.rows == other.rows
 
 

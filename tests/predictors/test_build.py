@@ -14,6 +14,7 @@ from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.reach import count_reach
 from pcgraph.spec import parse_spec
 
+
 def graph_of(source: list[int], target: list[int], predictor: object, **edge: object) -> PCGraph:
     return assemble(
         parse_spec(

@@ -145,7 +145,12 @@ CASES = {
     "an image that only a linear layer reads": (
         (1, 5, 7),
         [nn.Flatten(), nn.Linear(35, 4), nn.ReLU()],
-        [first(1, 5, 7), Layout((5, 7), None), first(4), first(4)],  # its one channel is no part of the flat one
+        [
+            first(1, 5, 7),
+            Layout((5, 7), None),
+            first(4),
+            first(4),
+        ],  # its one channel is no part of the flat one
     ),
     "a generator": (
         (10,),
