@@ -61,8 +61,9 @@ def run(
         typer.Argument(
             metavar="[IMAGES]...",
             help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
-            "for one), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' (one "
-            "input of standard normal numbers). Left out: 'photos' where the input is an image, else 'random'.",
+            "for one), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' "
+            "(one input of standard normal numbers). Left out: 'photos' where the input is an image, else "
+            "'random'.",
             show_default=False,
         ),
     ] = None,

@@ -169,7 +169,7 @@ def cut(dim: Dim, start: int, stop: int) -> Dim:
         return dim
     inside = dim[0].axis.inside if len(dim) == 1 and dim[0].whole else None
     if inside is not None:
-        before, places, after = inside
+        before, places, _ = inside
         if (start, stop) == (before, before + size_of(places)):
             return places
         if stop <= before or start >= before + size_of(places):

@@ -30,6 +30,7 @@ from pcgraph.tracing.operands import (
 
 
 def same(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """What the first operand has."""
     return first(node, known)
 
 
@@ -118,12 +119,14 @@ def pixels(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def norm_of_channels(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """Batch and group norm: channels in the second dimension."""
     dims = first(node, known)
     read_as(dims[1], "features", 0, SHARED)
     return dims
 
 
 def norm_of_last(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """Layer norm: over one dimension, it is the features."""
     dims = first(node, known)
     if len(argument(node, 1, "normalized_shape", ())) == 1:
         read_as(dims[-1], "features", 0, SHARED)
@@ -166,8 +169,10 @@ def attention(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def einsum(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """Dimensions of the same letter are the same; a letter of constants alone makes features."""
     equation, operands = node.args[0], node.args[1]
-    assert isinstance(equation, str) and isinstance(operands, (list, tuple))
+    assert isinstance(equation, str)
+    assert isinstance(operands, (list, tuple))
     terms, arrow, result = equation.replace(" ", "").partition("->")
     if "." in equation or not arrow:
         return unknown(shape)

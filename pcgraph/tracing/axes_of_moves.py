@@ -34,15 +34,18 @@ from pcgraph.tracing.operands import (
 
 
 def reshaped(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`view` and the like: the same entries, row by row, in another shape."""
     return reshape(first(node, known), shape)
 
 
 def permuted(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`permute`."""
     dims = first(node, known)
     return tuple(dims[index_of(place, len(dims))] for place in argument(node, 1, "dims"))
 
 
 def transposed(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`transpose`."""
     dims = list(first(node, known))
     one, other = (index_of(argument(node, i, f"dim{i - 1}"), len(dims)) for i in (1, 2))
     dims[one], dims[other] = dims[other], dims[one]
@@ -50,6 +53,7 @@ def transposed(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def moved(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`movedim`."""
     dims = first(node, known)
     sources, targets = (argument(node, i, name) for i, name in ((1, "source"), (2, "destination")))
     sources, targets = ([x] if isinstance(x, int) else list(x) for x in (sources, targets))
@@ -61,21 +65,25 @@ def moved(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def turned_around(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """All dimensions in the other order."""
     return tuple(reversed(first(node, known)))
 
 
 def matrix_turn(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """The last two dimensions change places."""
     *outer, rows, columns = first(node, known)
     return *outer, columns, rows
 
 
 def unsqueezed(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """A new dimension of size 1, whose readers say what it is."""
     dims = first(node, known)
     place = index_of(argument(node, 1, "dim"), len(shape))
     return *dims[:place], axis(1), *dims[place:]
 
 
 def squeezed(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """Dimensions of size 1 go."""
     dims = first(node, known)
     asked = argument(node, 1, "dim", list(range(len(dims))))
     places = {index_of(place, len(dims)) for place in ([asked] if isinstance(asked, int) else asked)}
@@ -83,6 +91,7 @@ def squeezed(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def expanded(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`expand`: copies, which are places of nothing."""
     dims = first(node, known)
     dims = ((),) * (len(shape) - len(dims)) + dims
     return tuple(
@@ -92,6 +101,7 @@ def expanded(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def sliced(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`slice`."""
     dims = list(first(node, known))
     place = index_of(argument(node, 1, "dim", 0), len(dims))
     size = size_of(dims[place])
@@ -150,6 +160,7 @@ def turned(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def concatenated(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`cat`."""
     tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr]
     tensors = [dims for dims in tensors if len(dims) == len(shape)]
     place = index_of(argument(node, 1, "dim", 0), len(shape))
@@ -162,6 +173,7 @@ def concatenated(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 
 def stacked(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`stack`: a new dimension."""
     tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr]
     place = index_of(argument(node, 1, "dim", 0), len(shape))
     rest = [*shape[:place], *shape[place + 1 :]]
@@ -193,6 +205,7 @@ SPLITS = ("split", "split_with_sizes", "chunk", "tensor_split")
 
 
 def split(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`split`, `chunk` and the like: of several results, the first."""
     return _chunk(node, known, 0)
 
 

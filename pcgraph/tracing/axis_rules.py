@@ -67,8 +67,8 @@ def _rules(rule: Rule, names: str) -> dict[str, Rule]:
 RULES: dict[str, Rule] = {
     **_rules(
         same,
-        "alias clone contiguous detach _to_copy to type_as lift_fresh_copy dropout alpha_dropout feature_dropout "
-        "native_dropout softmax _softmax log_softmax _log_softmax masked_fill masked_scatter cumsum "
+        "alias clone contiguous detach _to_copy to type_as lift_fresh_copy dropout alpha_dropout "
+        "feature_dropout native_dropout softmax _softmax log_softmax _log_softmax masked_fill masked_scatter cumsum "
         "channel_shuffle _safe_softmax",
     ),
     **_rules(  # place by place as well, without torch's tag

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import pcgraph as pcg
 from pcgraph.errors import SpecError
 from pcgraph.graph import Node
-from pcgraph.predictors.automatic import FromMap, NoPredictor, ToMap, automatic
+from pcgraph.predictors.automatic import FromMap, NoPredictorError, ToMap, automatic
 from pcgraph.predictors.masks import MASKED
 from pcgraph.predictors.reach import count_reach
 from pcgraph.spec.layout import Layout
@@ -191,7 +191,7 @@ def test_the_same_tokens_have_a_linear_layer_each() -> None:
     ],
 )
 def test_what_it_cannot_know_it_refuses(source: Node, target: Node, message: str) -> None:
-    with pytest.raises(NoPredictor, match=message):
+    with pytest.raises(NoPredictorError, match=message):
         automatic(source, target)
 
 
