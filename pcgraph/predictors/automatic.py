@@ -86,8 +86,8 @@ def automatic(source: Node, target: Node) -> nn.Module:
     a grid to a vector: the mean over the grid, then a linear layer.
 
     Raises:
-        NoPredictorError: A layout is needed and not known, the grids do not fit, or the linear layer would be too
-            large.
+        NoPredictorError: A layout is needed and not known, the grids do not fit, or the linear layer would
+            be too large.
     """
     to_vector = target.layout is not None and not target.layout.grid
     one = _layout(source)

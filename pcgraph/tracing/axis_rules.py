@@ -68,8 +68,8 @@ RULES: dict[str, Rule] = {
     **_rules(
         same,
         "alias clone contiguous detach _to_copy to type_as lift_fresh_copy dropout alpha_dropout "
-        "feature_dropout native_dropout softmax _softmax log_softmax _log_softmax masked_fill masked_scatter cumsum "
-        "channel_shuffle _safe_softmax",
+        "feature_dropout native_dropout softmax _softmax log_softmax _log_softmax _safe_softmax "
+        "masked_fill masked_scatter cumsum channel_shuffle",
     ),
     **_rules(  # place by place as well, without torch's tag
         place_by_place,
