@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,8 +62,9 @@ def run(
         typer.Argument(
             metavar="[IMAGES]...",
             help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
-            "for one), or 'random' (one input of standard normal numbers). Left out: 'photos' where the "
-            "input is an image, else 'random'.",
+            "for one), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' "
+            "(one input of standard normal numbers). Left out: 'photos' where the input is an image, else "
+            "'random'.",
             show_default=False,
         ),
     ] = None,
@@ -237,16 +238,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is given to a network: image files, or random numbers."""
+    """What is given to a network: image files, or tensors (inputs, *shape) by the names of their files."""
 
     paths: Sequence[Path]
     preprocess: Preprocess
     shape: tuple[int, ...]
     noise: Noise | None
     seed: int
+    tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return max(len(self.paths), 1)
+        return len(self.paths) + sum(len(tensor) for tensor in self.tensors.values())
 
     def batches(self, size: int) -> Iterable[tuple[list[str], Tensor]]:
         """Names and inputs, batch by batch."""
@@ -258,8 +260,13 @@ class Inputs:
             )
         import torch
 
-        generator = torch.Generator().manual_seed(self.seed)
-        return [(["random"], torch.randn(1, *self.shape, generator=generator))]
+        names = [
+            name if len(tensor) == 1 else f"{name}[{place}]"
+            for name, tensor in self.tensors.items()
+            for place in range(len(tensor))
+        ]
+        parts = torch.cat(list(self.tensors.values())).split(size)
+        return [(names[i * size : (i + 1) * size], part) for i, part in enumerate(parts)]
 
 
 def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, seed: int) -> Inputs:
@@ -268,23 +275,31 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
     Raises:
         InputError: There are no such images, or the network takes none.
     """
+    import torch
+
     from pcgraph.datasets import preprocess_for
     from pcgraph.datasets.images import find_images, image_shape
+    from pcgraph.datasets.tensors import SUFFIXES, load_tensors
     from pcgraph.errors import Fault, InputError
 
     shape = network.graph.nodes[network.graph.receiver].shape
     preprocess = preprocess_for(network.spec.backbone)
     if not images:
         images = ["photos"] if len(shape) == 3 and shape[0] in (1, 3) else ["random"]
-    if "random" not in images:
+    files = [image for image in images if Path(image).suffix.lower() in SUFFIXES and Path(image).is_file()]
+    if "random" not in images and not files:
         image_shape(shape)
         return Inputs(find_images(images), preprocess, shape, noise, seed)
-    if len(images) > 1 or noise is not None:
-        what = "--noise" if len(images) == 1 else "images"
-        raise InputError(
-            Fault(f"'random' stands alone, got {what} besides", hint="Run it once without the other.")
+    if noise is not None or len(images) > max(len(files), 1):
+        what = "--noise" if noise is not None else "images"
+        alone = "files of tensors stand" if files else "'random' stands"
+        raise InputError(Fault(f"{alone} alone, got {what} besides", hint="Run it once without the other."))
+    if files:
+        return Inputs(
+            [], preprocess, shape, None, seed, {name: load_tensors(Path(name), shape) for name in files}
         )
-    return Inputs([], preprocess, shape, None, seed)
+    generator = torch.Generator().manual_seed(seed)
+    return Inputs([], preprocess, shape, None, seed, {"random": torch.randn(1, *shape, generator=generator)})
 
 
 def find_device(name: str) -> torch.device:

@@ -160,7 +160,7 @@ def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     raise InputError(
         Fault(
             f"the network's input has shape ({shown}), which no image has: expected (1 or 3, height, width)",
-            hint="Run it on 'random' input, or from Python on tensors.",
+            hint="Give .npy, .npz or .safetensors files of such inputs, or 'random'.",
         )
     )
 

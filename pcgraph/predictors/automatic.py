@@ -19,7 +19,7 @@ _CONVOLUTIONS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspo
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-class NoPredictor(Exception):
+class NoPredictorError(Exception):
     """Why there is no predictor to be built, and what to write instead."""
 
     def __init__(self, problem: str, hint: str) -> None:
@@ -86,8 +86,8 @@ def automatic(source: Node, target: Node) -> nn.Module:
     a grid to a vector: the mean over the grid, then a linear layer.
 
     Raises:
-        NoPredictor: A layout is needed and not known, the grids do not fit, or the linear layer would be too
-            large.
+        NoPredictorError: A layout is needed and not known, the grids do not fit, or the linear layer would
+            be too large.
     """
     to_vector = target.layout is not None and not target.layout.grid
     one = _layout(source)
@@ -100,7 +100,7 @@ def automatic(source: Node, target: Node) -> nn.Module:
         return nn.Linear(one.width, other.width)
     if not (one.ordered and other.ordered and len(one.grid) == len(other.grid) <= 3):
         what = [f"'{node.name}' {_places(layout)}" for node, layout in ((source, one), (target, other))]
-        raise NoPredictor(
+        raise NoPredictorError(
             f"'auto' cannot predict {what[1]} from {what[0]}",
             "Write a list of layers, or a 'python:' predictor, that says which place belongs to which.",
         )
@@ -120,7 +120,7 @@ def _layout(node: Node) -> Layout:
         f"Say it in the node, {node.name}: {{{place}, layout: ...}}, {ways}; or write the predictor's layers."
     )
     silent = "nothing says" if node.module is None else "the model's operations do not say"
-    raise NoPredictor(
+    raise NoPredictorError(
         f"'auto' needs to know which dimensions of '{node.name}' {node.shape} are channels and which are "
         f"places, and {silent} it",
         "Write the predictor's layers." if node.name == INPUT else hint,
@@ -143,11 +143,12 @@ def check_dense(inputs: int, outputs: int) -> None:
     """Refuse a dense layer of a size that nobody wrote, where it would need gigabytes.
 
     Raises:
-        NoPredictor: It has more than `MOST_WEIGHTS`.
+        NoPredictorError: It has more than `MOST_WEIGHTS`.
     """
     if inputs * outputs > MOST_WEIGHTS:
-        raise NoPredictor(
-            f"a linear layer of {inputs} x {outputs} weights would need {4 * inputs * outputs / 2**30:.1f} GiB",
+        size = 4 * inputs * outputs / 2**30
+        raise NoPredictorError(
+            f"a linear layer of {inputs} x {outputs} weights would need {size:.1f} GiB",
             "Predict a smaller state, or write layers with fewer weights, for example "
             "[{Linear: {out_features: 64}}, {Linear: {out_features: ...}}, Unflatten].",
         )
@@ -156,7 +157,9 @@ def check_dense(inputs: int, outputs: int) -> None:
 def _mean(source: Shape, layout: Layout, features: int) -> nn.Module:
     count = len(layout.grid)
     if count not in _POOLS:
-        raise NoPredictor(f"'auto' cannot take the mean over {count} axes", "Write a 'python:' predictor.")
+        raise NoPredictorError(
+            f"'auto' cannot take the mean over {count} axes", "Write a 'python:' predictor."
+        )
     linear = nn.Linear(layout.width, features)
     return nn.Sequential(ToMap(source, layout), _POOLS[count](1), nn.Flatten(), linear)
 
@@ -164,7 +167,8 @@ def _mean(source: Shape, layout: Layout, features: int) -> nn.Module:
 def _same_rows(source: Node, target: Node) -> bool:
     """Whether both are tokens, features last, of the same places."""
     one, other = source.layout, target.layout
-    assert one is not None and other is not None
+    assert one is not None
+    assert other is not None
     tokens = all(len(node.shape) == 2 for node in (source, target))
     last = one.channels == len(one.parts) - 1 and other.channels == len(other.parts) - 1
     same = (one.grid, one.before, one.after, one.ordered) == (

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
-from pcgraph.predictors.automatic import NoPredictor, automatic, check_dense
+from pcgraph.predictors.automatic import NoPredictorError, automatic, check_dense
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.spec.layout import Layout, Shape
 from pcgraph.spec.objects import import_object
@@ -50,7 +50,7 @@ def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Modul
             else:
                 assert isinstance(edge.predictor, list)
                 module = _from_layers(edge.predictor, source.shape, target, path)
-        except NoPredictor as reason:
+        except NoPredictorError as reason:
             where = edge.path if edge.predictor == "auto" else path
             raise SpecError(Fault(f"edge '{edge.name}': {reason}", where, reason.hint)) from None
         if len(sources) > 1:

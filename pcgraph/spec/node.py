@@ -24,8 +24,8 @@ class Node(Model):
     """Shape of the state without the batch, for a node that is not in the backbone."""
     layout: LayoutName | None = None
     """What the dimensions are, for `predictor: auto`: `channels_first`, as (channels, time) or (channels,
-    height, width); `channels_last`; or `tokens`, rows of features in no order. Left out: the operations of the
-    backbone say; outside it one dimension is a vector, three or four are channels first, and two are nothing."""
+    height, width); `channels_last`; or `tokens`, rows of features in no order. Left out: the backbone's
+    operations say; outside it one dimension is a vector, three or four are channels first, two unknown."""
     delay: Delay | None = None
     """Delay in steps of the backbone's prediction of this node. Left out: `schedule.order` says."""
     energy: EnergyName = "gaussian"

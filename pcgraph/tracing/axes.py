@@ -29,6 +29,7 @@ class Axis:
         inside: Of tokens with class tokens: how many come before, the dimension of the others, and how many
             come after.
         read_as: What operations take its parts for, by the stride and the size of the part.
+        source: The axis that it is a cut, padded or strided form of, whose readers are its readers too.
     """
 
     size: int
@@ -38,6 +39,7 @@ class Axis:
     constant: bool = False
     inside: tuple[int, Dim, int] | None = None
     read_as: dict[tuple[int, int], set[tuple[int, Role, int]]] = field(default_factory=dict)
+    source: Axis | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ def unknown(shape: Iterable[int], constant: bool = False) -> Dims:
 def like(dim: Dim, size: int) -> Dim:
     """A new axis that means what ``dim`` means: a part of it, or more of the same."""
     weight, role, rank = meaning(dim)
-    return axis(size, role, rank, weight, bool(dim) and all(atom.axis.constant for atom in dim))
+    made = Axis(size, role, rank, weight, bool(dim) and all(atom.axis.constant for atom in dim))
+    made.source = dim[0].axis if len(dim) == 1 and dim[0].whole else None
+    return whole(made)
 
 
 def meaning(dim: Dim) -> tuple[int, Role | None, int]:
@@ -114,7 +118,12 @@ def read_as(dim: Dim, role: Role, rank: int, weight: int) -> None:
     """Note on a dimension of one part what an operation takes it for."""
     if len(dim) == 1 and dim[0].axis.role != "batch":
         (atom,) = dim
-        atom.axis.read_as.setdefault((atom.stride, atom.size), set()).add((weight, role, rank))
+        said = (weight, role, rank)
+        atom.axis.read_as.setdefault((atom.stride, atom.size), set()).add(said)
+        source = atom.axis.source if atom.whole else None
+        while source is not None:
+            source.read_as.setdefault((1, source.size), set()).add(said)
+            source = source.source
 
 
 def size_of(dim: Dim) -> int:
@@ -169,7 +178,7 @@ def cut(dim: Dim, start: int, stop: int) -> Dim:
         return dim
     inside = dim[0].axis.inside if len(dim) == 1 and dim[0].whole else None
     if inside is not None:
-        before, places, after = inside
+        before, places, _ = inside
         if (start, stop) == (before, before + size_of(places)):
             return places
         if stop <= before or start >= before + size_of(places):

@@ -17,7 +17,8 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, m
 
 from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
-from pcgraph.tracing.axis_rules import Known, apply_rule, shape_of
+from pcgraph.tracing.axis_rules import apply_rule
+from pcgraph.tracing.operands import Known, shape_of
 
 
 def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout | None]:

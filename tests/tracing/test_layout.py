@@ -72,6 +72,16 @@ def conv1d(i: int, o: int) -> nn.Module:
 
 
 CASES = {
+    "an image that is padded before it is read": (
+        (3, 8, 8),
+        [lambda x: F.pad(x, (0, 1, 0, 1)), conv2d(3, 4)],
+        [first(3, 8, 8), first(3, 9, 9), first(4, 9, 9)],
+    ),
+    "an image of which every second pixel is read": (
+        (8, 3, 8),
+        [lambda x: x[:, ::2, :, 1:].transpose(1, 2), conv2d(3, 4)],
+        [Layout((8, 3, 8), 1), first(3, 4, 7), first(4, 4, 7)],
+    ),
     "a map with as many channels as rows": (
         (1, 16, 25),
         [conv2d(1, 16), nn.ReLU()],
