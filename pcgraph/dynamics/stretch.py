@@ -24,11 +24,13 @@ def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: in
     moved = sources[index].detach().requires_grad_()
     with torch.inference_mode(False), torch.enable_grad():
         prediction = predict(*sources[:index], moved, *sources[index + 1 :])
+        if not prediction.requires_grad:
+            return 0.0
         along = torch.zeros_like(prediction, requires_grad=True)
         back = torch.autograd.grad(
             prediction, moved, along, create_graph=True, retain_graph=True, materialize_grads=True
         )[0]
-    if not back.requires_grad:  # the prediction does not depend on the source
+    if not back.requires_grad:
         return 0.0
 
     def product(vector: Tensor) -> Tensor:
@@ -52,6 +54,8 @@ def pull(predict: Callable[..., Tensor], sources: Sequence[Tensor], target: Tens
     moved = sources[index].detach().requires_grad_()
     with torch.inference_mode(False), torch.enable_grad():
         prediction = predict(*sources[:index], moved, *sources[index + 1 :])
+        if not prediction.requires_grad:
+            return 0.0
         error = (target - prediction).detach()
         back = torch.autograd.grad(prediction, moved, error, materialize_grads=True)[0]
     norm = float(moved.detach().norm())
