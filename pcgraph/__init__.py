@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pcgraph.queries import Answer, query
     from pcgraph.scheduler import Scheduler
     from pcgraph.simulation.recording import Run
+    from pcgraph.simulation.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
     from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State
@@ -32,6 +33,7 @@ _HOMES = {
     "network": ("PCNetwork", "build"),
     "queries": ("Answer", "query"),
     "simulation.recording": ("Run",),
+    "simulation.stability": ("EdgeLimit", "edge_limits", "spectral_radius", "step_eigenvalue"),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),
@@ -44,6 +46,7 @@ __all__ = [
     "Answer",
     "DivergenceError",
     "Drive",
+    "EdgeLimit",
     "InputError",
     "ModelError",
     "PCGraph",
@@ -58,10 +61,13 @@ __all__ = [
     "Tape",
     "build",
     "choose_convolutions",
+    "edge_limits",
     "learn",
     "load_spec",
     "parse_spec",
     "query",
+    "spectral_radius",
+    "step_eigenvalue",
     "trace",
 ]
 
