@@ -57,7 +57,7 @@ def test_it_is_a_share_of_what_each_node_bears() -> None:
     for node, kept in (("e1", 0.5), ("e2", 0.5), ("e3", 0.7)):
         edges = [e.name for e in network.graph.edges.values() if e.kind == "feedback" and node in e.sources]
         assert len(edges) == int(node[1])
-        assert values[node, "error"] == pytest.approx(by_hand(network, node, edges, kept), rel=0.02)
+        assert values[node, "error"] == pytest.approx(by_hand(network, node, edges, kept), rel=0.05)
     gains = network.dynamics.gains(4)
     assert gains.source["e3->e1", "e3"] == values["e3", "error"]
 
@@ -68,13 +68,13 @@ def test_an_edge_alone_and_a_node_alone() -> None:
     network = pcg.build(pcg.parse_spec(CHAIN | {"feedback": feedback, "dynamics": own}), model=chain())
     source = network.dynamics.gains(1).source
     assert source["e2->e1", "e2"] == source["e3->e2", "e3"] == 0.02
-    assert source["e1->input", "e1"] == pytest.approx(by_hand(network, "e1", ["e1->input"], 0.5), rel=0.02)
+    assert source["e1->input", "e1"] == pytest.approx(by_hand(network, "e1", ["e1->input"], 0.5), rel=0.05)
     rows = jacobian(network.predictors["e3->e2"], start_of(network)["e3"])
     others = (
         0.02 * 2 / math.sqrt(network.dynamics.reach["e3->e2"]) * float(torch.linalg.matrix_norm(rows, 2)) ** 2
     )
     expected = by_hand(network, "e3", ["e3->e1"], 0.7, others)
-    assert source["e3->e1", "e3"] == pytest.approx(expected, rel=0.02)
+    assert source["e3->e1", "e3"] == pytest.approx(expected, rel=0.05)
 
 
 def test_edges_of_a_bundle_share_what_their_targets_errors_do() -> None:
@@ -108,7 +108,7 @@ def test_the_weights_that_a_spec_names_count(tmp_path: Any) -> None:
     for node, kept in (("e1", 0.5), ("e3", 0.7)):
         edges = [e.name for e in trained.graph.edges.values() if e.kind == "feedback" and node in e.sources]
         found = trained.dynamics.values()[node, "error"]
-        assert found == pytest.approx(by_hand(trained, node, edges, kept), rel=0.02)
+        assert found == pytest.approx(by_hand(trained, node, edges, kept), rel=0.05)
 
 
 def test_it_is_not_known_without_weights() -> None:
