@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 import torch
 
 import pcgraph as pcg
-from pcgraph.cli.new import first_spec
+from pcgraph.cli.new import holding_spec
 from pcgraph.dynamics.gains import Predify
+from pcgraph.simulation.stability import growth
 from pcgraph.tracing.models import default_input
 from pcgraph.tracing.table import suggest_nodes, trace
 
@@ -63,26 +63,6 @@ def _size(name: str) -> tuple[int, int, str]:
     return rank, len(name), name
 
 
-def growth(network: pcg.PCNetwork, steps: int = 50, seed: int = 0) -> dict[str, float]:
-    """The largest norm of each state over so many steps, as a multiple of its first."""
-    receiver = network.graph.receiver
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(1, *network.graph.nodes[receiver].shape, generator=generator)
-    scheduler = pcg.Scheduler(network)
-    state = scheduler.start(image)
-    first = {name: float(value.norm()) for name, value in state.values.items()}
-    worst = dict.fromkeys(first, 1.0)
-    for _ in range(steps):
-        state = scheduler.step(state)
-        for name, value in state.values.items():
-            norm = float(value.norm())
-            times = norm / first[name] if first[name] else (math.inf if norm else 1.0)
-            worst[name] = max(worst[name], times if math.isfinite(times) else math.inf)
-        if max(worst.values()) > 1e6:
-            break
-    return worst
-
-
 def measure(model: str, size: int | None, steps: int) -> dict[str, Any]:
     """`new`, `build` and some steps; at the model's own input where it does not take the size."""
     begun = time.perf_counter()
@@ -91,15 +71,15 @@ def measure(model: str, size: int | None, steps: int) -> dict[str, Any]:
     for shape in shapes:
         try:
             table = trace(model, shape)
-            spec = pcg.parse_spec(first_spec(table, suggest_nodes(table), None))
-            network = pcg.build(spec)
+            network = pcg.build(pcg.parse_spec(holding_spec(table, suggest_nodes(table), None)[0]))
             break
         except pcg.PCGraphError as error:
             reason = str(error).splitlines()[0]
     else:
         return {"model": model, "refused": reason}
     built = time.perf_counter()
-    worst = growth(network, steps)
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
+    worst = growth(pcg.Scheduler(network), image, steps, enough=1e6)
     node = max(worst, key=worst.__getitem__)
     assert isinstance(network.dynamics, Predify)
     return {
@@ -107,6 +87,7 @@ def measure(model: str, size: int | None, steps: int) -> dict[str, Any]:
         "input": list(shape),
         "growth": worst[node],
         "node": node,
+        "lambda": network.dynamics.spec.feedback,
         "alpha": network.dynamics.auto,
         "build_s": round(built - begun, 1),
         "steps_s": round(time.perf_counter() - built, 1),

@@ -28,14 +28,8 @@ def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
     names = ["input", *spec.nodes]
     edges = [f"{upper}->{lower}" for lower, upper in itertools.pairwise(names)]
     dynamics = network.dynamics
-    gains = [
-        {
-            key: getattr(spec.dynamics.nodes.get(node), key, None)
-            for key in ("feedforward", "feedback", "error")
-        }
-        for node in spec.nodes
-    ]
-    gains = [{k: getattr(spec.dynamics, k) if v is None else v for k, v in gain.items()} for gain in gains]
+    values = dynamics.values()
+    gains = [{key: values[node, key] for key in ("feedforward", "feedback", "error")} for node in spec.nodes]
     hooks = HookNetwork(
         copy.deepcopy(model),
         [spec.nodes[node].module for node in spec.nodes],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pcgraph.report.notebook import wiring_html as wiring_html
     from pcgraph.scheduler import Scheduler
     from pcgraph.simulation.recording import Run
+    from pcgraph.simulation.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
     from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State
@@ -41,6 +42,7 @@ _HOMES = {
     "queries": ("Answer", "query"),
     "report.notebook": ("wiring_html",),  # for notebooks, which ask the objects; not in __all__
     "simulation.recording": ("Run",),
+    "simulation.stability": ("EdgeLimit", "edge_limits", "spectral_radius", "step_eigenvalue"),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),
@@ -53,6 +55,7 @@ __all__ = [
     "Answer",
     "DivergenceError",
     "Drive",
+    "EdgeLimit",
     "InputError",
     "ModelError",
     "PCGraph",
@@ -68,10 +71,13 @@ __all__ = [
     "Tape",
     "build",
     "choose_convolutions",
+    "edge_limits",
     "learn",
     "load_spec",
     "parse_spec",
     "query",
+    "spectral_radius",
+    "step_eigenvalue",
     "trace",
 ]
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import pcgraph as pcg
 from pcgraph.files.shipped import shipped_spec, shipped_specs
+from pcgraph.simulation.stability import growth
 from pcgraph.spec import Spec, json_schema
 from pcgraph.tracing.builtin import DigitsCNN
 
@@ -56,6 +57,23 @@ def test_step_0_is_the_plain_network_and_a_step_moves_it(name: str) -> None:
     feedback = [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"]
     assert len(feedback) == len(spec.nodes)  # each node predicts the one below, the first the image
     assert all(run.energy[edge][0] > 0 for edge in feedback)
+
+
+SMALLER = {"inception_v3": 139, "vgg16": 64, "digits": 28}
+"""Sides of images that a model takes and that are quick; 96 where none is given."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_BACKBONE)
+def test_no_state_runs_away_in_50_steps_with_random_weights(name: str) -> None:
+    spec = SPECS[name]
+    channels, side, _ = spec.backbone.input
+    side = min(side, SMALLER.get(name, 96))
+    backbone = spec.backbone.model_copy(update={"input": (channels, side, side)})
+    plain = spec.model_copy(update={"weights": None, "backbone": backbone})
+    scheduler = pcg.Scheduler(pcg.build(plain, model=plain_model(spec)))
+    images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(4))
+    assert max(growth(scheduler, images, 50, enough=10).values()) < 3
 
 
 @pytest.mark.parametrize("name", ["pc_mlp", "pc_cycle"])

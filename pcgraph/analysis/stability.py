@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -116,6 +117,33 @@ def step_eigenvalue(
         raise InputError("no state moves: all nodes are clamped")
     product, start = _transposed_step(scheduler, state, moving, seed)
     return largest_eigenvalue(product, start, size=size, restarts=restarts, tolerance=tolerance)
+
+
+def growth(scheduler: Scheduler, inputs: Tensor, steps: int, enough: float = math.inf) -> dict[str, float]:
+    """The largest norm of each state over some steps, as a multiple of its first; at least 1.
+
+    Args:
+        scheduler: The network's scheduler.
+        inputs: What it is given, (batch, *shape).
+        steps: Steps to make.
+        enough: Growth beyond which no more steps are made.
+    """
+    state = scheduler.start(inputs)
+    first = {name: float(value.norm()) for name, value in state.values.items()}
+    worst = dict.fromkeys(first, 1.0)
+    for _ in range(steps):
+        state = scheduler.step(state)
+        for name, before in first.items():
+            worst[name] = max(worst[name], _ratio(float(state.values[name].norm()), before))
+        if not max(worst.values()) <= enough:
+            break
+    return worst
+
+
+def _ratio(norm: float, before: float) -> float:
+    if not math.isfinite(norm):
+        return math.inf
+    return norm / before if before else (math.inf if norm else 1.0)
 
 
 def _transposed_step(

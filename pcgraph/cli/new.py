@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pcgraph.tracing.table import Table
 
 SCHEMA = "spec.schema.json"
+FEEDBACK = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
+"""lambda of a first spec: the first with which no state grows too far."""
+REHEARSED, GROWN = 20, 1.5
+"""So many steps are made to see, in which no state may grow to more than so many times its first norm."""
 
 
 def new(
@@ -48,7 +52,11 @@ def new(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a first spec: a node at each change of resolution, each predicting the nodes that feed it."""
+    """Write a first spec: a node at each change of resolution, each predicting the nodes that feed it.
+
+    Its error gains are 'auto'. Where the weights are on disk (or random), a few steps are made, and the
+    'feedback' is lowered until untrained feedback does not make the states run away.
+    """
     from pcgraph.files import check_free, write_text
 
     screen = Screen(as_json, quiet)
@@ -62,21 +70,61 @@ def new(
 
         table = trace(model, shape, trust=trusted(trust))
         nodes = suggest_nodes(table)
-        text = first_spec(table, nodes, beside_spec(weights, output))
         try:  # what we write is valid
+            text, feedback = holding_spec(table, nodes, beside_spec(weights, output), output.parent, trust)
             spec = parse_spec(text, folder=output.parent)
             check_weights(spec, build(spec, trust=trust, weights=False), trust)
         except (ModelError, SpecError) as error:  # the user has not seen the text that the places are in
             raise type(error)(replace(fault, where="", path=()) for fault in error.faults) from None
     write_text(output, header(model, output) + text)
     places = [f"  {name}  {place}  {format_shape(table[place].shape)}" for name, place in nodes.items()]
+    lowered = f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
+    screen.remark(*([lowered] if feedback != FEEDBACK[0] else []))
     screen.result(
         {"spec": str(output), "nodes": nodes},
         *([] if quiet else ["\n".join([f"Wrote {output}, with a node at", *places])]),
     )
 
 
-def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> str:
+def holding_spec(
+    table: Table,
+    nodes: Mapping[str, str],
+    weights: str | None,
+    folder: Path = Path(),
+    trust: bool = False,
+) -> tuple[str, float]:
+    """The text of a first spec whose states do not run away, and its lambda.
+
+    `error: auto` sees to it that errors do not make them. But untrained predictions can, around a loop with
+    the backbone: some steps from a standard normal image tell, if the weights are there.
+    """
+    import torch
+
+    from pcgraph.dynamics.gains import Predify
+    from pcgraph.network import build
+    from pcgraph.scheduler import Scheduler
+    from pcgraph.simulation.stability import growth
+    from pcgraph.spec import parse_spec
+    from pcgraph.tracing.weights import is_file_reference
+
+    text = first_spec(table, nodes, weights)
+    if weights is not None and not is_file_reference(weights):
+        return text, FEEDBACK[0]
+    network = build(parse_spec(text, folder=folder), trust=trust)
+    rule = network.dynamics
+    assert isinstance(rule, Predify)
+    image = torch.randn(1, *table.input_shape, generator=torch.Generator().manual_seed(0))
+    for feedback in FEEDBACK:
+        dynamics = rule.spec.model_copy(update={"feedback": feedback})
+        network.dynamics = Predify(rule.graph, dynamics, rule.reach, rule.carried)
+        if max(growth(Scheduler(network), image, REHEARSED, enough=GROWN).values()) <= GROWN:
+            break
+    return first_spec(table, nodes, weights, feedback), feedback
+
+
+def first_spec(
+    table: Table, nodes: Mapping[str, str], weights: str | None, feedback: float = FEEDBACK[0]
+) -> str:
     """The text of a spec with these nodes; it names the values that people change first."""
     name = re.sub(r"[/\\\s]", "-", table.model.rpartition(":")[2])
     loaded = f", weights: {_plain(weights)}" if weights else ""
@@ -91,7 +139,8 @@ def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> s
             "nodes:",
             *[f"{place:<{wide}}  # {size}" for place, size in zip(places, shapes, strict=True)],
             "feedback: chain  # each node predicts the nodes that feed it",
-            "dynamics: {rule: predify, feedforward: 0.3, feedback: 0.3, error: auto, gradient: normalized}",
+            f"dynamics: {{rule: predify, feedforward: 0.3, feedback: {feedback:g}, error: auto, "
+            "gradient: normalized}",
             "schedule: {order: synchronous, steps: 10}",
             "",
         ]

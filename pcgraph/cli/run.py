@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pcgraph.datasets.noise import Noise
+    from pcgraph.errors import Fault
     from pcgraph.network import PCNetwork
     from pcgraph.report.trajectory import Trajectory
     from pcgraph.simulation.tape import Tape
@@ -138,6 +139,7 @@ def run(
                 "feedback_edges": [e.name for e in network.graph.edges.values() if e.kind == "feedback"],
                 "seconds": round(time.perf_counter() - begun, 3),
                 "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
+                "warnings": [str(one) for one in found.growth],
             }
             write_run_folder(
                 own.work, given, record_of_run, found.terms, found.labels, found.trajectories, tape
@@ -146,7 +148,7 @@ def run(
         figures = draw(own.path, lambda: run_figures(given.name, found))
         page_beside(own.path, network)
     screen.remark(*tables(found))
-    screen.remark(*remarks(network, figures))
+    screen.remark(*remarks(network, figures), *[f"Warning: {one}" for one in found.growth])
     screen.result({**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {own.path}")
 
 
@@ -184,6 +186,8 @@ class Setup:
         """Run the dynamics on all batches, and keep what ``record`` names, in memory or on a tape."""
         import torch
 
+        from pcgraph.errors import DivergenceError
+        from pcgraph.report.advice import explain_growth
         from pcgraph.report.summary import class_labels
         from pcgraph.report.trajectory import follow
         from pcgraph.scheduler import Scheduler
@@ -195,16 +199,24 @@ class Setup:
         terms: list[str] = []
         classes = 0
         scheduler = Scheduler(network)
-        for found, run in follow(
-            scheduler.compile() if self.compiled else scheduler,
-            batches,
-            steps=self.steps,
-            record=record,
-            generator=generator,
-            bfloat16=self.dtype == Precision.bfloat16,
-            to=tape,
-            memory=self.memory,
-        ):
+        scheduler = scheduler.compile() if self.compiled else scheduler
+        growth: list[Fault] = []
+        for batch in batches:
+            try:
+                ((found, run),) = follow(
+                    scheduler,
+                    [batch],
+                    steps=self.steps,
+                    record=record,
+                    generator=generator,
+                    bfloat16=self.dtype == Precision.bfloat16,
+                    to=tape,
+                    memory=self.memory,
+                )
+            except DivergenceError as error:
+                error.faults += tuple(explain_growth(network, batch[1]))
+                raise
+            growth = growth or explain_growth(network, batch[1], run.state)
             trajectories += found
             terms = list(run.energy)
             if found[0].classes:
@@ -216,7 +228,8 @@ class Setup:
         backbone = network.spec.backbone
         names = categories_of(backbone.model, backbone.weights) if backbone and backbone.model else None
         tensors = {name: together(parts) for name, parts in kept.items()}
-        return Found(terms, class_labels(names, classes), trajectories, tensors)
+        growth = network.spec.located(growth)
+        return Found(terms, class_labels(names, classes), trajectories, tensors, growth)
 
 
 @dataclass(frozen=True)
@@ -228,12 +241,14 @@ class Found:
         labels: Names of the classes; empty without class scores.
         trajectories: What each image did.
         tensors: What was recorded in memory, by ``quantity:name``; each (steps + 1, images, *shape).
+        growth: Why states grew far beyond their start; empty where none did.
     """
 
     terms: list[str]
     labels: list[str]
     trajectories: list[Trajectory]
     tensors: dict[str, Tensor]
+    growth: list[Fault]
 
 
 @dataclass(frozen=True)

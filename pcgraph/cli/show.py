@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pcgraph.network import PCNetwork
+    from pcgraph.spec import Spec
 
 
 def show(
@@ -27,7 +29,10 @@ def show(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show who predicts whom: as a tree here, or drawn into a file. Loads no weights."""
+    """Show who predicts whom: as a tree here, or drawn into a file.
+
+    Loads weights only to work out 'error: auto', and only those that are on disk.
+    """
     from pcgraph.files import check_free, whole_file
 
     screen = Screen(as_json, quiet)
@@ -35,11 +40,10 @@ def show(
         check_free(output, force=force, suffixes=(".svg", ".png"))
     given = read_spec(spec)
     with screen.working("Tracing the network"):
-        from pcgraph.network import build
         from pcgraph.report.description import describe
         from pcgraph.report.tree import wiring_tree
 
-        network = build(given, trust=trusted(trust), weights=False)
+        network = _network(given, trusted(trust))
         if output is not None:
             from pcgraph.runs.figures import save_figure
 
@@ -50,6 +54,21 @@ def show(
         screen.result(describe(network), wiring_tree(network))
     else:
         screen.result({**describe(network), "drawing": str(output)}, *([] if quiet else [f"Drew {output}"]))
+
+
+def _network(spec: Spec, trust: bool) -> PCNetwork:
+    from pcgraph.dynamics.gains import Predify
+    from pcgraph.errors import ModelError
+    from pcgraph.network import build
+    from pcgraph.tracing.weights import is_file_reference
+
+    network = build(spec, trust=trust, weights=False)
+    named = None if spec.backbone is None else spec.backbone.weights
+    at_hand = named is None or is_file_reference(named)
+    if at_hand and isinstance(network.dynamics, Predify) and network.dynamics.auto:
+        with contextlib.suppress(ModelError):  # a weight file that is not there is no fault of the wiring
+            return build(spec, trust=trust)
+    return network
 
 
 def _drawing(network: PCNetwork) -> Figure:

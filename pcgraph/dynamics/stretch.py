@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 
-ACCURACY = 0.01
-"""Of a stretch, as a share of it; it is found from below."""
+RESIDUAL = 0.1
+"""As a share of a stretch; the error of a symmetric map's eigenvalue is of its square."""
 
 
 def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: int = 0) -> float:
@@ -24,11 +24,13 @@ def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: in
     moved = sources[index].detach().requires_grad_()
     with torch.inference_mode(False), torch.enable_grad():
         prediction = predict(*sources[:index], moved, *sources[index + 1 :])
+        if not prediction.requires_grad:
+            return 0.0
         along = torch.zeros_like(prediction, requires_grad=True)
         back = torch.autograd.grad(
             prediction, moved, along, create_graph=True, retain_graph=True, materialize_grads=True
         )[0]
-    if not back.requires_grad:  # the prediction does not depend on the source
+    if not back.requires_grad:
         return 0.0
 
     def product(vector: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: in
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(moved.numel(), generator=generator, dtype=moved.dtype).to(moved.device)
-    return max(0.0, largest_eigenvalue(product, start, size=16, restarts=4, tolerance=ACCURACY).real)
+    return max(0.0, largest_eigenvalue(product, start, size=10, restarts=3, tolerance=RESIDUAL).real)
 
 
 def pull(predict: Callable[..., Tensor], sources: Sequence[Tensor], target: Tensor, index: int = 0) -> float:
@@ -52,6 +54,8 @@ def pull(predict: Callable[..., Tensor], sources: Sequence[Tensor], target: Tens
     moved = sources[index].detach().requires_grad_()
     with torch.inference_mode(False), torch.enable_grad():
         prediction = predict(*sources[:index], moved, *sources[index + 1 :])
+        if not prediction.requires_grad:
+            return 0.0
         error = (target - prediction).detach()
         back = torch.autograd.grad(prediction, moved, error, materialize_grads=True)[0]
     norm = float(moved.detach().norm())

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from pcgraph.dynamics.automatic import Carried
 from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.graph import PCGraph
-from pcgraph.predictors.reach import without_last_activations
+from pcgraph.predictors.reach import POINTWISE, without_last_activations
+
+PART = 24
+"""Side of the part of a map by which convolutions are judged: their norm is that of the whole, nearly."""
 
 
 def measure_carried(
@@ -35,8 +38,16 @@ def measure_carried(
         for index, node in enumerate(edge.sources if edge.delay else ()):
             sources = [states[source].clone() for source in edge.sources]
             pulled = pull(predictor, sources, states[edge.target], index) if start else 0.0
-            found[name, node] = Carried(crowd * stretch(linear, sources, index), pulled)
+            found[name, node] = Carried(crowd * stretch(linear, _parts(linear, sources), index), pulled)
     return found
+
+
+def _parts(predictor: nn.Module, sources: list[Tensor]) -> list[Tensor]:
+    """The sources, or where the predictor takes maps of any size no more than a part of them."""
+    anywhere = (nn.Sequential, nn.Conv2d, nn.ConvTranspose2d, *POINTWISE)
+    if not all(isinstance(part, anywhere) for part in predictor.modules()):
+        return sources
+    return [source[..., :PART, :PART] for source in sources]
 
 
 def _normal_states(graph: PCGraph, predictors: nn.ModuleDict) -> dict[str, Tensor]:

@@ -86,6 +86,34 @@ def _inert(network: PCNetwork, node: str, name: str) -> str:
     return f"every {kind} edge into '{node}' sets its own 'gain'" if set_own else ""
 
 
+def explain_growth(network: PCNetwork, inputs: Tensor, end: State | None = None) -> list[Fault]:
+    """Why the states of a run grew beyond `GROWTH` times their first norm; empty where they did not.
+
+    Args:
+        network: What ran.
+        inputs: What it was given, (batch, *shape).
+        end: Its last state; left out, it is known that the states grew.
+    """
+    scheduler = Scheduler(network)
+    start = scheduler.start(inputs)
+    grown = {name: _times(end, start, name) for name in start.values} if end is not None else {}
+    node = max(grown, key=grown.__getitem__, default="")
+    if end is not None and not grown[node] > GROWTH:
+        return []
+    said = []
+    if end is not None:
+        message = f"the state of '{node}' grew to {grown[node]:.3g} times its first norm in {end.step} steps"
+        said.append(Fault(message, ("dynamics",)))
+    first = scheduler.start(inputs[:1])
+    causes = [*strong_edges(network, first.values)] or [*growing_step(scheduler, first)]
+    return [*said, *causes]
+
+
+def _times(end: State, start: State, node: str) -> float:
+    first, last = float(start.values[node].norm()), float(end.values[node].norm())
+    return last / first if first else (1.0 if not last else float("inf"))
+
+
 def _whole_step(network: PCNetwork) -> Iterator[Fault]:
     """Of a network without a backbone, whether its step runs away from a standard normal input."""
     if network.drive is not None:

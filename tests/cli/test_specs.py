@@ -70,7 +70,7 @@ def test_new_writes_a_spec_that_check_accepts(cli: Cli, tmp_path: Path) -> None:
     for field in (
         "feedforward: 0.3",
         "feedback: 0.3",
-        "error: 0.01",
+        "error: auto",
         "steps: 10",
     ):  # what people change first
         assert field in text

@@ -837,6 +837,16 @@ DYNAMICS = [
         "spec.yaml:4:20 dynamics.nodes.e1: expected a mapping of fields, got 0.1",
     ),
     Case(
+        "error gain of a word",
+        VGG + "dynamics: {error: automatic}\n",
+        "spec.yaml:4:12 dynamics.error: expected a number or 'auto', got 'automatic'\n  Did you mean 'auto'?",
+    ),
+    Case(
+        "error gain of an edge",
+        VGG + "feedback: [{source: e1, target: input, error: -1}]\n",
+        "spec.yaml:4:40 feedback[0].error: expected 0 or more, got -1",
+    ),
+    Case(
         "rate of a node",
         FREE + "dynamics: {rule: energy, nodes: {b: {error: 0.1}}}\n",
         "spec.yaml:4:34 dynamics.nodes.b.rate: missing\n  Add 'rate: ...'.\n"

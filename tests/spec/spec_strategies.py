@@ -17,6 +17,7 @@ spec_names = st.one_of(
 )
 shares = st.floats(0, 0.5)
 positive = st.floats(1e-6, 1e6)
+errors = st.one_of(positive, st.just("auto"))
 natural = st.integers(0, 5)
 shapes = st.lists(st.integers(1, 512), min_size=1, max_size=3)
 layers = st.one_of(
@@ -133,7 +134,7 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
         spec["dynamics"] = {"rule": "energy", "rate": draw(positive), "nodes": _some(draw, nodes, rates)}
     elif draw(st.booleans()):
         gains = st.fixed_dictionaries(
-            {}, optional={"feedforward": shares, "feedback": shares, "error": positive}
+            {}, optional={"feedforward": shares, "feedback": shares, "error": errors}
         )
         spec["dynamics"] = {
             **draw(gains),
@@ -172,7 +173,7 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
 
 def _edge(draw: st.DrawFn, pair: tuple[str, str], energy: bool) -> dict[str, Any]:
     fields: dict[str, st.SearchStrategy[Any]] = {"predictor": predictors, "delay": natural}
-    fields |= {"precision": positive} if energy else {"gain": positive, "error": positive, "reach": positive}
+    fields |= {"precision": positive} if energy else {"gain": positive, "error": errors, "reach": positive}
     source: Any = [pair[0]] if draw(st.booleans()) else pair[0]
     return {"source": source, "target": pair[1], **draw(st.fixed_dictionaries({}, optional=fields))}
 
