@@ -1,5 +1,6 @@
 """What every test has in common: few threads, fixed seeds, hypothesis without a deadline."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,19 @@ def fixed_seed() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(scope="module")
+def tiny_networks() -> Iterator[None]:
+    """One thread, and shapes that are computed and not imagined: faster for tensors of a few numbers.
+
+    What `build` finds out by imagined shapes is tested with the predictors.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcgraph.predictors.build.FakeTensorMode", lambda **_: contextlib.nullcontext())
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
