@@ -1,24 +1,23 @@
-"""What every test has in common: few threads, fixed seeds, hypothesis without a deadline."""
+"""What every test has in common: one thread, fixed seeds, hypothesis without a deadline."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# `pytest -n 2` (as `make test` runs them) has a process for each core; the processes that a test
-# starts take the number over. Set before torch is imported, which reads it once.
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-os.environ["OMP_NUM_THREADS"] = str(THREADS)
+# `pytest -n 2` (as `make test` runs them) has a process for each core, and what the tests compute is
+# small. The processes that a test starts take the number over. Torch reads it when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
-from tests.examples import AS_WRITTEN  # noqa: E402
+from tests.examples import AS_WRITTEN
 
 GOLDENS = Path(__file__).parent / "goldens"
 
-torch.set_num_threads(THREADS)
+torch.set_num_threads(1)
 
 # In CI the examples are the same on every run, so that a failure there is a failure here.
 settings.register_profile("default", deadline=None, max_examples=AS_WRITTEN)
@@ -38,15 +37,13 @@ def fixed_seed() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tiny_networks() -> Iterator[None]:
-    """One thread, and shapes that are computed and not imagined: faster for tensors of a few numbers.
+    """Shapes are computed and not imagined, which is faster for tensors of a few numbers.
 
     What `build` finds out by imagined shapes is tested with the predictors.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pcgraph.predictors.build.FakeTensorMode", lambda **_: contextlib.nullcontext())
-        torch.set_num_threads(1)
         yield
-        torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
