@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pcgraph.acceleration import choose_convolutions
-    from pcgraph.errors import DivergenceError, InputError, ModelError, PCGraphError, SpecError
+    from pcgraph.errors import (
+        DivergenceError,
+        InputError,
+        ModelError,
+        PCGraphError,
+        PCGraphWarning,
+        SpecError,
+    )
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
     from pcgraph.network import PCNetwork, build
     from pcgraph.queries import Answer, query
+    from pcgraph.report.notebook import wiring_html as wiring_html
     from pcgraph.scheduler import Scheduler
     from pcgraph.simulation.recording import Run
     from pcgraph.simulation.tape import Tape
@@ -26,11 +34,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "acceleration": ("choose_convolutions",),
-    "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "SpecError"),
+    "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "PCGraphWarning", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
     "network": ("PCNetwork", "build"),
     "queries": ("Answer", "query"),
+    "report.notebook": ("wiring_html",),  # for notebooks, which ask the objects; not in __all__
     "simulation.recording": ("Run",),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
@@ -48,6 +57,7 @@ __all__ = [
     "ModelError",
     "PCGraph",
     "PCGraphError",
+    "PCGraphWarning",
     "PCNetwork",
     "Run",
     "Scheduler",

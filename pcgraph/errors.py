@@ -61,6 +61,10 @@ class InputError(PCGraphError):
     """An argument of a call that does not fit: an image, a clamp, a name to record."""
 
 
+class PCGraphWarning(UserWarning):
+    """Something that pcgraph found or did and that should be known; the command line prints it as a note."""
+
+
 class DivergenceError(PCGraphError):
     """A state became infinite or NaN.
 

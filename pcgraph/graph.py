@@ -10,10 +10,13 @@ from typing import Literal
 
 import networkx as nx
 
+from pcgraph.display.text import format_shape, listing
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.spec.edge import Edge as EdgeSpec
 from pcgraph.spec.edge import EnergyName
+from pcgraph.spec.layout import Layout, convention, named
 from pcgraph.spec.mask import Mask
+from pcgraph.spec.node import Node as NodeSpec
 from pcgraph.spec.schema import Spec
 from pcgraph.spec.values import Predictor
 from pcgraph.spec.wiring import wire
@@ -30,11 +33,13 @@ class Node:
         name: A Python identifier.
         shape: Shape of one state, without the batch.
         module: Qualified name of the place in the backbone; None for a free-standing node.
+        layout: What its dimensions are; None where nothing says it, or nobody has asked.
     """
 
     name: str
     shape: tuple[int, ...]
     module: str | None = None
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Edge:
         delay: How many steps ago the sources are read; 0 reads states updated in the same step.
         bundle: The error term that the edge belongs to; the edge's own name when it is alone.
         gain: The edge's own gain a_e; None shares the target's.
-        error: The edge's own gain b_e; None takes the sources'.
+        error: The edge's own gain b_e, or ``auto``; None takes the sources'.
         energy: What an error costs.
         precision: Weight of the error: a number, one for each entry of the target's first dimension, or
             ``learned``.
@@ -65,7 +70,7 @@ class Edge:
     delay: int
     bundle: str
     gain: float | None = None
-    error: float | None = None
+    error: float | Literal["auto"] | None = None
     energy: EnergyName = "gaussian"
     precision: float | tuple[float, ...] | Literal["learned"] = 1.0
     reach: float | None = None
@@ -117,6 +122,26 @@ class PCGraph:
             faults += check()
         if faults:
             raise SpecError(faults)
+
+    def __repr__(self) -> str:
+        return f"PCGraph of {len(self.nodes)} nodes and {len(self.edges)} edges\n{self.summary()}"
+
+    def _repr_html_(self) -> str | None:
+        """The wiring, drawn, in a notebook; None without matplotlib, where the text is shown."""
+        from pcgraph import wiring_html
+
+        return wiring_html(self)
+
+    def summary(self) -> str:
+        """Nodes and edges in a few lines; of many, the first."""
+        nodes = [f"{node.name} {format_shape(node.shape)}".rstrip() for node in self.nodes.values()]
+        lines = [f"  nodes: {listing(nodes)}"]
+        for kind in ("feedforward", "feedback"):
+            names = [name for name, edge in self.edges.items() if edge.kind == kind]
+            lines += [f"  {kind}: {listing(names)}"] if names else []
+        if self.starts:
+            lines.append(f"  starts: {listing(start.name for start in self.starts.values())}")
+        return "\n".join(lines)
 
     @property
     def receiver(self) -> str:
@@ -309,6 +334,7 @@ def assemble(
     spec: Spec,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     reads: Mapping[str, Sequence[str]] | None = None,
+    layouts: Mapping[str, Layout | None] | None = None,
 ) -> PCGraph:
     """Put a spec and what the trace found into one graph.
 
@@ -316,17 +342,20 @@ def assemble(
         spec: The spec.
         shapes: Shapes of the image (``input``) and of each node in the backbone, without the batch.
         reads: For each node in the backbone, the states that its feedforward prediction reads.
+        layouts: For the image and each node in the backbone, what its operations say of its dimensions. Left
+            out: nobody asks.
 
     Raises:
-        SpecError: See `PCGraph`.
+        SpecError: See `PCGraph`; or a node's ``layout`` does not fit its shape or its operations.
     """
-    shapes, reads = dict(shapes or {}), dict(reads or {})
+    shapes, reads, layouts = dict(shapes or {}), dict(reads or {}), dict(layouts or {})
     feedforward_delay = 0 if spec.schedule.order == "sweep" else 1
-    nodes = [Node(INPUT, shapes[INPUT])] if INPUT in shapes else []
+    nodes = [Node(INPUT, shapes[INPUT], layout=layouts.get(INPUT))] if INPUT in shapes else []
     edges = []
     below: dict[str, list[str]] = {name: list(reads.get(name, ())) for name in spec.nodes}
     for name, place in spec.nodes.items():
-        nodes.append(Node(name, place.shape or shapes[name], place.module))
+        shape = place.shape or shapes[name]
+        nodes.append(Node(name, shape, place.module, _layout(name, place, shape, layouts.get(name))))
         if name in reads:
             sources = tuple(reads[name])
             delay = feedforward_delay if place.delay is None else place.delay
@@ -358,6 +387,21 @@ def assemble(
             Edge(own, start.sources, start.target, "feedforward", start.predictor, 0, bundle=own, path=path)
         )
     return PCGraph(nodes, edges, starts)
+
+
+def _layout(name: str, place: NodeSpec, shape: tuple[int, ...], found: Layout | None) -> Layout | None:
+    """What the spec says of a node's dimensions, or else its operations, or without any the convention."""
+    if place.layout is None:
+        return found if place.module is not None else convention(shape)
+    said = named(place.layout, shape)
+    problem = ""
+    if len(shape) < 2 or (place.layout == "tokens" and len(shape) != 2):
+        problem = f"a state of shape {shape} cannot be '{place.layout}'"
+    elif found is not None and (said.channels, said.parts) != (found.channels, found.parts):
+        problem = f"'{name}' of shape {shape} is not '{place.layout}', as the model's operations tell"
+    if problem:
+        raise SpecError(Fault(problem, ("nodes", name, "layout"), "Leave 'layout' out."))
+    return said
 
 
 def _explicit(written: EdgeSpec, kind: Kind, default_delay: int, path: FieldPath) -> Edge:

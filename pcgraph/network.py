@@ -6,23 +6,31 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError, closest
+from pcgraph.files.tensors import save_tensors
+from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
 from pcgraph.predictors.build import build_predictor
+from pcgraph.predictors.carried import measure_carried
+from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, load_spec
+from pcgraph.runs.record import check_written
+from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec.weights import WeightFile, file_of
+from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.models import load_model
-from pcgraph.tracing.weights import find_weights
+from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
 
 class PCNetwork(nn.Module):
@@ -36,7 +44,6 @@ class PCNetwork(nn.Module):
         starts: What makes the learned first guesses of the states, by edge name; see `PCGraph.starts`.
         dynamics: The rule, as gains.
         energies: The energies of the error terms, by the first edge of each; see `energy`.
-        feedback_trained: Whether the predictors' weights came from a file.
     """
 
     def __init__(
@@ -52,14 +59,64 @@ class PCNetwork(nn.Module):
         self.spec = spec
         self.graph = graph
         self.drive = drive
-        self.predictors = predictors
+        self.predictors = EdgeFunctions(dict(predictors.items()))
         self.dynamics = dynamics
         self.energies = nn.ModuleDict()
         for first, *_ in graph.terms.values():
             shape = graph.nodes[first.target].shape
             self.energies[first.name] = TermEnergy(first.energy, first.precision, shape)
         self.starts = nn.ModuleDict() if starts is None else starts
-        self.feedback_trained = False
+
+    @property
+    def feedback_trained(self) -> bool:
+        """Whether the predictors' weights were loaded: from a file, or by `load_state_dict`."""
+        return self.predictors.trained
+
+    @feedback_trained.setter
+    def feedback_trained(self, trained: bool) -> None:
+        self.predictors.trained = trained
+
+    def __repr__(self) -> str:
+        counts = [p.numel() for p in self.parameters()]
+        learning = [p.numel() for p in self.parameters() if p.requires_grad]
+        weights = f"{format_count(sum(counts))} parameters, {format_count(sum(learning))} require a gradient"
+        place = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"PCNetwork of {self.spec!r}\n{self.graph.summary()}\n  {weights}; {place}"
+
+    def _repr_html_(self) -> str | None:
+        """The wiring, drawn, in a notebook; None without matplotlib, where the text is shown."""
+        from pcgraph import wiring_html
+
+        return wiring_html(self)
+
+    def forward(self, inputs: Tensor, steps: int | None = None) -> Any:
+        """What the network makes of images after some steps of its dynamics: ``network(images, steps=10)``.
+
+        No state is kept; `Scheduler` gives the steps between, and takes clamps and masks. As in any module,
+        gradients flow through the whole run where they are enabled and the images or a parameter require
+        them; under `torch.no_grad` nothing is kept for them.
+
+        Args:
+            inputs: Images (batch, *shape), as for `Scheduler.start`.
+            steps: Number of steps; left out, the spec's. A ``tolerance`` in the spec may end them early.
+
+        Returns:
+            The backbone's output for the last state, in the form that the model returns it. Without a
+            backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
+
+        Raises:
+            InputError: An input or a number of steps that does not fit.
+            DivergenceError: A state is not finite.
+        """
+        from pcgraph import Scheduler  # which stands above this room, and runs it
+
+        tracked = inputs.requires_grad or any(p.requires_grad for p in self.parameters())
+        differentiable = tracked and torch.is_grad_enabled()
+        scheduler = Scheduler(self)
+        state = scheduler.run(inputs, steps, record=[], differentiable=differentiable).state
+        if self.drive is None:
+            return dict(state.values)
+        return scheduler.readout(state, differentiable=differentiable)
 
     def energy(self, term: str) -> TermEnergy:
         """The energy of an error term."""
@@ -83,25 +140,25 @@ class PCNetwork(nn.Module):
         That is the predictors' weights and learned precisions, and as ``start:EDGE.parameter`` the weights of
         the first guesses; the backbone's weights are not in it.
         """
-        weights = {name: tensor.contiguous() for name, tensor in self._learned().items()}
-        partial = Path(f"{path}.partial")
-        save_file(weights, partial)
-        partial.replace(path)
+        save_tensors(self._learned(), Path(path))
 
     def load_weights(self, path: str | Path) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
 
         Raises:
+            InputError: The file is in a run folder, and is not what the run wrote.
             ModelError: The file is missing or unreadable, or its tensors do not fit the predictors.
         """
         if not Path(path).is_file():
             raise ModelError(Fault(f"there is no weight file '{path}'", ("weights",)))
+        check_written(Path(path))
         try:
             weights = load_file(path)
         except Exception as error:  # safetensors raises its own type for a damaged file
             raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
-        own = self._learned()
-        faults = [_weight_fault(name, "is missing", weights) for name in own if name not in weights]
+        own, tied = self._learned(), self._tied()
+        absent = [name for name in own if not any(other in weights for other in tied.get(name, [name]))]
+        faults = [_weight_fault(name, "is missing", weights) for name in absent]
         faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
         faults += [
             Fault(
@@ -111,10 +168,16 @@ class PCNetwork(nn.Module):
             for name in own
             if name in weights and own[name].shape != weights[name].shape
         ]
+        faults += [
+            Fault(f"'{name}' is {type_of(weights[name])}, expected {type_of(own[name])}", ("weights",))
+            for name in own
+            if name in weights and kind_of(own[name]) != kind_of(weights[name])
+        ]
         if faults:
             raise ModelError(faults)
         for part, prefix in self._parts():
-            part.load_state_dict({name: weights[prefix + name] for name in part.state_dict()})
+            there = {name: weights[prefix + name] for name in part.state_dict() if prefix + name in weights}
+            part.load_state_dict(there, strict=False)
         self.feedback_trained = True
 
     def _learned(self) -> dict[str, Tensor]:
@@ -123,6 +186,13 @@ class PCNetwork(nn.Module):
             for part, prefix in self._parts()
             for name, tensor in part.state_dict().items()
         }
+
+    def _tied(self) -> dict[str, list[str]]:
+        """All names, in a weight file, of the tensor that a name stands for."""
+        groups = [
+            [prefix + name for name in names] for part, prefix in self._parts() for names in Own(part).tied
+        ]
+        return {name: names for names in groups for name in names}
 
     def _parts(self) -> list[tuple[nn.ModuleDict, str]]:
         """What learns besides the backbone, each with the prefix of its names in a weight file."""
@@ -139,7 +209,7 @@ def read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def build(
-    spec: Spec | str | Path,
+    spec: SpecLike,
     model: nn.Module | None = None,
     *,
     trust: bool = False,
@@ -149,8 +219,10 @@ def build(
     """Build the network that a spec describes.
 
     Args:
-        spec: A spec, or the path of a spec file.
-        model: The backbone itself, instead of the one that the spec names; it is copied.
+        spec: A spec, the same as a mapping, the path of a spec file, or the name of a shipped spec
+            (``pcg.build("digits")``); see `load_spec`.
+        model: The backbone itself, instead of the one that the spec names; it is copied. Where the spec
+            names a weight file for the backbone, as a training's does, the copy gets these weights.
         trust: Whether ``python:`` references in the spec may be imported.
         seed: Seed of the predictors' (and a random backbone's) first weights.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
@@ -163,14 +235,15 @@ def build(
         SpecError: The spec is not valid or does not fit the model.
         ModelError: The model or weights cannot be had.
     """
-    if not isinstance(spec, Spec):
-        spec = load_spec(spec)
+    spec = as_spec(spec)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = _build(spec, model, trust, weights)
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
+        if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
+            network.dynamics = measured(network, _plain_states(network))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
@@ -180,18 +253,46 @@ def weight_file(spec: Spec) -> Path:
     """The file that the spec's ``weights`` mean.
 
     Raises:
-        ModelError: There is no such file.
+        ModelError: There is no such file, or another one than the spec means.
     """
     assert spec.weights is not None
     try:
-        return find_weights(spec.weights, spec.folder)
+        path = find_weights(file_of(spec.weights), spec.folder)
+        check_digest(path, spec.weights.sha256 if isinstance(spec.weights, WeightFile) else None)
+        return path
     except ModelError as error:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
+
+
+def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
+    """The network's rule `predify`, with C and what errors do for the predictors as they are now.
+
+    Args:
+        network: The network, with its weights.
+        start: The states at step 0; see `measure_carried`.
+    """
+    rule = network.dynamics
+    assert isinstance(rule, Predify)
+    reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
+    return Predify(rule.graph, rule.spec, reach, measure_carried(rule.graph, network.predictors, start))
+
+
+def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
+    """The plain network's states for one standard normal image; None where some nodes lie outside it."""
+    graph, drive = network.graph, network.drive
+    if drive is None or set(graph.nodes) != set(drive.shapes):
+        return None
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, *drive.shapes[graph.receiver], generator=generator)
+    with torch.no_grad():
+        return drive.states(image.to(network.device, network.dtype))
 
 
 def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
     drive = _drive(spec, model, trust, weights)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
+    if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
+        graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
     for edge in graph.edges.values():
@@ -221,28 +322,9 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
-    named = spec.backbone.model if model is None else model
-    if named is None:
-        raise SpecError(
-            Fault(
-                "the spec names no model", ("backbone",), "Name one under 'model', or pass build(model=...)."
-            )
-        )
-    try:
-        backbone = load_model(
-            named,
-            weights=None if model is not None else spec.backbone.weights,
-            match=spec.backbone.match,
-            arguments=spec.backbone.arguments,
-            trust=trust,
-            meta=not weights,
-            folder=spec.folder,
-        )
+    backbone = load_backbone(spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder)
+    with about_backbone():
         return Drive(backbone, places, spec.backbone.input, owned=True)
-    except ModelError as error:
-        raise ModelError(
-            replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults
-        ) from None
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:
@@ -251,7 +333,11 @@ def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool
     reach: dict[str, float] = {}
     if spec.dynamics.gradient == "normalized":
         for name, predictor in predictors.items():
-            edge = graph.edges[name]
-            shapes = [graph.nodes[source].shape for source in edge.sources]
-            reach[name] = edge.reach or (count_reach(predictor, shapes) if count else math.nan)
+            reach[name] = _reach(graph, name, predictor) if count else graph.edges[name].reach or math.nan
     return Predify(graph, spec.dynamics, reach)
+
+
+def _reach(graph: PCGraph, name: str, predictor: nn.Module) -> float:
+    """C of an edge: the spec's, or counted."""
+    edge = graph.edges[name]
+    return edge.reach or count_reach(predictor, [graph.nodes[source].shape for source in edge.sources])

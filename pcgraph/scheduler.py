@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcgraph.dynamics.descent import Pace
-from pcgraph.dynamics.gains import Gains
-from pcgraph.errors import DivergenceError, InputError
-from pcgraph.network import PCNetwork
+from pcgraph.errors import InputError
+from pcgraph.network import PCNetwork, build
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
-from pcgraph.simulation.checkpointing import checkpointed
-from pcgraph.simulation.compiling import Compiler, find_compiler
+from pcgraph.simulation.compiling import find_compiler
 from pcgraph.simulation.memory import parse_memory
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.pullback import Differentiable
-from pcgraph.simulation.recording import Request, Run
+from pcgraph.simulation.recording import Recorder, Request, Run
 from pcgraph.simulation.start import given_values, held_parts, resting_predictions, start_state
-from pcgraph.simulation.step import Evaluation, advance, error_of, evaluate, summed
+from pcgraph.simulation.step import Evaluation
+from pcgraph.simulation.stepper import Course, Stepper, gradients
+from pcgraph.simulation.stopping import check_finite, finite_images, is_still
 from pcgraph.simulation.tape import Tape
+from pcgraph.spec import SpecLike
 from pcgraph.state import State
+
+Watch = Callable[[State, Mapping[str, Tensor]], None]
+"""Is shown every state, and the energy of each error term, (batch,)."""
 
 
 class Scheduler:
     """Runs a network's dynamics. It holds no state: `start` makes one, `step` makes the next.
 
     Args:
-        network: What `build` made.
+        network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
         >>> run.output[10].argmax(dim=1)
     """
 
-    def __init__(self, network: PCNetwork) -> None:
-        self.network = network
-        self._blocks = network.graph.blocks(network.spec.schedule.order)
-        self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._compiler: Compiler | None = None
+    def __init__(self, network: PCNetwork | SpecLike) -> None:
+        self.network = network if isinstance(network, PCNetwork) else build(network)
+        self._stepper = Stepper(self.network)
 
     def compile(self, **options: Any) -> Scheduler:
         """Compile the steps that are not differentiated, when they are first made; returns itself.
@@ -60,7 +60,7 @@ class Scheduler:
                 GPU. Where nothing is installed that could compile, a warning says so and all goes on
                 uncompiled.
         """
-        self._compiler = find_compiler(self.network, options)
+        self._stepper.compiler = find_compiler(self.network, options)
         return self
 
     def start(
@@ -88,9 +88,10 @@ class Scheduler:
         Raises:
             InputError: A name or a shape that does not fit.
         """
-        with _gradients(differentiable):
+        stepper = self._stepper
+        with gradients(differentiable):
             return start_state(
-                self.network, self._plan, inputs, clamp or {}, mask or {}, free, generator, self._compiler
+                self.network, stepper.plan, inputs, clamp or {}, mask or {}, free, generator, stepper.compiler
             )
 
     def step(
@@ -108,25 +109,13 @@ class Scheduler:
             differentiable: True keeps the whole graph, the error gradients included;
                 ``"first_order"`` treats the error gradients as constants; False keeps nothing.
         """
-        with _gradients(differentiable):
-            return self.follow(state, self._pace(state, generator), differentiable)
-
-    def follow(self, state: State, pace: Pace | None, differentiable: Differentiable) -> State:
-        """`step`, with what chance has decided and the gradient mode set; for `checkpointed`."""
-        newest = state
-        for block in self._blocks:  # one of all nodes, but for a sequential order
-            plan = self._plan(state.fixed, state.batch, block=block)
-            if self._compiler is not None and not differentiable:
-                moved = self._compiled_step(self._compiler, plan, newest, pace)[1]
-            else:
-                moved = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
-            newest = replace(state, values=moved.values, moments=moved.moments)
-        return state.followed_by(newest.values, newest.moments)
+        with gradients(differentiable):
+            return self._stepper.step(state, self._stepper.pace(state, generator), differentiable)
 
     def refresh(self, state: State) -> State:
         """The same state for weights that have moved: what it keeps of them is computed anew."""
         with torch.inference_mode(False), torch.no_grad():
-            plan = self._plan(state.fixed, state.batch)
+            plan = self._stepper.plan(state.fixed, state.batch)
             constants = plan.constants(state.values) if plan.constants else {}
             return replace(state, constants=constants, resting=resting_predictions(plan, state.values))
 
@@ -138,8 +127,8 @@ class Scheduler:
         """
         if self.network.drive is None:
             raise InputError("a network without a backbone has no output")
-        with _gradients(differentiable):
-            return self._output(self._plan(state.fixed, state.batch), state)
+        with gradients(differentiable):
+            return self._stepper.output(state)
 
     def run(
         self,
@@ -154,9 +143,10 @@ class Scheduler:
         generator: torch.Generator | None = None,
         tolerance: float | None = None,
         memory: str | int | None = None,
-        watch: Callable[[State, Mapping[str, Tensor]], None] | None = None,
+        watch: Watch | None = None,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
+        diverging: bool = False,
     ) -> Run:
         """Start, make some steps, and keep what was asked for.
 
@@ -181,204 +171,112 @@ class Scheduler:
             differentiable: See `step`.
             checkpoint: With ``differentiable``: keep only the states and compute each step again in
                 the backward pass.
+            diverging: Whether the run goes on when a state is not finite; `Run.finite` then says which
+                images still are.
 
         Raises:
             InputError: An argument that does not fit.
             DivergenceError: A state is not finite.
         """
-        spec = self.network.spec.schedule
-        steps = spec.steps if steps is None else steps
+        schedule = self.network.spec.schedule
+        steps = schedule.steps if steps is None else steps
+        tolerance = schedule.tolerance if tolerance is None else tolerance
+        record = self._default_record if record is None else record
+        record = record if isinstance(record, str) else list(record)
         if steps < 0:
             raise InputError(f"steps={steps}; expected 0 or more")
         if to is not None and differentiable:
             raise InputError("a differentiable run keeps its tensors in memory; leave out `to`")
-        checkpoint = checkpoint and bool(differentiable)
-        tolerance = spec.tolerance if tolerance is None else tolerance
-        record = record if record is None or isinstance(record, str) else list(record)
         if memory is not None:
             if differentiable or watch is not None:
                 raise InputError("memory: a run that is differentiable or watched cannot be cut into parts")
             check_divisible(self.network.spec, tolerance)
             given = given_values(self.network, inputs, clamp or {})
             held = held_parts(self.network, given, mask or {}, free)
-
-            def part(scheduler: Scheduler, images: slice, steps: int, to: Tape | None) -> Run:
-                values = {name: value[images] for name, value in given.items()}
-                masks = {name: kept[images] for name, kept in held.items() if kept is not None}
-                return scheduler.run(
-                    None,
-                    steps,
-                    record=record,
-                    to=to,
-                    clamp=values,
-                    mask=masks,
-                    free=free,
-                    tolerance=tolerance,
-                )
-
-            batch = len(next(iter(given.values())))
-            return run_in_parts(self, part, batch, steps, parse_memory(memory), to)
-        if record is None:
-            record = ["output"] if self.network.drive else []
-        if watch is not None:
-            record = [*([record] if isinstance(record, str) else record), "energy"]
+            return self._run_in_parts(
+                given, held, free, steps, record, to, tolerance, diverging, parse_memory(memory)
+            )
         state = self.start(
             inputs, clamp=clamp, mask=mask, free=free, generator=generator, differentiable=differentiable
         )
-        gains = self.network.dynamics.gains(state.batch)
-        pulled = dict.fromkeys(node for _, node in gains.source if node not in state.fixed)
-        request = Request.parse(record, self.network, pulled)
-        keep = bool(request.watched or request.gradients)
         run = Run(state, tape=to)
-        if to is not None:
-            to.begin()
-        with _gradients(differentiable):
-            for step in range(steps + 1):
-                last = step == steps or run.converged
-                pace = None if last else self._pace(state, generator)
-                plan = self._plan(
-                    state.fixed, state.batch, request.watched, acting=not last or bool(request.gradients)
-                )
-                evaluation = following = None
-                at_once = len(self._blocks) == 1 and not checkpoint
-                if self._compiler is not None and at_once and not (differentiable or last):
-                    evaluation, following = self._compiled_step(self._compiler, plan, state, pace)
-                elif keep or (at_once and not last):
-                    evaluation = evaluate(plan, state, differentiable, keep)
-                self._record(run, request, plan, state, evaluation)
-                if watch is not None:
-                    watch(state, {name: series[-1] for name, series in run.energy.items()})
-                if last:
-                    break
-                if checkpoint:
-                    following = checkpointed(self, state, pace, differentiable)
-                elif evaluation is None or not at_once:
-                    following = self.follow(state, pace, differentiable)
-                elif following is None:
-                    following = advance(plan, state, evaluation, pace)
-                _check_finite(following, plan.moving)
-                run.converged = tolerance is not None and _still(state, following, plan.moving, tolerance)
-                state = following
-                run.state, run.steps = state, state.step
+        with gradients(differentiable):
+            course = self._course(run, record, watch, differentiable, checkpoint)
+            if to is not None:
+                to.begin()
+            while run.steps < steps and not run.converged:
+                following = course.step(run.state, self._stepper.pace(run.state, generator))
+                if diverging:
+                    run.finite.append(finite_images(following, course.moving))
+                else:
+                    check_finite(following, course.moving)
+                run.converged = is_still(run.state, following, course.moving, tolerance)
+                run.state, run.steps = following, following.step
+            course.end(run.state)
         return run
 
-    def _plan(
+    @property
+    def _default_record(self) -> list[str]:
+        return ["output"] if self.network.drive else []
+
+    def _course(
         self,
-        fixed: frozenset[str],
-        batch: int,
-        watched: frozenset[str] = frozenset(),
-        acting: bool = True,
-        block: frozenset[str] | None = None,
-    ) -> Plan:
-        """The plan for these fixed nodes (to move one block); made once, unless the gains are learned."""
-        key = (fixed, batch, watched, acting, block)
-        plan = self._plans.get(key)
-        if plan is None:
-            gains = self.network.dynamics.gains(batch)
-            if not acting:
-                gains = Gains(dict.fromkeys(gains.target, 0.0), {}, {})
-            plan = Plan(self.network, gains, fixed, watched, block)
-            if not any(isinstance(gain, Tensor) for gain in (*gains.target.values(), *gains.source.values())):
-                self._plans[key] = plan
-        return plan
+        run: Run,
+        record: str | list[str],
+        watch: Watch | None,
+        differentiable: Differentiable,
+        checkpoint: bool,
+    ) -> Course:
+        """The steps of a run, on whose way what was asked for is recorded and watched."""
+        if watch is not None:
+            record = [*([record] if isinstance(record, str) else record), "energy"]
+        sources = self.network.dynamics.gains(run.state.batch).source
+        pulled = dict.fromkeys(node for _, node in sources if node not in run.state.fixed)
+        request = Request.parse(record, self.network, pulled)
+        keep = Recorder(run, request, self._stepper.output)
 
-    def _pace(self, state: State, generator: torch.Generator | None) -> Pace | None:
-        """What the next step depends on besides the state; None where that is nothing."""
-        descent = self.network.dynamics.descent
-        return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
+        def see(plan: Plan, state: State, evaluation: Evaluation | None) -> None:
+            keep(plan, state, evaluation)
+            if watch is not None:
+                watch(state, {name: series[-1] for name, series in run.energy.items()})
 
-    def _compiled_step(
-        self, compiler: Compiler, plan: Plan, state: State, pace: Pace | None
-    ) -> tuple[Evaluation, State]:
-        """`evaluate` and `advance` as one compiled function of the tensors in a state."""
+        return Course(self._stepper, run.state, request, see, differentiable, checkpoint)
 
-        def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
-            given = State(**parts)
-            evaluation = evaluate(plan, given, False, constant=compiler.constant)
-            following = advance(plan, given, evaluation, pace)
-            if not plan.watched:  # then only the gradients can have been asked for
-                evaluation = Evaluation(pulls=evaluation.pulls)
-            seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
-            return *seen, following.values, following.moments
+    def _run_in_parts(
+        self,
+        given: Mapping[str, Tensor],
+        held: Mapping[str, Tensor | None],
+        free: Collection[str],
+        steps: int,
+        record: str | list[str],
+        to: Tape | None,
+        tolerance: float | None,
+        diverging: bool,
+        limit: int,
+    ) -> Run:
+        """`run`, a part of the batch at a time."""
 
-        # without the number of the step, or each step would be compiled
-        parts = {name: part for name, part in vars(state).items() if name != "step"}
-        *seen, values, moments = compiler(plan, fused, parts, pace and pace.as_tensors())
-        return Evaluation({}, *seen), state.followed_by(values, moments)
+        def part(scheduler: Scheduler, images: slice, steps: int, to: Tape | None) -> Run:
+            clamp = {name: value[images] for name, value in given.items()}
+            mask = {name: kept[images] for name, kept in held.items() if kept is not None}
+            return scheduler.run(
+                None,
+                steps,
+                record=record,
+                to=to,
+                clamp=clamp,
+                mask=mask,
+                free=free,
+                tolerance=tolerance,
+                diverging=diverging,
+            )
 
-    def _output(self, plan: Plan, state: State) -> Any:
-        """The backbone's output for a state."""
-        head, env = plan.head, {**state.constants, **state.values}
-        if self._compiler is None or torch.is_grad_enabled():
-            return head(env)["output"]
-
-        def output(env: dict[str, Any]) -> Any:
-            return head(env)["output"]
-
-        return self._compiler(head, output, {name: env[name] for name in head.takes})
-
-    def _record(
-        self, run: Run, request: Request, plan: Plan, state: State, evaluation: Evaluation | None
-    ) -> None:
-        if request.output:
-            run.add_output(self._output(plan, state))
-        for node in request.values:
-            run.add("values", node, state.values[node])
-        if evaluation is None or not (request.watched or request.gradients):
-            return
-        predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
-        env: dict[str, Any] = {**state.constants, **state.values}
-        for block in plan.observed:
-            predictions.update(zip(block.names, block.function(env), strict=True))
-        for term in request.errors:
-            if term not in errors:
-                errors[term] = error_of(plan, term, state, predictions)
-        for name in request.predictions:
-            run.add("predictions", name, predictions[name])
-        for name in request.errors:
-            run.add("errors", name, errors[name])
-        for name in request.energy:
-            target = state.values[plan.terms[name][0].target]
-            run.add("energy", name, plan.energy[name](target, summed(plan, name, predictions)))
-        for node in request.gradients:
-            gradient = torch.zeros_like(state.values[node])
-            for (edge, source), pull in evaluation.pulls.items():
-                if source == node:
-                    gradient = gradient - plan.gains.scale.get(edge, 1.0) * pull
-            run.add("gradients", node, gradient)
-
-
-@contextmanager
-def _gradients(differentiable: Differentiable) -> Iterator[None]:
-    """Keep a graph or not, whatever the caller's own gradient mode is."""
-    if differentiable not in (True, False, "first_order"):
-        raise InputError(f"differentiable={differentiable!r}; expected True, False or 'first_order'")
-    with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
-        yield
-
-
-def _check_finite(state: State, nodes: Iterable[str]) -> None:
-    """One synchronisation a step: a sum that is finite has finite terms; only a doubt is looked into."""
-    nodes = list(nodes)
-    if not nodes:
-        return
-    with torch.no_grad():
-        sums = [state.values[node].sum() for node in nodes]
-        if math.isfinite(torch.stack(sums).sum().item()):
-            return
-        for node in nodes:
-            if not torch.isfinite(state.values[node]).all():
-                raise DivergenceError(
-                    node,
-                    state.step,
-                    "Lower the gains (or rate) that move it, or look at the errors before this step.",
-                )
-
-
-def _still(before: State, after: State, nodes: Iterable[str], tolerance: float) -> bool:
-    with torch.no_grad():
-        return all(
-            torch.linalg.vector_norm(after.values[node] - before.values[node])
-            <= tolerance * torch.linalg.vector_norm(before.values[node])
-            for node in nodes
+        return run_in_parts(
+            partial(part, self),
+            partial(part, Scheduler(self.network)),
+            self.refresh,
+            batch=len(next(iter(given.values()))),
+            steps=steps,
+            limit=limit,
+            tape=to,
         )

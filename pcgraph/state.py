@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from pcgraph.display.text import format_shape, listing
+
 
 @dataclass(frozen=True)
 class State:
@@ -30,6 +32,16 @@ class State:
     resting: Mapping[str, Tensor]
     moments: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     step: int = 0
+
+    def __repr__(self) -> str:
+        nodes = {name: format_shape(tuple(value.shape[1:])) for name, value in self.values.items()}
+        held = [name if name in self.fixed else f"{name} in part" for name in nodes if name in self.clamp]
+        lines = [
+            f"State at step {self.step}, batch of {self.batch}",
+            f"  nodes: {listing(f'{name} {shape}'.rstrip() for name, shape in nodes.items())}",
+            f"  held: {listing(held)}" if held else "  held: none",
+        ]
+        return "\n".join(lines)
 
     @property
     def fixed(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from pcgraph.acceleration.measure import Shape, Way, measured_ways
 from pcgraph.errors import Fault, InputError
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
+from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.fast.tiled_layer import TiledConvTranspose2d
 
 
@@ -109,9 +110,9 @@ def choose_convolutions(
 
 
 def _replaced(module: nn.Module, path: str = "") -> Iterator[tuple[str, TiledConvTranspose2d]]:
-    """Make each transposed convolution below ``module`` one that can be computed in tiles."""
+    """Make each plain transposed convolution below ``module`` one that can be computed in tiles."""
     for name, child in list(module.named_children()):
-        if type(child) in (nn.ConvTranspose2d, PartedConvTranspose2d):
+        if type(child) in (nn.ConvTranspose2d, PartedConvTranspose2d) and is_plain(child):
             assert isinstance(child, nn.ConvTranspose2d)
             child = TiledConvTranspose2d.like(child)
             module.add_module(name, child)

@@ -15,6 +15,7 @@ from pcgraph.cli.demo import demo
 from pcgraph.cli.evaluate import evaluate
 from pcgraph.cli.import_predify import import_app
 from pcgraph.cli.new import new
+from pcgraph.cli.process import prepare
 from pcgraph.cli.query import query
 from pcgraph.cli.report import report
 from pcgraph.cli.run import run
@@ -61,4 +62,5 @@ app.add_typer(import_app, name="import")
 
 def main() -> None:
     """Run the command line."""
+    prepare()
     app(prog_name="pcgraph")

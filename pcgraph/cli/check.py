@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from pcgraph.cli.options import AsJson, Quiet, SpecFile, Trust, read_spec, trusted
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from pcgraph.errors import Fault
     from pcgraph.network import PCNetwork
     from pcgraph.spec import Spec
 
@@ -16,25 +16,32 @@ if TYPE_CHECKING:
 def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Check a spec: every fault with file, line and column. Needs no network and downloads nothing.
 
+    Gains that make the states run away, or that do nothing, are warned of.
+
     Weights that are files are compared with the model; weights that would have to be downloaded are
     checked by name only.
     """
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
-        from pcgraph.network import build
+        from pcgraph.display.text import format_count as short
+        from pcgraph.dynamics.gains import Predify
+        from pcgraph.network import build, measured
+        from pcgraph.report.advice import check_gains
         from pcgraph.report.description import describe, step_cost
-        from pcgraph.tracing.table import format_count as short
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)
         facts = {"ok": True, **describe(network)}
+        if isinstance(network.dynamics, Predify):
+            network.dynamics = measured(network)
+        warned = given.located(check_gains(network))
         parameters = {
             "backbone": _count(network.drive) if network.drive else 0,
             "predictors": _count(network.predictors),
             "starts": _count(network.starts),
         }
-        facts.update(parameters=parameters, cost=step_cost(network))
+        facts.update(parameters=parameters, cost=step_cost(network), warnings=as_warnings(warned))
     kinds = [edge.kind for edge in network.graph.edges.values()]
     cost = "unknown" if facts["cost"] is None else f"{short(facts['cost'])} multiply-adds a step and image"
     counts = f"backbone {short(parameters['backbone'])}, predictors {short(parameters['predictors'])}"
@@ -46,7 +53,17 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         f"  parameters  {counts}",
         f"  cost        {cost}",
     ]
-    screen.result(facts, *([] if quiet else ["\n".join(lines)]))
+    screen.result(facts, *([] if quiet else ["\n".join(lines)]), *[f"Warning: {one}" for one in warned])
+
+
+def as_warnings(faults: list[Fault]) -> list[dict[str, str]]:
+    """Warnings as plain values."""
+    from pcgraph.errors import join_path
+
+    return [
+        {"message": one.message, "field": join_path(one.path), "where": one.where, "hint": one.hint}
+        for one in faults
+    ]
 
 
 def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
@@ -57,27 +74,19 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     """
     from dataclasses import replace
 
-    from pcgraph.errors import FieldPath, ModelError
+    from pcgraph.errors import ModelError
     from pcgraph.network import weight_file
-    from pcgraph.tracing.models import load_model
-    from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
+    from pcgraph.spec.weights import is_file_reference
+    from pcgraph.tracing.backbone import load_backbone
 
     backbone = spec.backbone
     try:
-        path: FieldPath = ("backbone", "weights")
         if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
-            file = find_weights(backbone.weights, spec.folder)
-            assert backbone.model is not None  # the network was built from it
-            model = load_model(backbone.model, arguments=backbone.arguments, trust=trust, meta=True)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nothing can be copied into a model without storage
-                load_weights(model, file, backbone.match)
-        path = ("weights",)
+            load_backbone(backbone, None, trust=trust, folder=spec.folder)
         if spec.weights is not None:
             network.load_weights(weight_file(spec))
     except ModelError as error:
-        placed = [replace(fault, path=fault.path or path) for fault in error.faults]
-        raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in placed) from None
+        raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
 
 
 def _count(module: object) -> int:

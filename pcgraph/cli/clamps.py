@@ -17,6 +17,7 @@ from pcgraph.datasets.images import PIXELS, find_images, load_images
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import INPUT
 from pcgraph.network import PCNetwork
+from pcgraph.runs.record import check_written
 from pcgraph.spec import Preprocess
 
 HALVES = ("upper", "lower", "left", "right")
@@ -201,6 +202,7 @@ def read_array(text: str) -> Tensor:
     path = Path(name + mark)
     if not path.is_file():
         raise InputError(Fault("no such file", where=str(path)))
+    check_written(path)
     try:
         if not mark:
             return torch.from_numpy(np.load(path, allow_pickle=False))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from pcgraph.errors import Fault, PCGraphError
+from pcgraph.cli.process import TERMINATED, Terminated
+from pcgraph.errors import Fault, PCGraphError, PCGraphWarning
 
 INTERRUPTED = 130
 FAULT = 2
@@ -34,7 +37,8 @@ class Commands(TyperGroup):
         given = sys.argv[1:] if args is None else list(args)
         as_json = "--json" in given
         try:
-            status = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
+            with notes():
+                status = super().main(given, prog_name, complete_var, False, windows_expand_args, **extra)
         except PCGraphError as error:
             status = report(error.faults, as_json)
         except BrokenPipeError:
@@ -45,13 +49,31 @@ class Commands(TyperGroup):
             status = report([_of_the_system(error)], as_json)
         except (KeyboardInterrupt, typer.Abort):
             status = INTERRUPTED
+        except Terminated:
+            status = TERMINATED
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise  # a fault of ours: the traceback is what we need
             status = report([_of_usage(error)], as_json)
-        if status == INTERRUPTED:
+        if status in (INTERRUPTED, TERMINATED):
             print("Interrupted.", file=sys.stderr)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Print pcgraph's own warnings as one line each, without the place in the program."""
+    shown = warnings.formatwarning
+
+    def note(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        own = issubclass(category, PCGraphWarning)
+        return f"Note: {message}\n" if own else shown(message, category, *where, **more)
+
+    warnings.formatwarning = note
+    try:
+        yield
+    finally:
+        warnings.formatwarning = shown
 
 
 def report(faults: Iterable[Fault], as_json: bool) -> int:

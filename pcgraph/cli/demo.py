@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcgraph.cli.options import AsJson, Force, Out, Quiet
 from pcgraph.cli.report import REPORT, missing
-from pcgraph.cli.run import Found, Inputs, Precision, Setup, as_data, find_device, find_inputs, remarks
+from pcgraph.cli.run import Found, Inputs, Precision, Setup, as_data, draw, find_device, find_inputs, remarks
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -46,57 +46,66 @@ def demo(
     """
     screen = Screen(as_json, quiet)
     begun = time.perf_counter()
-    with screen.working("Building EfficientNet-Lite0"):
-        from pcgraph.datasets.noise import Noise
-        from pcgraph.files.shipped import shipped_spec
-        from pcgraph.report.results import write_run_folder
-        from pcgraph.runs.folder import new_run_folder
-        from pcgraph.spec import load_spec
+    from pcgraph.runs.folder import run_folder
 
-        spec = load_spec(shipped_spec(SPEC))
-        folder = new_run_folder("demo", out, force)
-        setup = Setup(None, SEED, find_device("auto"), Precision.float32)
-        network = setup.build(spec, trust=False)
-        noise = Noise("gaussian", SIGMA)
-        versions = [find_inputs(network, [f"photos:{PHOTO}"], kind, SEED) for kind in (None, noise)]
-    names = (f"{PHOTO}, clean", f"{PHOTO}, noise of sigma {SIGMA:g}")
-    with screen.working("Running 10 steps", 2) as advance:
-        found = setup.run(network, both(names, versions), _pictured(network), advance)
-    figures = demo_figures(network, found, versions[0])
-    record_of_run: dict[str, Any] = {
-        "kind": "run",
-        "name": "demo",
-        "command": shlex.join(["pcgraph", *sys.argv[1:]]),
-        "seed": SEED,
-        "device": str(network.device),
-        "dtype": "float32",
-        "noise": {names[1]: str(noise)},
-        "steps": found.trajectories[0].steps,
-        "feedback_trained": network.feedback_trained,
-        "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
-        "images": [{"name": name, "steps": found.trajectories[0].steps} for name in names],
-    }
-    with screen.working("Writing"):
-        write_run_folder(
-            folder,
-            spec,
-            record_of_run,
-            found.terms,
-            found.labels,
-            found.trajectories,
-            pictured(found),
-            figures,
-        )
-    screen.remark(*_tables(found))
-    screen.remark(*remarks(network, figures))
-    accuracy = read_digits(screen, folder / DIGITS)
-    with screen.working("Drawing"):
-        write_page(folder, network)
+    with run_folder("demo", out, force=force) as own:
+        with screen.working("Building EfficientNet-Lite0"):
+            from pcgraph.datasets.noise import Noise
+            from pcgraph.files.shipped import shipped_spec
+            from pcgraph.report.results import write_run_folder
+            from pcgraph.runs.record import FOLDERS
+            from pcgraph.spec import load_spec
+
+            spec = load_spec(shipped_spec(SPEC))
+            setup = Setup(None, SEED, find_device("auto"), Precision.float32)
+            network = setup.build(spec, trust=False)
+            noise = Noise("gaussian", SIGMA)
+            versions = [find_inputs(network, [f"photos:{PHOTO}"], kind, SEED) for kind in (None, noise)]
+        names = (f"{PHOTO}, clean", f"{PHOTO}, noise of sigma {SIGMA:g}")
+        with screen.working("Running 10 steps", 2) as advance:
+            found = setup.run(network, both(names, versions), _pictured(network), advance)
+        record_of_run: dict[str, Any] = {
+            "kind": "run",
+            "name": "demo",
+            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+            "seed": SEED,
+            "device": str(network.device),
+            "dtype": "float32",
+            "noise": {names[1]: str(noise)},
+            "steps": found.trajectories[0].steps,
+            "feedback_trained": network.feedback_trained,
+            "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
+            "images": [{"name": name, "steps": found.trajectories[0].steps} for name in names],
+            FOLDERS: [DIGITS],
+        }
+        with screen.working("Writing"):
+            write_run_folder(
+                own.work,
+                spec,
+                record_of_run,
+                found.terms,
+                found.labels,
+                found.trajectories,
+                pictured(found),
+            )
+            own.finish()
+            figures = draw(own.path, lambda: demo_figures(network, found, versions[0]))
+        screen.remark(*_tables(found))
+        screen.remark(*remarks(network, figures))
+        accuracy = read_digits(screen, own.path / DIGITS)
+        with screen.working("Drawing"):
+            write_page(own.path, network)
     results = {one.image: as_data(replace(found, trajectories=[one])) for one in found.trajectories}
     seconds = round(time.perf_counter() - begun, 1)
     screen.result(
-        {**record_of_run, "seconds": seconds, "folder": str(folder), "results": results, "digits": accuracy},
-        f"Run folder: {folder}   ({seconds:g} s)",
+        {
+            **record_of_run,
+            "seconds": seconds,
+            "folder": str(own.path),
+            "results": results,
+            "digits": accuracy,
+        },
+        f"Run folder: {own.path}   ({seconds:g} s)",
     )
 
 
@@ -108,7 +117,7 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
         from pcgraph.datasets import open_data, preprocess_for, subset
         from pcgraph.datasets.noise import Noise
         from pcgraph.evaluation import Noisy, Settings, evaluate
-        from pcgraph.evaluation import folder as run_folder
+        from pcgraph.evaluation import folder as folders
         from pcgraph.evaluation.store import Store
         from pcgraph.files.shipped import shipped_spec
         from pcgraph.report.robustness_tables import step_tables
@@ -122,11 +131,13 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
     conditions = [Noisy(Noise("gaussian", sigma)) for sigma in SIGMAS]
     settings = Settings(spec.schedule.steps, 50, SEED)
     record = {"name": spec.name, "seed": SEED, "device": str(network.device), "images": len(images)}
+    folder.mkdir()
     store = Store(folder)
-    run_folder.begin(folder, spec, record, resume=False)
+    folders.begin(folder, spec, record, resume=False)
     with screen.working("Reading digits", IMAGES // 50 * (1 + len(conditions))) as advance:
         measured = evaluate(network, images, conditions, settings, store=store, advance=advance)
-        rows, _ = run_folder.finish(folder, spec, record, store, measured, images, drawing())
+        rows = folders.finish(folder, spec, record, store, measured, images)
+        draw(folder, lambda: drawing(spec.name, rows))
     screen.remark(*step_tables(rows))
     return as_results(rows)["accuracy"]
 
@@ -136,9 +147,11 @@ def write_page(folder: Path, network: PCNetwork) -> None:
     if missing() is None:
         from pcgraph.files import write_text
         from pcgraph.report.page import report_page
+        from pcgraph.runs.figures import numbers_kept
 
         runs = [run for run in (folder, folder / DIGITS) if run.is_dir()]
-        write_text(folder / REPORT, report_page(runs, networks={folder.name: network}))
+        with numbers_kept(folder, "the report"):
+            write_text(folder / REPORT, report_page(runs, networks={folder.absolute().name: network}))
 
 
 def pictured(found: Found) -> dict[str, Tensor]:

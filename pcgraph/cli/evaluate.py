@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,13 +31,11 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.report import page_beside
-from pcgraph.cli.run import Precision, Setup, find_device
+from pcgraph.cli.run import Precision, Setup, draw, find_device
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from matplotlib.figure import Figure
+    from collections.abc import Mapping, Sequence
 
     from pcgraph.datasets import ImageData
     from pcgraph.evaluation import Condition, Row
@@ -138,84 +137,106 @@ def evaluate(
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     begun = time.perf_counter()
-    with screen.working("Building the network"):
-        from pcgraph.datasets import open_data, preprocess_for, subset
-        from pcgraph.evaluation import folder as run_folder
-        from pcgraph.evaluation import loop
-        from pcgraph.evaluation.processes import Processes
-        from pcgraph.evaluation.store import Store
+    from pcgraph.evaluation.processes import Processes
+    from pcgraph.evaluation.store import PARTS
+    from pcgraph.runs.folder import RunFolder, run_folder
 
-        where = find_device(device)
-        processes = Processes.find(on_cpu=where.type == "cpu")
-        if processes.count > 1 and where.type == "cuda" and where.index is None:
-            where = find_device(f"cuda:{processes.local}")
-        chosen = None  # the first process alone looks: the folder exists as soon as it has begun
-        if processes.first:
-            chosen = run_folder.place(given.name, out, resume=resume, force=force)
-        folder = processes.agree(chosen)
+    where = find_device(device)
+    processes = Processes.find(on_cpu=where.type == "cpu")
+    if resume and out is None:
+        from pcgraph.errors import Fault, InputError
+
+        hint = "Give the folder of the evaluation to go on with."
+        raise InputError(Fault("--resume needs --out", hint=hint))
+    own: AbstractContextManager[RunFolder | None] = nullcontext()
+    if processes.first:  # it alone looks: the folder exists as soon as it has begun
+        kind = "evaluate" if resume else None
+        own = run_folder(given.name, out, force=force, staged=False, resume=kind, worth=(PARTS,))
+    with own as held:
+        folder = processes.agree(None if held is None else held.work)
         assert folder is not None
-        made = given.schedule.steps if steps is None else steps
-        network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
-        images = open_data(
-            data,
-            "test",
-            shape=network.graph.nodes[network.graph.receiver].shape,
-            preprocess=preprocess_for(given.backbone),
-            skip_broken=skip_broken,
-        )
-        if limit is not None:
-            images = subset(images, choice(len(images), limit, seed))
-        conditions = [
-            *noises(noise or []),
-            *corrupted(images, corruptions, severity, imagenet_c),
-            *attacks(attack or [], target_step, made, iterations, targeted),
-        ]
-        settings = loop.Settings(made, batch, seed, distances)
-        record: dict[str, Any] = {
-            "name": given.name,
-            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
-            "seed": seed,
-            "device": str(network.device),
-            "settings": {
-                "data": images.name,
-                "images": len(images),
-                **asdict(settings),
-                "iterations": iterations,
-                "weights": run_folder.fingerprint(network),
-            },
-        }
-        if processes.first:
-            run_folder.begin(folder, given, record, resume=resume)
-        processes.wait()
-        store = Store(folder)
-        store.read()
-    try:
-        total = loop.work(len(images), conditions, batch, processes)
-        with screen.working(f"Evaluating {given.name}", total) as advance:
-            measured = loop.evaluate(
-                network,
-                images,
-                conditions,
-                settings,
-                store=store,
-                processes=processes,
-                workers=workers,
-                memory=memory,
-                compiled=compiled,
-                advance=advance,
+        with screen.working("Building the network"):
+            from pcgraph.datasets import data_digest, open_data, preprocess_for, subset
+            from pcgraph.evaluation import folder as folders
+            from pcgraph.evaluation import loop
+            from pcgraph.evaluation.store import Store
+            from pcgraph.files.room import check_room
+            from pcgraph.training.identity import identity
+
+            if processes.count > 1 and where.type == "cuda" and where.index is None:
+                where = find_device(f"cuda:{processes.local}")
+            made = given.schedule.steps if steps is None else steps
+            network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
+            images = open_data(
+                data,
+                "test",
+                shape=network.graph.nodes[network.graph.receiver].shape,
+                preprocess=preprocess_for(given.backbone),
+                skip_broken=skip_broken,
             )
-    except KeyboardInterrupt:
-        print(f"What was measured is kept. Go on with --out {folder} --resume.", file=sys.stderr)
-        raise
-    if not processes.first:
-        return
-    with screen.working("Writing the results"):
-        record["images"] = len(images) - store.broken
-        record["broken"] = store.broken
-        record["seconds"] = round(time.perf_counter() - begun, 3)
-        rows, figures = run_folder.finish(folder, given, record, store, measured, images, drawing())
-        page_beside(folder, network)
-    report(screen, folder, record, rows, figures)
+            if limit is not None:
+                images = subset(images, choice(len(images), limit, seed))
+            conditions = [
+                *noises(noise or []),
+                *corrupted(images, corruptions, severity, imagenet_c),
+                *attacks(attack or [], target_step, made, iterations, targeted),
+            ]
+            settings = loop.Settings(made, batch, seed, distances)
+            record: dict[str, Any] = {
+                "name": given.name,
+                "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+                "seed": seed,
+                "device": str(network.device),
+                "settings": {
+                    "data": images.name,
+                    "images": len(images),
+                    "data_digest": data_digest(images),
+                    **asdict(settings),
+                    "iterations": iterations,
+                    "corrupted": None if imagenet_c is None else str(imagenet_c.absolute()),
+                    **identity(network),
+                },
+            }
+            if held is not None:
+                check_room(folder, 12 * len(images) * (made + 1) * (1 + len(conditions)))
+                folders.begin(folder, given, record, resume=held.goes_on)
+            processes.wait()
+            store = Store(folder)
+            store.read()
+        if processes.first and store.damaged:
+            names = ", ".join(str(file) for file in store.damaged)
+            print(f"Damaged, so its images are measured again: {names}", file=sys.stderr)
+        try:
+            total = loop.work(len(images), conditions, batch, processes)
+            with screen.working(f"Evaluating {given.name}", total) as advance:
+                measured = loop.evaluate(
+                    network,
+                    images,
+                    conditions,
+                    settings,
+                    store=store,
+                    processes=processes,
+                    workers=workers,
+                    memory=memory,
+                    compiled=compiled,
+                    advance=advance,
+                )
+        except (KeyboardInterrupt, SystemExit):
+            if held is not None:
+                print(f"What was measured is kept. Go on with --out {held.path} --resume.", file=sys.stderr)
+            raise
+        if held is None:
+            return
+        with screen.working("Writing the results"):
+            record["images"] = len(images) - store.broken
+            record["broken"] = store.broken
+            record["diverged"] = folders.diverged(measured)
+            record["seconds"] = round(time.perf_counter() - begun, 3)
+            rows = folders.finish(folder, given, record, store, measured, images)
+            held.finish()
+            figures = draw(held.path, lambda: drawing(given.name, rows))
+            page_beside(held.path, network)
+    report(screen, held.path, record, rows, list(figures))
 
 
 # ---- the pieces ------------------------------------------------------------------------------------
@@ -288,7 +309,7 @@ def report(
 
     screen.remark(*step_tables(rows), *distance_tables(rows))
     warnings = falls(rows)
-    remarks = list(warnings)
+    remarks = [*warnings, *divergences(record["diverged"])]
     if record["broken"]:
         remarks.append(f"{record['broken']} images could not be read and are left out.")
     if not figures:
@@ -296,6 +317,15 @@ def report(
     screen.remark(*remarks)
     data = {**record, "folder": str(folder), "warnings": warnings, "results": as_data(rows)}
     screen.result(data, f"Run folder: {folder}")
+
+
+def divergences(found: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A warning for each condition under which states did not stay finite."""
+    return [
+        f"Warning: {condition.replace(':', ' ')}: diverged at step {lost['step']}: {lost['images']} images "
+        "have no answer from there on, which counts as wrong."
+        for condition, lost in found.items()
+    ]
 
 
 def falls(rows: Sequence[Row]) -> list[str]:
@@ -319,13 +349,13 @@ def falls(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def drawing() -> Callable[[str, Sequence[Row]], Mapping[str, Figure]] | None:
-    """What draws the results; None where matplotlib is not installed."""
+def drawing(title: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The figures of the results; none where matplotlib is not installed."""
     try:
         from pcgraph.report.robustness import evaluation_figures
     except ImportError:
-        return None
-    return evaluation_figures
+        return {}
+    return dict(evaluation_figures(title, rows))
 
 
 def as_data(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:

@@ -24,6 +24,7 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
+from pcgraph.display.text import format_shape
 
 if TYPE_CHECKING:
     from pcgraph.tracing.table import Table
@@ -57,7 +58,7 @@ def new(
         from pcgraph.errors import ModelError, SpecError
         from pcgraph.network import build
         from pcgraph.spec import parse_spec
-        from pcgraph.tracing.table import format_shape, suggest_nodes, trace
+        from pcgraph.tracing.table import suggest_nodes, trace
 
         table = trace(model, shape, trust=trusted(trust))
         nodes = suggest_nodes(table)
@@ -77,8 +78,6 @@ def new(
 
 def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> str:
     """The text of a spec with these nodes; it names the values that people change first."""
-    from pcgraph.tracing.table import format_shape
-
     name = re.sub(r"[/\\\s]", "-", table.model.rpartition(":")[2])
     loaded = f", weights: {_plain(weights)}" if weights else ""
     shape = ", ".join(map(str, table.input_shape))
@@ -92,7 +91,7 @@ def first_spec(table: Table, nodes: Mapping[str, str], weights: str | None) -> s
             "nodes:",
             *[f"{place:<{wide}}  # {size}" for place, size in zip(places, shapes, strict=True)],
             "feedback: chain  # each node predicts the nodes that feed it",
-            "dynamics: {rule: predify, feedforward: 0.3, feedback: 0.3, error: 0.01, gradient: normalized}",
+            "dynamics: {rule: predify, feedforward: 0.3, feedback: 0.3, error: auto, gradient: normalized}",
             "schedule: {order: synchronous, steps: 10}",
             "",
         ]

@@ -140,32 +140,15 @@ def read_spec(reference: str) -> Spec:
     Raises:
         SpecError: There is no such spec, or it is not valid.
     """
-    from pcgraph.errors import Fault, SpecError, closest
-    from pcgraph.files.shipped import shipped_spec, shipped_specs
     from pcgraph.spec import load_spec
 
-    path = Path(reference)
-    if path.suffix or path.exists() or len(path.parts) > 1:
-        return load_spec(path)
-    if reference in shipped_specs():
-        return load_spec(shipped_spec(reference))
-    raise SpecError(
-        Fault(
-            f"no such file, and no shipped spec is called '{reference}'",
-            hint=closest(reference, shipped_specs()),
-        )
-    )
+    return load_spec(reference)
 
 
 def beside_spec(weights: str | None, spec: Path) -> str | None:
     """A weight file as a spec names it: seen from the spec's folder. Other weights stay as they are."""
-    from pcgraph.tracing.weights import PACKAGE, is_file_reference
+    from pcgraph.spec.weights import is_file_reference, shifted_file
 
-    if (
-        weights is None
-        or not is_file_reference(weights)
-        or weights.startswith(PACKAGE)
-        or os.path.isabs(weights)
-    ):
+    if weights is None or not is_file_reference(weights):
         return weights
-    return Path(os.path.relpath(weights, spec.parent)).as_posix()
+    return shifted_file(weights, os.path.relpath(Path(), spec.parent))

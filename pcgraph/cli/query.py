@@ -101,45 +101,47 @@ def query(
     screen = Screen(as_json, quiet)
     given_spec = read_spec(spec)
     begun = time.perf_counter()
-    with screen.working("Building the network"):
-        from pcgraph.cli.asked import ask_for
-        from pcgraph.cli.run import find_device
-        from pcgraph.datasets.noise import Noise
-        from pcgraph.network import build
-        from pcgraph.runs.folder import new_run_folder
+    from pcgraph.runs.folder import run_folder
 
-        folder = new_run_folder(given_spec.name, out, force)
-        noisy = None if noise is None else Noise.parse(noise)
-        network = build(given_spec, trust=trusted(trust), seed=seed).to(find_device(device))
-        asked = ask_for(network, clamp, free or [], mask or [], soft or [], noisy, seed)
-    with screen.working(f"Asking {given_spec.name}"):
-        answer = asked.answer(network, steps, seed)
-    answers = item_answers(network, asked, answer)
-    record = {
-        "kind": "query",
-        "name": given_spec.name,
-        "command": shlex.join(["pcgraph", *sys.argv[1:]]),
-        "seed": seed,
-        "device": str(network.device),
-        "noise": None if noisy is None else str(noisy),
-        "steps": answer.steps,
-        "read": list(answer.read),
-        "clamp": clamp,
-        "mask": mask or [],
-        "soft": soft or [],
-        "feedback_trained": network.feedback_trained,
-        "seconds": round(time.perf_counter() - begun, 3),
-        "images": [{"name": one.name, "steps": answer.steps} for one in answers],
-    }
-    figures = query_figures(network, asked, answer, answers)
-    write(folder, network, record, asked, answer, answers, figures)
-    page_beside(folder, network)
+    with run_folder(given_spec.name, out, force=force) as own:
+        with screen.working("Building the network"):
+            from pcgraph.cli.asked import ask_for
+            from pcgraph.cli.run import draw, find_device
+            from pcgraph.datasets.noise import Noise
+            from pcgraph.network import build
+
+            noisy = None if noise is None else Noise.parse(noise)
+            network = build(given_spec, trust=trusted(trust), seed=seed).to(find_device(device))
+            asked = ask_for(network, clamp, free or [], mask or [], soft or [], noisy, seed)
+        with screen.working(f"Asking {given_spec.name}"):
+            answer = asked.answer(network, steps, seed)
+        answers = item_answers(network, asked, answer)
+        record = {
+            "kind": "query",
+            "name": given_spec.name,
+            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+            "seed": seed,
+            "device": str(network.device),
+            "noise": None if noisy is None else str(noisy),
+            "steps": answer.steps,
+            "read": list(answer.read),
+            "clamp": clamp,
+            "mask": mask or [],
+            "soft": soft or [],
+            "feedback_trained": network.feedback_trained,
+            "seconds": round(time.perf_counter() - begun, 3),
+            "images": [{"name": one.name, "steps": answer.steps} for one in answers],
+        }
+        write(own.work, network, record, asked, answer, answers)
+        own.finish()
+        figures = draw(own.path, lambda: query_figures(network, asked, answer, answers))
+        page_beside(own.path, network)
     from pcgraph.report.answers import answers_table
 
     screen.remark(answers_table(f"{given_spec.name}: {', '.join(answer.read)}", answers))
     screen.remark(*remarks(network, answers, answer, figures))
-    result = {**record, "folder": str(folder), "answers": [asdict(one) for one in answers]}
-    screen.result(result, f"Run folder: {folder}")
+    result = {**record, "folder": str(own.path), "answers": [asdict(one) for one in answers]}
+    screen.result(result, f"Run folder: {own.path}")
 
 
 def item_answers(network: PCNetwork, asked: Asked, answer: Answer) -> list[ItemAnswer]:
@@ -237,9 +239,8 @@ def write(
     asked: Asked,
     answer: Answer,
     answers: Sequence[ItemAnswer],
-    figures: Mapping[str, Any],
 ) -> None:
-    """Write the run folder."""
+    """Write the numbers of the run folder."""
     import numpy as np
     import torch
 
@@ -252,7 +253,7 @@ def write(
     tensors = {f"given:{node}": value for node, value in asked.clamp.items()}
     tensors |= {f"mask:{node}": value for node, value in asked.mask.items()}
     tensors |= {f"read:{node}": answer[node].cpu() for node in answer.read}
-    write_run_folder(folder, network.spec, record, list(answer.energy), [], trajectories, tensors, figures)
+    write_run_folder(folder, network.spec, record, list(answer.energy), [], trajectories, tensors)
 
 
 def remarks(

@@ -62,12 +62,18 @@ def report(
 
 
 def page_beside(folder: Path, network: PCNetwork) -> None:
-    """Write a run's page into its folder; nothing where a library that it needs is not installed."""
+    """Write a run's page into its folder; nothing where a library that it needs is not installed.
+
+    Raises:
+        InputError: It could not be made; the run's numbers are kept.
+    """
     if missing() is None:
         from pcgraph.files import write_text
         from pcgraph.report.page import report_page
+        from pcgraph.runs.figures import numbers_kept
 
-        write_text(folder / REPORT, report_page([folder], networks={folder.name: network}))
+        with numbers_kept(folder, "the report"):
+            write_text(folder / REPORT, report_page([folder], networks={folder.absolute().name: network}))
 
 
 def missing() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -105,42 +106,47 @@ def run(
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     begun = time.perf_counter()
-    with screen.working("Building the network"):
-        from pcgraph.datasets.noise import Noise
-        from pcgraph.report.results import write_run_folder
-        from pcgraph.runs.folder import new_run_folder
-        from pcgraph.simulation.tape import Tape
+    from pcgraph.runs.folder import run_folder
 
-        folder = new_run_folder(given.name, out, force)
-        noisy = None if noise is None else Noise.parse(noise)
-        setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
-        network = setup.build(given, trusted(trust))
-        inputs = find_inputs(network, images or [], noisy, seed)
-    with Tape(folder, record or []) as tape:
-        with screen.working(f"Running {given.name}", len(inputs)) as advance:
-            found = setup.run(network, inputs.batches(batch), record or [], advance, tape)
-        record_of_run = {
-            "kind": "run",
-            "name": given.name,
-            "command": shlex.join(["pcgraph", *sys.argv[1:]]),
-            "seed": seed,
-            "device": str(network.device),
-            "dtype": dtype.value,
-            "noise": None if noisy is None else str(noisy),
-            "steps": max(one.steps for one in found.trajectories),
-            "feedback_trained": network.feedback_trained,
-            "feedback_edges": [edge.name for edge in network.graph.edges.values() if edge.kind == "feedback"],
-            "seconds": round(time.perf_counter() - begun, 3),
-            "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
-        }
-        figures = run_figures(given.name, found)
-        write_run_folder(
-            folder, given, record_of_run, found.terms, found.labels, found.trajectories, tape, figures
-        )
-    page_beside(folder, network)
+    with run_folder(given.name, out, force=force) as own:
+        with screen.working("Building the network"):
+            from pcgraph.datasets.noise import Noise
+            from pcgraph.files.room import check_room
+            from pcgraph.report.results import TENSORS, write_run_folder
+            from pcgraph.simulation.tape import Tape
+
+            noisy = None if noise is None else Noise.parse(noise)
+            setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
+            network = setup.build(given, trusted(trust))
+            inputs = find_inputs(network, images or [], noisy, seed)
+            made = given.schedule.steps if steps is None else steps
+            check_room(own.work, recorded_bytes(network, record or [], made, len(inputs)))
+        with Tape(own.work / TENSORS, record or []) as tape:
+            with screen.working(f"Running {given.name}", len(inputs)) as advance:
+                found = setup.run(network, inputs.batches(batch), record or [], advance, tape)
+            record_of_run = {
+                "kind": "run",
+                "name": given.name,
+                "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+                "seed": seed,
+                "device": str(network.device),
+                "dtype": dtype.value,
+                "noise": None if noisy is None else str(noisy),
+                "steps": max(one.steps for one in found.trajectories),
+                "feedback_trained": network.feedback_trained,
+                "feedback_edges": [e.name for e in network.graph.edges.values() if e.kind == "feedback"],
+                "seconds": round(time.perf_counter() - begun, 3),
+                "images": [{"name": one.image, "steps": one.steps} for one in found.trajectories],
+            }
+            write_run_folder(
+                own.work, given, record_of_run, found.terms, found.labels, found.trajectories, tape
+            )
+        own.finish()
+        figures = draw(own.path, lambda: run_figures(given.name, found))
+        page_beside(own.path, network)
     screen.remark(*tables(found))
     screen.remark(*remarks(network, figures))
-    screen.result({**record_of_run, "folder": str(folder), **as_data(found)}, f"Run folder: {folder}")
+    screen.result({**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {own.path}")
 
 
 # ---- the pieces, which the demo uses too -----------------------------------------------------------
@@ -315,6 +321,22 @@ def recorded(run: Any, item: str) -> dict[str, list[Tensor]]:
     return {f"{quantity}:{name}": values for name, values in series.items() if wanted in ("", name)}
 
 
+def recorded_bytes(network: PCNetwork, record: Sequence[str], steps: int, images: int) -> int:
+    """Bytes on the disk that recorded states, predictions, errors and gradients take while they are joined."""
+    graph = network.graph
+    nodes = {name: name for name in graph.nodes}
+    targets = {name: edge.target for name, edge in graph.edges.items()}
+    terms = {name: edges[0].target for name, edges in graph.terms.items()}
+    of = {"values": nodes, "gradients": nodes, "predictions": targets, "errors": terms}
+    sizes = 0
+    for item in record:
+        quantity, _, wanted = item.partition(":")
+        for name, node in of.get(quantity, {}).items():
+            if wanted in ("", name):
+                sizes += math.prod(graph.nodes[node].shape)
+    return 2 * sizes * network.dtype.itemsize * (steps + 1) * images
+
+
 def together(parts: Sequence[Tensor]) -> Tensor:
     """The batches of a recorded quantity as one tensor; a batch that stopped early keeps its last value."""
     import torch
@@ -330,6 +352,20 @@ def run_figures(title: str, found: Found) -> dict[str, Any]:
     except ImportError:
         return {}
     return {"figure": run_figure(title, found.terms, found.labels, found.trajectories)}
+
+
+def draw(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Make the figures of a run whose numbers are in ``folder``, and write them there.
+
+    Raises:
+        InputError: They could not be made; the numbers are kept.
+    """
+    from pcgraph.runs.figures import numbers_kept, save_figures
+
+    with numbers_kept(folder, "the figures"):
+        figures = make()
+        save_figures(folder, figures)
+    return figures
 
 
 def tables(found: Found) -> list[Any]:

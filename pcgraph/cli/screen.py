@@ -7,16 +7,15 @@ import json
 import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from pcgraph.display.progress import progress_bar
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PATIENCE = 1.0
-"""Seconds of silence before a progress bar appears."""
 PIPE_WIDTH = 160
 """Columns of a table that goes into a file or another program, where there is no window to fit."""
 
@@ -65,29 +64,9 @@ class Screen:
         """
         with (
             redirect_stdout(io.StringIO() if self.as_json else sys.stderr),
-            self._bar(what, total) as advance,
+            progress_bar(what, total, shown=not (self.as_json or self.quiet)) as advance,
         ):
             yield advance
-
-    @contextmanager
-    def _bar(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        if self.as_json or self.quiet or not sys.stderr.isatty():
-            yield lambda done: None
-            return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        progress = Progress(console=Console(stderr=True), transient=True)
-        task = progress.add_task(what, total=total)
-        timer = threading.Timer(PATIENCE, progress.start)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield lambda done: progress.advance(task, done)
-        finally:
-            timer.cancel()
-            timer.join()
-            progress.stop()
 
     def _print(self, *shown: RenderableType) -> None:
         from rich.console import Console

@@ -41,7 +41,7 @@ def show(
 
         network = build(given, trust=trusted(trust), weights=False)
         if output is not None:
-            from pcgraph.runs.folder import save_figure
+            from pcgraph.runs.figures import save_figure
 
             figure = _drawing(network)
             with whole_file(output) as partial:

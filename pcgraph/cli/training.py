@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +23,9 @@ if TYPE_CHECKING:
 
     from pcgraph.datasets import ImageData
     from pcgraph.network import PCNetwork
+    from pcgraph.runs.folder import RunFolder
     from pcgraph.spec import Fitting, Spec
-    from pcgraph.training import Task
+    from pcgraph.training import Fitted, Task
 
 
 @contextmanager
@@ -124,28 +123,65 @@ class Training:
             InputError: A folder that holds something else.
             typer.Exit: The training was asked to stop.
         """
-        from pcgraph.datasets import batch_count
-        from pcgraph.training import epoch_means, fit
+        from pcgraph.training import epoch_means
         from pcgraph.training.accelerator import check_setup, is_main_process
         from pcgraph.training.engine import LOSSES
 
         main = is_main_process()
         trackers = [] if self.trackers == ["none"] else self.trackers
         check_setup(self.device, self.settings.precision, trackers)
-        folder = self._folder(main)
         begun = time.perf_counter()
+        with self._folder(main) as own:
+            fitted = self._fit(own.work, screen, task, data, held, trackers)
+            if not main:
+                raise typer.Exit(0 if fitted.finished else INTERRUPTED)
+            for path in fitted.passed_over:
+                print(f"Damaged, so an older checkpoint was taken: {path}", file=sys.stderr)
+            epochs = epoch_means(own.work / LOSSES)
+            found = {
+                "finished": fitted.finished,
+                "steps": fitted.step,
+                "resumed_at": fitted.resumed,
+                "seconds": round(time.perf_counter() - begun, 3),
+                "skipped": len({fault.where for fault in (*data.skipped, *held.skipped)}),
+            }
+            self._record(own.work, data, held, **found)
+            if fitted.finished:
+                own.finish()
+            page_beside(own.work, task.network)
+            if not fitted.finished:
+                print(f"Stopped after a checkpoint. To go on:\n  {self._again(own.path)}", file=sys.stderr)
+            screen.remark(loss_table(epochs))
+            if found["skipped"]:
+                screen.remark(f"{found['skipped']} broken files were left out.")
+            screen.result({**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {own.path}")
+            if not fitted.finished:
+                raise typer.Exit(INTERRUPTED)
+
+    def _fit(
+        self, folder: Path, screen: Screen, task: Task, data: ImageData, held: ImageData, trackers: Any
+    ) -> Fitted:
+        """Train, with a progress bar, and with signals that ask for the end."""
+        from pcgraph.datasets import batch_count
+        from pcgraph.training import fit
+        from pcgraph.training.accelerator import is_main_process
+
         total = self.settings.epochs * batch_count(
             data, self.settings.batch, drop_last=len(data) > self.settings.batch
         )
         done = 0
         with screen.working(f"Training {self.given.name}", total) as advance, stoppable() as stop:
 
+            def on_begin() -> None:
+                if is_main_process():
+                    self._record(folder, data, held, finished=False)
+
             def on_step(progress: Any, losses: Mapping[str, float]) -> None:
                 nonlocal done
                 advance(progress.step - done)
                 done = progress.step
 
-            fitted = fit(
+            return fit(
                 task,
                 data,
                 self.settings,
@@ -156,59 +192,38 @@ class Training:
                 device=self.device,
                 workers=self.workers,
                 trackers=trackers,
-                on_begin=lambda: self._record(folder, data, held, finished=False) if main else None,
+                on_begin=on_begin,
                 on_step=on_step,
                 on_epoch=lambda epoch, measured: screen.aside(_line(epoch, self.settings.epochs, measured)),
                 stop=stop,
+                progress=False,  # the screen has a bar already
             )
-        if not main:
-            raise typer.Exit(0 if fitted.finished else INTERRUPTED)
-        epochs = epoch_means(folder / LOSSES)
-        found = {
-            "finished": fitted.finished,
-            "steps": fitted.step,
-            "resumed_at": fitted.resumed,
-            "seconds": round(time.perf_counter() - begun, 3),
-            "skipped": len({fault.where for fault in (*data.skipped, *held.skipped)}),
-        }
-        self._record(folder, data, held, **found)
-        page_beside(folder, task.network)
-        if not fitted.finished:
-            print(f"Stopped after a checkpoint. To go on:\n  {self._again(folder)}", file=sys.stderr)
-        screen.remark(loss_table(epochs))
-        if found["skipped"]:
-            screen.remark(f"{found['skipped']} broken files were left out.")
-        screen.result({**found, "folder": str(folder), "epochs": epochs}, f"Run folder: {folder}")
-        if not fitted.finished:
-            raise typer.Exit(INTERRUPTED)
 
-    def _folder(self, main: bool) -> Path:
-        """The run folder, made and, unless the training goes on, empty."""
+    def _folder(self, main: bool) -> AbstractContextManager[RunFolder]:
+        """The run folder, which the main process owns; to go on in, if there is something to go on with."""
         from pcgraph.errors import Fault, InputError
-        from pcgraph.runs.folder import RECORD, new_run_folder
-        from pcgraph.training.engine import CHECKPOINTS, LOGS, LOSSES
+        from pcgraph.runs.folder import RunFolder, run_folder, work_of
+        from pcgraph.training.engine import CHECKPOINTS, LOGS
 
         if self.resume and self.out is None:
             raise InputError(Fault("--resume needs the folder", hint="Give it as --out DIR."))
         if not main:
-            return self.out or Path("runs") / self.given.name
-        if self.resume and self.out is not None and self.out.is_dir():
-            ours = {RECORD, LOSSES, CHECKPOINTS, LOGS}
-            inside = {path.name for path in self.out.iterdir() if not path.name.startswith(".")}
-            if RECORD in inside or inside <= ours:  # the latter, where a kill came before the record
-                return self.out
-        folder = new_run_folder(self.given.name, self.out, self.force)
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        return folder
+            path = self.out or Path("runs") / self.given.name
+            return nullcontext(RunFolder(path, work_of(path)))
+        return run_folder(
+            self.given.name,
+            self.out,
+            force=self.force,
+            staged=False,
+            resume=self.kind if self.resume else None,
+            worth=(CHECKPOINTS, LOGS),
+        )
 
     def _record(self, folder: Path, data: ImageData, held: ImageData, **found: Any) -> None:
         """Write ``run.json``."""
-        from datetime import datetime
-
-        from pcgraph.files import write_text
-        from pcgraph.runs.folder import RECORD, versions
+        from pcgraph.learning.saving import BACKBONE, PREDICTORS, SPEC
+        from pcgraph.runs.record import FOLDERS, write_record
+        from pcgraph.training.engine import CHECKPOINTS, LOGS, LOSSES
 
         record = {
             "kind": self.kind,
@@ -221,11 +236,10 @@ class Training:
             "held_out": len(held),
             **found,
             "settings": self.settings.model_dump(mode="json"),
-            "versions": versions(),
-            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "spec": self.given.model_dump(mode="json", exclude={"extends"}),
+            FOLDERS: [CHECKPOINTS, LOGS],
         }
-        write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        written = (LOSSES, SPEC, PREDICTORS, BACKBONE) if found["finished"] else ()
+        write_record(folder, self.given, record, [name for name in written if (folder / name).is_file()])
 
     def _again(self, folder: Path) -> str:
         """The command that goes on."""

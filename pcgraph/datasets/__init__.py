@@ -4,6 +4,8 @@ from pcgraph.datasets.augment import Augment
 from pcgraph.datasets.batches import Batch, batch_count, batches
 from pcgraph.datasets.data import ImageData, Item, augmented, noisy, split, subset
 from pcgraph.datasets.folders import Corrupted, corruption_sets
+from pcgraph.datasets.given import Images, Loaded, Samples, given_images
+from pcgraph.datasets.identity import data_digest
 from pcgraph.datasets.preprocess import preprocess_for
 from pcgraph.datasets.references import open_data
 from pcgraph.datasets.shipped import Dataset, digits
@@ -14,12 +16,17 @@ __all__ = [
     "Corrupted",
     "Dataset",
     "ImageData",
+    "Images",
     "Item",
+    "Loaded",
+    "Samples",
     "augmented",
     "batch_count",
     "batches",
     "corruption_sets",
+    "data_digest",
     "digits",
+    "given_images",
     "noisy",
     "open_data",
     "preprocess_for",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pcgraph.datasets.data import ImageData, Item
+from pcgraph.datasets.data import Item
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
 
-_BATCH = 1 << 16
+BATCH_STREAM = 1 << 16
 """The stream of what a batch draws, far from those of an image in `pcgraph.datasets.data`."""
 
 
@@ -53,13 +54,38 @@ class Batch:
         ]
 
 
-def batch_count(data: ImageData, size: int, *, drop_last: bool = False) -> int:
+class Indexed(Protocol):
+    """What `batches` reads: images by their places."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image."""
+        ...
+
+    @property
+    def skip_broken(self) -> bool:
+        """Whether broken files are left out."""
+        ...
+
+    @property
+    def skipped(self) -> list[Fault]:
+        """The faults of those that were."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def item(self, index: int, seed: int = 0, epoch: int = 0) -> Item:
+        """See `ImageData.item`."""
+        ...
+
+
+def batch_count(data: Sized, size: int, *, drop_last: bool = False) -> int:
     """How many batches an epoch has, the same in every process."""
     return len(data) // size if drop_last else -(-len(data) // size)
 
 
 def batches(
-    data: ImageData,
+    data: Indexed,
     size: int,
     *,
     seed: int = 0,
@@ -107,7 +133,7 @@ def batches(
                 raise InputError(fault)
             if fault not in data.skipped:
                 data.skipped.append(fault)
-        yield replace(images, seed=mixed_seed(seed, epoch, number, _BATCH))
+        yield replace(images, seed=mixed_seed(seed, epoch, number, BATCH_STREAM))
 
 
 def _order(count: int, seed: int, epoch: int, shuffle: bool) -> list[int]:
@@ -123,14 +149,19 @@ def _shares(order: list[int], size: int, process: int, processes: int) -> list[l
     shares = []
     for begin in range(0, len(order), size):
         batch = order[begin : begin + size]
-        shares.append(batch[len(batch) * process // processes : len(batch) * (process + 1) // processes])
+        shares.append(batch[share(len(batch), process, processes)])
     return shares
+
+
+def share(count: int, process: int, processes: int) -> slice:
+    """A process's part of a batch of ``count`` images."""
+    return slice(count * process // processes, count * (process + 1) // processes)
 
 
 class _Reader(Dataset[Item | Fault]):
     """An image, or what is wrong with its file: a value either way, which other processes can send."""
 
-    def __init__(self, data: ImageData, seed: int, epoch: int) -> None:
+    def __init__(self, data: Indexed, seed: int, epoch: int) -> None:
         self.data, self.seed, self.epoch = data, seed, epoch
 
     def __getitem__(self, index: int) -> Item | Fault:

@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pcgraph.datasets.images import SUFFIXES
+from pcgraph.datasets.finding import images_below, listed
+from pcgraph.datasets.formats import SUFFIXES
+from pcgraph.datasets.parts import Split, check_covers, in_order, parts
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import Fault, InputError, closest
 
-Split = Literal["train", "test"]
 _WNIDS = Path(__file__).parent.parent / "data" / "imagenet" / "wnids.txt"
-_PARTS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
 _LABEL_FILES = ("LOC_val_solution.csv", "val.txt")
 _SEVERITY = re.compile(r"[1-5]")
 
 
-def folder(path: Path, part: Split) -> Files:
+def folder(path: Path, part: Split, classes: Sequence[str] | None = None) -> Files:
     """Images in class folders, or just images.
 
     Args:
         path: Holds a folder for each class, whose images (those in folders inside included) belong to it;
-            or images, which then have no labels. Where it holds ``train`` beside ``test`` or ``val``, those
-            are the two parts, and a class of either counts in both; otherwise both parts are all images.
+            or images, which then have no labels. Where it holds ``train`` beside ``test``, ``val``,
+            ``valid``, ``validation`` or ``dev``, those are the parts, and a class of either counts in both;
+            otherwise both parts are all images.
         part: Which part.
+        classes: The names of the classes by label. Left out: the folders' names, as numbers if all are whole
+            numbers, else as text.
 
     Raises:
-        InputError: There is no such folder, it holds no image, or images beside folders of images.
+        InputError: There is no such folder, it holds no image, images beside folders of images, or it cannot
+            be told what the folders are.
     """
     name = f"folder:{path}"
-    parts = _parts(_existing(path, "folder"))
-    inside = parts[part]
-    folders, images = _listed(inside)
-    filled = {sub.name: files for sub in folders if (files := list(_images_below(sub)))}
+    divided = parts(_existing(path, "folder"))
+    inside = divided[part]
+    folders, images = listed(inside)
+    filled = {sub.name: files for sub in folders if (files := list(images_below(sub)))}
     if not filled and not images:
         hint = f"An image ends in {', '.join(SUFFIXES)}."
         raise InputError(Fault("this folder holds no image", hint=hint, where=str(inside)))
-    if not filled:
-        return Files(name, images)
-    if images:
+    if images and filled:
         message = f"images ('{images[0].name}') beside folders of images ('{next(iter(filled))}')"
         hint = "Give a folder of class folders, or a folder of images alone, which have no labels."
         raise InputError(Fault(message, hint=hint, where=str(inside)))
-    others = {sub.name for each in set(parts.values()) - {inside} for sub in _listed(each)[0]}
-    classes = sorted(filled.keys() | others)
-    return _labelled(name, {classes.index(sub): files for sub, files in filled.items()}, classes)
+    others = {sub.name for each in set(divided.values()) - {inside} for sub in listed(each)[0]}
+    if not filled and others:
+        message = "images without class folders, which the other part has"
+        hint = f"Give the folder itself, folder:{inside}, if its images shall have no labels."
+        raise InputError(Fault(message, hint=hint, where=str(inside)))
+    if not filled:
+        return Files(name, images)
+    ordered = list(classes) if classes else in_order(filled.keys() | others, path)
+    check_covers(ordered, filled, inside)
+    by_label = {ordered.index(sub): filled[sub] for sub in sorted(filled, key=ordered.index)}
+    return _labelled(name, by_label, ordered)
 
 
 def imagenet(path: Path, part: Split) -> Files:
@@ -74,7 +82,7 @@ def imagenet(path: Path, part: Split) -> Files:
     if not inside.is_dir():
         hint = "Give the folder that holds 'train' and 'val'."
         raise InputError(Fault(f"there is no folder '{inside.name}' inside", hint=hint, where=str(path)))
-    _, images = _listed(inside)
+    _, images = listed(inside)
     if images and part == "test":
         labels = _label_file(path, inside)
         return Files(
@@ -169,7 +177,7 @@ def images_in(path: Path) -> list[Path]:
     Raises:
         InputError: There is no such folder, or it holds no image.
     """
-    found = list(_images_below(_existing(path, "folder")))
+    found = list(images_below(_existing(path, "folder")))
     if not found:
         hint = f"An image ends in {', '.join(SUFFIXES)}."
         raise InputError(Fault("this folder holds no image", hint=hint, where=str(path)))
@@ -185,43 +193,16 @@ def _existing(path: Path, kind: str) -> Path:
     raise InputError(Fault("there is no such folder", hint=hint, where=str(path)))
 
 
-def _parts(path: Path) -> dict[Split, Path]:
-    """The folder of each part; all are ``path`` where it is not divided."""
-    found = {
-        part: [path / name for name in names if (path / name).is_dir()] for part, names in _PARTS.items()
-    }
-    return {part: folders[0] if all(found.values()) else path for part, folders in found.items()}
-
-
-def _listed(path: Path) -> tuple[list[Path], list[Path]]:
-    """The folders and the images in a folder, each sorted by name."""
-    folders, images = [], []
-    with os.scandir(path) as entries:  # it knows folders from files without a look at each
-        for entry in entries:
-            if entry.is_dir():
-                folders.append(path / entry.name)
-            elif entry.name.lower().endswith(SUFFIXES):
-                images.append(path / entry.name)
-    return sorted(one for one in folders if not one.name.startswith(".")), sorted(images)
-
-
-def _images_below(path: Path) -> Iterator[Path]:
-    folders, images = _listed(path)
-    yield from images
-    for inside in folders:
-        yield from _images_below(inside)
-
-
 def _class_folders(name: str, path: Path) -> Files:
     """Class folders that are named by WordNet number."""
     numbers = {wnid: number for number, wnid in enumerate(wnids())}
-    folders, _ = _listed(path)
+    folders, _ = listed(path)
     unknown = [sub.name for sub in folders if sub.name not in numbers]
     if unknown or not folders:
         what = f"'{unknown[0]}' is no class of ImageNet" if unknown else "there are no class folders inside"
         hint = "A class folder is called like n01440764; for other classes, use folder:PATH."
         raise InputError(Fault(what, hint=hint, where=str(path)))
-    files = {numbers[sub.name]: list(_images_below(sub)) for sub in folders}
+    files = {numbers[sub.name]: list(images_below(sub)) for sub in folders}
     return _labelled(name, files, class_names())
 
 

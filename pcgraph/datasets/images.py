@@ -11,12 +11,13 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from pcgraph.datasets.finding import images_below
+from pcgraph.datasets.formats import FORMATS, SUFFIXES
 from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.files.shipped import photo, photos
 from pcgraph.spec import Preprocess
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DATA_SETS = ("photos",)
 """Data sets that come with pcgraph: ``photos`` are its photographs; ``photos:NAME`` is one of them."""
 PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
@@ -37,7 +38,7 @@ def find_images(references: Iterable[str]) -> list[Path]:
     for reference in references:
         path = Path(reference).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            inside = sorted(images_below(path))
             if not inside:
                 hint = f"An image ends in {', '.join(SUFFIXES)}."
                 raise InputError(Fault("this folder holds no image", hint=hint, where=reference))
@@ -96,7 +97,7 @@ def load_planes(path: Path, channels: int) -> list[Image.Image]:
         InputError: The file is no readable image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=tuple(FORMATS)) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
             return to_planes(image, channels, str(path))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pcgraph.datasets.folders import Split
+from pcgraph.datasets.parts import Split
 from pcgraph.datasets.sources import Arrays
 from pcgraph.errors import Fault, InputError
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from pcgraph.datasets.augment import Augment
-from pcgraph.datasets.folders import Split, images_in
+from pcgraph.datasets.folders import images_in
 from pcgraph.datasets.images import load_planes
+from pcgraph.datasets.parts import Split
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError
 from pcgraph.files.shipped import photo, photos

@@ -8,17 +8,18 @@ from typing import get_args
 
 from pcgraph.datasets.augment import PLAIN
 from pcgraph.datasets.data import ImageData
-from pcgraph.datasets.folders import Split, folder, imagenet, imagenet_c
+from pcgraph.datasets.folders import folder, imagenet, imagenet_c
 from pcgraph.datasets.images import PIXELS, image_shape
 from pcgraph.datasets.library import NAMES, library_data
+from pcgraph.datasets.parts import Split
 from pcgraph.datasets.photographs import CUTS, photographs
 from pcgraph.datasets.shipped import digit_arrays
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.spec import Preprocess
 
-_FOLDERS = {"folder": folder, "imagenet": imagenet, "imagenet-c": imagenet_c}
-KINDS = ("digits", "photos", *_FOLDERS, *NAMES)
+_FOLDERS = {"imagenet": imagenet, "imagenet-c": imagenet_c}
+KINDS = ("digits", "photos", "folder", *_FOLDERS, *NAMES)
 """The first words of references."""
 
 
@@ -28,6 +29,7 @@ def open_data(
     *,
     shape: Sequence[int],
     preprocess: Preprocess | None = None,
+    classes: Sequence[str] | None = None,
     download: bool = False,
     skip_broken: bool = False,
 ) -> ImageData:
@@ -41,6 +43,7 @@ def open_data(
         shape: (channels, height, width) of the network's input; pictures become grey or RGB, and are
             resized, as it needs.
         preprocess: How pictures are resized and normalised (`preprocess_for`); None: plain pixels.
+        classes: The names of the classes by label, for class folders; see `folder`.
         download: Fetch MNIST or CIFAR where they are missing. Nothing else is ever fetched.
         skip_broken: Let `batches` leave broken files out and note them in ``skipped``.
 
@@ -53,7 +56,9 @@ def open_data(
     path = Path(rest).expanduser() if rest else None
     source: Source
     augment = PLAIN
-    if kind in _FOLDERS and path is not None:
+    if kind == "folder" and path is not None:
+        source = folder(path, split, classes)
+    elif kind in _FOLDERS and path is not None:
         source = _FOLDERS[kind](path, split)
     elif kind in NAMES and (path is not None or not colon):
         source = library_data(kind, path, split, download=download)
@@ -69,7 +74,7 @@ def open_data(
 
 
 def _unknown(reference: str, kind: str) -> Fault:
-    if kind in _FOLDERS:
+    if kind in ("folder", *_FOLDERS):
         return Fault(f"data '{reference}': expected a path", hint=f"Write {kind}:PATH.")
     if kind in KINDS:
         hint = "Write 'digits' alone." if kind == "digits" else f"Write {kind} or {kind}:PATH."

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcgraph.datasets.folders import Split
+from pcgraph.datasets.parts import Split
 from pcgraph.datasets.sources import Arrays
 
 _DIGITS = Path(__file__).parent.parent / "data" / "digits" / "digits.npz"

@@ -13,14 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
 
 from torch import Tensor, nn
 
+from pcgraph.dynamics.automatic import Carried, automatic
 from pcgraph.dynamics.descent import Descent
-from pcgraph.graph import PCGraph
+from pcgraph.graph import Edge, Kind, PCGraph
 from pcgraph.spec.dynamics import EnergyDynamics, PredifyDynamics
 
 Scalar = float | Tensor
+Pair = tuple[str, str]
+"""An edge and one of its sources."""
+SHARES: tuple[Kind, ...] = ("feedforward", "feedback")
 
 
 @dataclass(frozen=True)
@@ -62,51 +69,103 @@ class Predify(Dynamics):
         graph: The graph.
         spec: The values of beta, lambda and alpha, and the scale of the gradient.
         reach: C of each feedback edge; needed for gradient ``normalized`` alone.
+        carried: By edge and source, what errors do to the source; needed for ``error: auto`` alone.
     """
 
-    def __init__(self, graph: PCGraph, spec: PredifyDynamics, reach: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        graph: PCGraph,
+        spec: PredifyDynamics,
+        reach: Mapping[str, float],
+        carried: Mapping[Pair, Carried] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.graph = graph
         self.spec = spec
         self.reach = dict(reach)
+        self.carried = dict(carried)
 
     def gains(self, batch: int) -> Gains:
         """See `Dynamics.gains`."""
         values = self.values()
-        target: dict[str, Scalar] = {}
-        for node in self.graph.nodes:
-            for kind in ("feedforward", "feedback"):
-                terms = {name: self.graph.terms[name][0].gain for name in self.graph.terms_into(node, kind)}
-                sharing = sum(gain is None for gain in terms.values())
-                for name, gain in terms.items():
-                    target[name] = values[node, kind] / sharing if gain is None else gain
-        source: dict[tuple[str, str], Scalar] = {}
+        source: dict[Pair, Scalar] = {}
         scale = {}
         for edge in self.graph.edges.values():
             for node in edge.sources:
-                alpha: Scalar | None = edge.error
-                if alpha is None:
-                    alpha = values[node, "error"] if edge.kind == "feedback" else 0.0
+                alpha = self._alpha(edge, node, values)
                 if edge.delay and (isinstance(alpha, Tensor) or alpha):
                     source[edge.name, node] = alpha
-                    scale[edge.name] = self._scale(edge.name, edge.target, batch)
-        return Gains(target, source, scale)
+                    scale[edge.name] = self.scale(edge, batch)
+        return Gains(self._target(values), source, scale)
 
     def values(self) -> Mapping[tuple[str, str], Scalar]:
         """The beta (``feedforward``), lambda (``feedback``) and alpha (``error``) of each node."""
         found: dict[tuple[str, str], Scalar] = {}
         for node in self.graph.nodes:
             for name in ("feedforward", "feedback", "error"):
-                own = getattr(self.spec.nodes.get(node), name, None)
-                found[node, name] = float(getattr(self.spec, name) if own is None else own)
+                given = self._given(node, name)
+                found[node, name] = self.auto.get(node, 0.0) if given == "auto" else float(given)
         return found
 
-    def _scale(self, edge: str, target: str, batch: int) -> float:
+    @cached_property
+    def auto(self) -> dict[str, float]:
+        """By node, what ``error: auto`` stands for, its own or its edges'; NaN where it is not measured.
+
+        It is for one image: gradient ``mean`` moves the states of larger batches less.
+        """
+        shares = {(node, name): self._given(node, name) for node in self.graph.nodes for name in SHARES}
+        target = self._target({key: float(share) for key, share in shares.items()})
+        found = {}
+        for node in self.graph.nodes:
+            reading = [e for e in self.graph.edges.values() if node in e.sources and e.delay]
+            asked = {edge.name: self._asked(edge, node) for edge in reading}
+            scales = {edge.name: self.scale(edge, 1) for edge in reading if asked[edge.name] != 0}
+            carried = {name: self.carried[name, node] for name in scales if (name, node) in self.carried}
+            edges = {name: scale for name, scale in scales.items() if asked[name] == "auto"}
+            if edges:
+                others = sum(
+                    float(asked[name]) * scale * (carried[name].stretch if name in carried else math.nan)
+                    for name, scale in scales.items()
+                    if name not in edges
+                )
+                kept = 1 - sum(float(target[term]) for term in self.graph.terms_into(node))
+                found[node] = automatic(kept, others, edges, carried)
+        return found
+
+    def scale(self, edge: Edge, batch: int) -> float:
+        """``s_e`` of an edge."""
         if self.spec.gradient == "mean":
-            return 2 / (batch * math.prod(self.graph.nodes[target].shape))
+            return 2 / (batch * math.prod(self.graph.nodes[edge.target].shape))
         if self.spec.gradient == "normalized":
-            return 2 / math.sqrt(self.reach[edge])
+            return 2 / math.sqrt(self.reach[edge.name])
         return 1.0
+
+    def _target(self, values: Mapping[tuple[str, str], Scalar]) -> dict[str, Scalar]:
+        target: dict[str, Scalar] = {}
+        for node in self.graph.nodes:
+            for kind in SHARES:
+                terms = {name: self.graph.terms[name][0].gain for name in self.graph.terms_into(node, kind)}
+                sharing = sum(gain is None for gain in terms.values())
+                for name, gain in terms.items():
+                    target[name] = values[node, kind] / sharing if gain is None else gain
+        return target
+
+    def _given(self, node: str, name: str) -> float | Literal["auto"]:
+        """What the spec says of a node."""
+        own = getattr(self.spec.nodes.get(node), name, None)
+        given: float | Literal["auto"] = getattr(self.spec, name) if own is None else own
+        return given
+
+    def _asked(self, edge: Edge, node: str) -> float | Literal["auto"]:
+        """What the spec says of the errors of an edge and one of its sources."""
+        if edge.error is not None:
+            return edge.error
+        return self._given(node, "error") if edge.kind == "feedback" else 0.0
+
+    def _alpha(self, edge: Edge, node: str, values: Mapping[tuple[str, str], Scalar]) -> Scalar:
+        if edge.error is not None:
+            return self.auto[node] if edge.error == "auto" else edge.error
+        return values[node, "error"] if edge.kind == "feedback" else 0.0
 
 
 class Energy(Dynamics):

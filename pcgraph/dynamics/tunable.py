@@ -44,7 +44,7 @@ class TunablePredify(Predify):
     """
 
     def __init__(self, rule: Predify, *, shared: bool = False) -> None:
-        super().__init__(rule.graph, rule.spec, rule.reach)
+        super().__init__(rule.graph, rule.spec, rule.reach, rule.carried)
         self.shared = shared
         self.nodes = tuple(name for name in rule.graph.nodes if name != rule.graph.receiver)
         if shared and rule.spec.nodes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,17 @@ class Clean:
     def pixels(self) -> Tensor:
         """The images before normalisation, from 0 to 1."""
         return denormalise(self.images, self.preprocess).clamp(0, 1)
+
+    def part(self, place: int) -> Clean:
+        """One image of the batch, as a batch."""
+        one = slice(place, place + 1)
+        return replace(
+            self,
+            images=self.images[one],
+            labels=self.labels[one],
+            indices=self.indices[one],
+            answers=self.answers[:, one],
+        )
 
 
 class Condition(Protocol):

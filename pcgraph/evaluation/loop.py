@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcgraph.datasets import ImageData, batches, subset
 from pcgraph.datasets.noise import mixed_seed
-from pcgraph.errors import Fault, InputError
+from pcgraph.errors import DivergenceError, Fault, InputError
 from pcgraph.evaluation.attacks import Attack
 from pcgraph.evaluation.conditions import Clean, Condition, NoNoise, distinct, key
 from pcgraph.evaluation.measures import Followed, follow, judge
@@ -73,7 +73,6 @@ def evaluate(
 
     Raises:
         InputError: The data, the network or a condition do not fit.
-        DivergenceError: A state is not finite.
     """
     store = store or Store()
     processes = processes or Processes()
@@ -103,11 +102,11 @@ def evaluate(
             if store.missing([name], indices.tolist()):
                 seen = run
                 if not isinstance(condition, NoNoise):
-                    inputs = condition.inputs(clean)
+                    inputs = _inputs(condition, clean)
                     seen = follow(scheduler, inputs, settings.steps, settings.distances, seed, memory)
                 measured = judge(seen, run, batch.labels)
                 if isinstance(condition, Attack):
-                    aims = torch.where(batch.labels < 0, run.answers[condition.step], batch.labels)
+                    aims = _aims(condition, clean)
                     measured["success"] = condition.hits(seen.answers, aims, seen.logits.shape[-1]).byte()
                 store.add(part, name, indices, measured)
             advance(1)
@@ -117,6 +116,23 @@ def evaluate(
     if processes.count > 1:
         store.read()
     return store.collect(len(data), names)
+
+
+def _inputs(condition: Condition, clean: Clean) -> Tensor:
+    """What a condition makes of a batch; NaN for an image that cannot be attacked because states diverge."""
+    try:
+        if isinstance(condition, Attack) and bool((_aims(condition, clean) < 0).any()):
+            raise DivergenceError(clean.scheduler.network.graph.receiver, condition.step)
+        return condition.inputs(clean)
+    except DivergenceError:
+        if len(clean.images) == 1:
+            return torch.full_like(clean.images, torch.nan)
+        return torch.cat([_inputs(condition, clean.part(place)) for place in range(len(clean.images))])
+
+
+def _aims(attack: Attack, clean: Clean) -> Tensor:
+    """The classes that an attack leads away from: the labels, or the answers to the clean images."""
+    return torch.where(clean.labels < 0, clean.answers[attack.step], clean.labels)
 
 
 def work(images: int, conditions: Sequence[Condition], batch: int, processes: Processes) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcgraph.errors import Fault, InputError
+from pcgraph.errors import DivergenceError, Fault, InputError
 from pcgraph.scheduler import Scheduler
 
+NO_ANSWER = -1
+"""Instead of a class, where scores are not finite; it is never right."""
 Trajectory = Mapping[str, Sequence[Tensor]]
 """States by node and step."""
 
@@ -30,8 +33,11 @@ class Followed:
 
     @property
     def answers(self) -> Tensor:
-        """(steps + 1, batch) the class with the highest score."""
-        return self.logits.argmax(dim=-1)
+        """(steps + 1, batch) the class with the highest score; `NO_ANSWER` where there is no such thing."""
+        best, answers = self.logits.nan_to_num(torch.inf, torch.inf, -torch.inf).max(
+            dim=-1
+        )  # one NaN among them is enough
+        return torch.where(best.isfinite(), answers, NO_ANSWER)
 
 
 def follow(
@@ -52,9 +58,10 @@ def follow(
         seed: For ``initial: normal``.
         memory: What the run may take; see `Scheduler.run`.
 
+    An image whose states or scores are not finite after a step has NaN for scores from there on.
+
     Raises:
         InputError: The network's output is no row of class scores.
-        DivergenceError: A state is not finite.
     """
     if scheduler.network.drive is None:
         raise InputError(
@@ -64,10 +71,12 @@ def follow(
             )
         )
     record = ["output", *(["values"] if keep_values else [])]
-    generator = torch.Generator().manual_seed(seed)
-    run = scheduler.run(
-        images, steps, record=record, generator=generator, tolerance=every_step(scheduler), memory=memory
-    )
+    given: dict[str, Any] = {"record": record, "tolerance": every_step(scheduler), "memory": memory}
+    try:
+        run = scheduler.run(images, steps, generator=torch.Generator().manual_seed(seed), **given)
+    except DivergenceError:
+        generator = torch.Generator().manual_seed(seed)
+        run = scheduler.run(images, steps, generator=generator, diverging=True, **given)
     for output in run.output[:1]:
         if not (isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] > 1):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -76,6 +85,10 @@ def follow(
             )
     missing = steps - run.steps  # of a batch that stands still
     logits = torch.stack([*run.output, *run.output[-1:] * missing]).float().cpu()
+    if run.finite:
+        lasting = torch.stack(run.finite).cummin(dim=0).values
+        logits[1 : 1 + len(lasting)][~lasting] = torch.nan
+        logits[1 + len(lasting) :, ~lasting[-1]] = torch.nan
     values = {name: [*series, *series[-1:] * missing] for name, series in run.values.items()}
     fixed = {scheduler.network.graph.receiver}
     return Followed(logits, {name: series for name, series in values.items() if name not in fixed})
@@ -112,13 +125,18 @@ def judge(seen: Followed, clean: Followed, labels: Tensor) -> dict[str, Tensor]:
         labels: (batch,), -1 without a label.
 
     Returns:
-        Each (steps + 1, batch): ``agree`` with the answer to the clean image at step 0 (uint8); with labels
-        ``correct`` (uint8) and ``loss``, the cross-entropy in nats (float32); with states
-        ``distance:NODE``, the correlation distance to the clean state of the same step (float32).
+        Each (steps + 1, batch): ``agree`` with the answer to the clean image at step 0 (uint8);
+        ``diverged`` (uint8), if there is no answer somewhere because states or scores are not finite, which
+        is wrong; with labels ``correct`` (uint8) and ``loss``, the cross-entropy in nats (float32); with
+        states ``distance:NODE``, the correlation distance to the clean state of the same step (float32).
     """
-    found = {"agree": (seen.answers == clean.answers[0]).byte()}
+    answers = seen.answers
+    none = answers == NO_ANSWER
+    found = {"agree": ((answers == clean.answers[0]) & ~none).byte()}
+    if none.any():
+        found["diverged"] = none.byte()
     if bool((labels >= 0).all()):
-        found["correct"] = (seen.answers == labels).byte()
+        found["correct"] = (answers == labels).byte()
         steps = len(seen.logits)
         losses = F.cross_entropy(seen.logits.flatten(0, 1), labels.repeat(steps), reduction="none")
         found["loss"] = losses.view(steps, -1)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError
 from pcgraph.evaluation.conditions import CLEAN
-from pcgraph.files import whole_file
+from pcgraph.files.tensors import load_sealed, save_tensors
 
 PARTS = "parts"
 TOTAL = "images.safetensors"
 BROKEN = "broken"
 """The name under which images that cannot be read are noted."""
+DIVERGED = "diverged"
+"""The quantity that says where an image has no answer."""
 
 Measured = dict[str, dict[str, Tensor]]
 """By condition and quantity, (steps + 1, images); besides ``index``, (images,), the images' places."""
@@ -32,22 +33,29 @@ class Store:
 
     Args:
         folder: The run folder; None keeps everything in memory.
+
+    Attributes:
+        damaged: Files that could not be used; what was in them is measured again.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self._parts: dict[str, dict[str, Tensor]] = {}
         self._done: dict[str, set[int]] = {}
+        self.damaged: list[Path] = []
 
     def read(self) -> None:
-        """Take up what earlier processes have written."""
+        """Take up what earlier processes have written, and is whole."""
         assert self.folder is not None
         files = [self.folder / TOTAL, *sorted((self.folder / PARTS).glob("*.safetensors"))]
         for file in files:
             if file.name.startswith("."):  # what a killed process was writing
                 continue
             if file.is_file():
-                self._parts[file.stem] = _read(file)
+                try:
+                    self._parts[file.stem] = load_sealed(file)
+                except InputError:
+                    self.damaged.append(file)
         for part in self._parts.values():
             for name, indices in _indices(part):
                 self._done.setdefault(name, set()).update(indices.tolist())
@@ -77,7 +85,7 @@ class Store:
         self._done.setdefault(condition, set()).update(indices.tolist())
         if self.folder is not None:
             (self.folder / PARTS).mkdir(exist_ok=True)
-            _write(rows, self.folder / PARTS / f"{part}.safetensors")
+            save_tensors(rows, self.folder / PARTS / f"{part}.safetensors", sealed=True)
 
     def collect(self, images: int, first: Sequence[str]) -> Measured:
         """Everything, with the images of each condition in their order.
@@ -107,8 +115,8 @@ class Store:
                 raise InputError(Fault(message, hint=hint, where=str(self.folder or "")))
             order = torch.from_numpy(places)
             found[condition] = {
-                quantity: torch.cat([one[quantity] for one in several], dim=-1)[..., order].contiguous()
-                for quantity in several[0]
+                quantity: torch.cat([_of(one, quantity) for one in several], dim=-1)[..., order].contiguous()
+                for quantity in dict.fromkeys(name for one in several for name in one)
             }
         if not expected:
             raise InputError(Fault("not one image can be read", where=str(self.folder or "")))
@@ -123,9 +131,10 @@ class Store:
         """Write everything as one file, and remove the parts."""
         if self.folder is None:
             return
-        _write(
+        save_tensors(
             {f"{name}/{what}": values for name, rows in measured.items() for what, values in rows.items()},
             self.folder / TOTAL,
+            sealed=True,
         )
         shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
@@ -140,7 +149,7 @@ def read_measured(folder: Path) -> Measured:
     if not file.is_file():
         hint = "Finish it with --resume." if (folder / PARTS).is_dir() else ""
         raise InputError(Fault(f"holds no finished evaluation ('{TOTAL}')", hint=hint, where=str(folder)))
-    found = by_condition(_read(file))
+    found = by_condition(load_sealed(file))
     return {name: found[name] for name in sorted(found, key=_order) if name != BROKEN}
 
 
@@ -153,6 +162,11 @@ def by_condition(tensors: Mapping[str, Tensor]) -> Measured:
     return found
 
 
+def _of(measured: Mapping[str, Tensor], quantity: str) -> Tensor:
+    """A quantity; of images that all have answers it is not said that none of them diverged."""
+    return torch.zeros_like(measured["agree"]) if quantity == DIVERGED not in measured else measured[quantity]
+
+
 def _order(name: str) -> tuple[bool, str, float]:
     """Sorts conditions by noise and level, the clean images first; a file does not keep their order."""
     noise, _, level = name.rpartition(":")
@@ -161,15 +175,3 @@ def _order(name: str) -> tuple[bool, str, float]:
 
 def _indices(part: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
     return [(name.removesuffix("/index"), t) for name, t in part.items() if name.endswith("/index")]
-
-
-def _write(tensors: Mapping[str, Tensor], path: Path) -> None:
-    with whole_file(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises its own type for a damaged file
-        raise InputError(Fault(f"cannot be read: {error}", where=str(path))) from None

@@ -23,7 +23,7 @@ from pcgraph.evaluation.statistics import (
     interval,
     mean_corruption_error,
 )
-from pcgraph.evaluation.store import Measured
+from pcgraph.evaluation.store import DIVERGED, Measured
 
 FILE = "evaluation.csv"
 IMAGENET_CLASSES = 1000
@@ -92,6 +92,8 @@ def tabulate(data: str, runs: Sequence[Measured], classes: int, seed: int = 0) -
             if noise in CORRUPTIONS:
                 errors[noise, int(level)] = 1 - accuracy
         add("agreement", bootstrap.means(values["agree"]))
+        if DIVERGED in values:
+            add(DIVERGED, bootstrap.means(values[DIVERGED]))
         for what in wanted:
             if what.startswith("distance:"):
                 distance, node = bootstrap.means(values[what]), what.removeprefix("distance:")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.moving import PARTIAL, remove, replace_contents
+from pcgraph.files.syncing import naming, sync, sync_tree
 
 
 def check_free(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> None:
@@ -37,41 +39,58 @@ def check_free(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> No
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it replaces ``path`` when the block ends without error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Give a temporary path beside ``path``; it replaces ``path`` when the block ends without error.
+
+    Once the block has ended, the file is on the disk (fsync), under its name.
+    """
+    with naming(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; what no UTF-8 can say is escaped."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; it replaces ``path`` when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())
-        if path.exists():
-            old = partial.with_name(f"{partial.name}.old")
-            path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
+    """Give a temporary folder, whose contents are those of ``path`` when the block ends without error.
+
+    A folder that is not there appears as a whole, by one rename. In one that is there the new contents take
+    the place of the old, which stay until the new ones are whole. Both are on the disk then (fsync).
+    """
+    path = path.resolve()
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.is_dir()
+        if there:
+            partial = path / PARTIAL
+            remove(partial)
+            partial.mkdir()
         else:
-            partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield partial
+            if there:
+                replace_contents(path, [one.name for one in path.iterdir() if one.name != PARTIAL])
+            else:
+                partial.chmod(0o777 & ~_umask())
+                sync_tree(partial)
+                partial.rename(path)
+                sync(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.errors import DivergenceError
 from pcgraph.network import PCNetwork
+from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
 
@@ -144,6 +145,8 @@ class Layered:
 
 def _dense(predictor: nn.Module) -> tuple[nn.Linear, nn.Module] | None:
     """The matrix and the activation of ``[Linear]`` or ``[Linear, activation]``."""
+    if not is_plain(*predictor.modules()):
+        return None
     layers = list(predictor) if type(predictor) is nn.Sequential else [predictor]
     if len(layers) == 1:
         layers.append(nn.Identity())

@@ -31,7 +31,8 @@ class DynamicsTask:
     as in the published package.
 
     Args:
-        network: With a backbone that classifies, and rule `predify`; its dynamics are replaced.
+        network: With a backbone that classifies, and rule `predify`; its dynamics are replaced until `fit`
+            ends (`finish`), when it has plain ones again, with the tuned values.
         settings: Which values, which loss, how many steps.
 
     Raises:
@@ -53,6 +54,7 @@ class DynamicsTask:
             hint = "Write 'dynamics: {rule: predify}'."
             raise InputError(Fault("only the rule 'predify' has values to tune", ("dynamics",), hint))
         self.before = network.dynamics.values()
+        self._required = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
         network.dynamics = self.dynamics = TunablePredify(network.dynamics, shared=settings.shared)
         self.dynamics.to(network.device, network.dtype)
         network.requires_grad_(False)
@@ -75,6 +77,9 @@ class DynamicsTask:
 
         All parts of a batch draw the same number, in every process.
         """
+        if self.network.dynamics is not self.dynamics:
+            hint = "Make another DynamicsTask of the network."
+            raise InputError(Fault("this tuning is over: the network has plain dynamics again", hint=hint))
         least, most = self.steps
         draw = torch.Generator().manual_seed(batch.seed)
         run = self.scheduler.run(
@@ -96,14 +101,22 @@ class DynamicsTask:
             "accuracy at step 0": first,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write the spec with the tuned values in its `dynamics`, and the weights.
+    def finish(self) -> None:
+        """Give the network the plain rule with the tuned values, and its spec these values.
 
-        The network then has the plain rule with these values.
+        Whatever required a gradient before the tuning requires one again, so that the network can learn on.
         """
         tuned = self.dynamics.plain()
-        self.network.dynamics = Predify(self.dynamics.graph, tuned, self.dynamics.reach)
-        save_network(self.network, folder, spec=self.network.spec.model_copy(update={"dynamics": tuned}))
+        rule = self.dynamics
+        self.network.dynamics = Predify(rule.graph, tuned, rule.reach, rule.carried)
+        self.network.spec = self.network.spec.model_copy(update={"dynamics": tuned})
+        for parameter, required in self._required:
+            parameter.requires_grad_(required)
+
+    def save(self, folder: Path) -> None:
+        """Write the spec with the tuned values in its `dynamics`, and the weights; see `finish`."""
+        self.finish()
+        save_network(self.network, folder)
 
     def _loss(self, outputs: list[Any], batch: Batch) -> Tensor:
         counted = outputs[1:] if self.settings.loss == "every" else outputs[-1:]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from pcgraph.datasets import preprocess_for
-from pcgraph.files import whole_file, write_text
+from pcgraph.files import write_text
+from pcgraph.files.digest import digest
+from pcgraph.files.tensors import save_tensors
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Spec, to_yaml
-from pcgraph.spec.dump import rooted
+from pcgraph.spec.dump import pinned, rooted
+from pcgraph.spec.weights import Checkpoint, WeightFile
 
 PREDICTORS, BACKBONE, SPEC = "weights.safetensors", "backbone.safetensors", "spec.yaml"
 
@@ -21,8 +22,8 @@ def save_network(
     """Write the weights of a network and a spec that loads them.
 
     The spec names the new files relative to itself, so the folder can be moved; all other files it names
-    by their full paths. A backbone that the program handed over as an object cannot be named; its
-    weights are written all the same.
+    by their full paths. Of weight files it says the digest, which `build` compares. A backbone that the
+    program handed over as an object cannot be named; `build` loads its weights into the one that it is given.
 
     Args:
         network: What was trained.
@@ -34,14 +35,10 @@ def save_network(
     update: dict[str, object] = {}
     if len(network.predictors):
         network.save_weights(folder / PREDICTORS)
-        update["weights"] = PREDICTORS
+        update["weights"] = WeightFile(file=PREDICTORS, sha256=digest(folder / PREDICTORS))
     if backbone and network.drive is not None and spec.backbone is not None:
-        tensors = {
-            name: t.detach().cpu().contiguous() for name, t in network.drive.model.state_dict().items()
-        }
-        with whole_file(folder / BACKBONE) as partial:
-            save_file(tensors, partial)
-        if spec.backbone.model is not None:
-            fields = {"weights": BACKBONE, "match": "name", "preprocess": preprocess_for(spec.backbone)}
-            update["backbone"] = spec.backbone.model_copy(update=fields)
-    write_text(folder / SPEC, to_yaml(spec.model_copy(update=update)))
+        save_tensors(network.drive.model.state_dict(), folder / BACKBONE)
+        weights = Checkpoint(file=BACKBONE, sha256=digest(folder / BACKBONE))
+        fields = {"weights": weights, "match": "name", "preprocess": preprocess_for(spec.backbone)}
+        update["backbone"] = spec.backbone.model_copy(update=fields)
+    write_text(folder / SPEC, to_yaml(pinned(spec.model_copy(update=update))))

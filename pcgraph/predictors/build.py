@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
-from pcgraph.graph import Edge, PCGraph
-from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
+from pcgraph.graph import Edge, Node, PCGraph
+from pcgraph.predictors.automatic import NoPredictor, automatic, check_dense
 from pcgraph.spec.layers import LAYERS, Layer
-from pcgraph.tracing.objects import import_object
-
-Shape = tuple[int, ...]
+from pcgraph.spec.layout import Layout, Shape
+from pcgraph.spec.objects import import_object
 
 
 def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Module:
@@ -37,18 +36,23 @@ def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Modul
     Raises:
         SpecError: A layer cannot be built, or the shapes do not fit.
     """
-    sources = [graph.nodes[name].shape for name in edge.sources]
+    nodes = [graph.nodes[name] for name in edge.sources]
+    sources = [node.shape for node in nodes]
     target = graph.nodes[edge.target].shape
     path = (*edge.path, "predictor")
     if isinstance(edge.predictor, str) and edge.predictor != "auto":
         module = _imported(edge.predictor, sources, target, path, trust)
     else:
-        source = sources[0] if len(sources) == 1 else _joined_shape(edge.sources, sources, edge.path)
-        if edge.predictor == "auto":
-            module = automatic(source, target)
-        else:
-            assert isinstance(edge.predictor, list)
-            module = _from_layers(edge.predictor, source, target, path)
+        source = nodes[0] if len(nodes) == 1 else _joined(nodes, edge)
+        try:
+            if edge.predictor == "auto":
+                module = without_constants(automatic(source, graph.nodes[edge.target]))
+            else:
+                assert isinstance(edge.predictor, list)
+                module = _from_layers(edge.predictor, source.shape, target, path)
+        except NoPredictor as reason:
+            where = edge.path if edge.predictor == "auto" else path
+            raise SpecError(Fault(f"edge '{edge.name}': {reason}", where, reason.hint)) from None
         if len(sources) > 1:
             module = Joined(module)
     _check_shape(module, edge, sources, target, path)
@@ -68,116 +72,32 @@ class Joined(nn.Module):
         return prediction
 
 
-class ToMap(nn.Module):
-    """Reads any state as a feature map (batch, channels, height, width)."""
+def without_constants(module: nn.Module) -> nn.Module:
+    """The module with biases of zero, so that before any training small states are predicted small.
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.layout = layout(shape)
-        self.grid = _grid(shape)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Rearrange the state; class tokens before a square grid of tokens are left out."""
-        if self.layout == "map":
-            return x
-        if self.layout == "channels_last":
-            return x.movedim(-1, 1)
-        height, width = self.grid
-        return x[:, -height * width :].movedim(-1, 1).reshape(len(x), -1, height, width)
-
-
-class FromMap(nn.Module):
-    """Gives a feature map (batch, channels, height, width) the layout of a state; undoes `ToMap`."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.layout = layout(shape)
-        self.extra = shape[0] - math.prod(_grid(shape)) if self.layout == "tokens" else 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Rearrange the map; a class token is predicted by the mean of the others."""
-        if self.layout == "map":
-            return x
-        if self.layout == "channels_last":
-            return x.movedim(1, -1)
-        tokens = x.flatten(2).movedim(1, -1)
-        if self.extra:
-            summary = tokens.mean(dim=1, keepdim=True).expand(-1, self.extra, -1)
-            tokens = torch.cat([summary, tokens], dim=1)
-        return tokens
-
-
-def layout(shape: Shape) -> str:
-    """What a state of this shape is: ``vector``, ``tokens``, ``map``, ``channels_last`` or ``other``.
-
-    Three dimensions are (channels, height, width), unless the first two alone are equal, as in the
-    (height, width, channels) of Swin transformers.
+    Random biases would be predicted whatever the source is: thousands of times what the deep states of some
+    networks are.
     """
-    if len(shape) == 3:
-        return "channels_last" if shape[0] == shape[1] != shape[2] else "map"
-    return {1: "vector", 2: "tokens"}.get(len(shape), "other")
+    for part in module.modules():
+        if isinstance(bias := getattr(part, "bias", None), nn.Parameter):
+            nn.init.zeros_(bias)
+    return module
 
 
-def automatic(source: Shape, target: Shape) -> nn.Module:
-    """The predictor that ``auto`` stands for.
-
-    Between vectors a linear layer. Between anything with a grid (feature maps, channels-last maps,
-    tokens): bilinear resizing to the target's grid, then a 3 x 3 transposed convolution, the default
-    of the Predify package. From a grid to a vector: the mean over the grid, then a linear layer.
-    Everything else: a linear layer on the flattened state.
-    """
-    kinds = layout(source), layout(target)
-    gridded = {"map", "channels_last", "tokens"}
-    if kinds == ("tokens", "tokens") and source[0] == target[0]:
-        return nn.Linear(source[1], target[1])
-    if kinds[0] in gridded and kinds[1] in gridded:
-        steps: list[nn.Module] = [] if kinds[0] == "map" else [ToMap(source)]
-        convolution = nn.ConvTranspose2d(_channels(source), _channels(target), 3, padding=1)
-        if _grid(source) == _grid(target):
-            steps.append(convolution)
-        else:
-            upsample = nn.Upsample(size=_grid(target), mode="bilinear", align_corners=False)
-            if kinds == ("map", "map"):
-                return UpsampledConvTranspose2d(upsample, convolution, _grid(source))
-            steps += [upsample, convolution]
-        return nn.Sequential(*steps, *([] if kinds[1] == "map" else [FromMap(target)]))
-    if kinds[0] in gridded and kinds[1] == "vector":
-        linear = nn.Linear(_channels(source), target[0])
-        return nn.Sequential(ToMap(source), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
-    steps = [] if kinds[0] == "vector" else [nn.Flatten()]
-    steps.append(nn.Linear(math.prod(source), math.prod(target)))
-    return nn.Sequential(*steps, *([] if kinds[1] == "vector" else [nn.Unflatten(1, target)]))
-
-
-def _channels(shape: Shape) -> int:
-    return shape[0] if layout(shape) == "map" else shape[-1]
-
-
-def _grid(shape: Shape) -> tuple[int, int]:
-    """Height and width; tokens form a square if they can, a class token or two aside, else a row."""
-    kind = layout(shape)
-    if kind == "map":
-        return shape[1], shape[2]
-    if kind == "channels_last":
-        return shape[0], shape[1]
-    for extra in (0, 1, 2):
-        side = math.isqrt(max(shape[0] - extra, 0))
-        if side > 1 and side * side == shape[0] - extra:
-            return side, side
-    return shape[0], 1
-
-
-def _joined_shape(names: Sequence[str], shapes: Sequence[Shape], path: FieldPath) -> Shape:
-    if len({shape[1:] for shape in shapes}) > 1:
-        given = ", ".join(f"'{name}' {shape}" for name, shape in zip(names, shapes, strict=True))
+def _joined(nodes: Sequence[Node], edge: Edge) -> Node:
+    """Several sources as the one state that they are along their first dimension."""
+    given = ", ".join(f"'{node.name}' {node.shape}" for node in nodes)
+    if len({node.shape[1:] for node in nodes}) > 1:
         raise SpecError(
             Fault(
                 f"sources that predict together are joined along their first dimension, but {given}",
-                (*path, "source"),
+                (*edge.path, "source"),
                 "Make the other dimensions equal, or use a 'python:' predictor of several arguments.",
             )
         )
-    return sum(shape[0] for shape in shapes), *shapes[0][1:]
+    shape = sum(node.shape[0] for node in nodes), *nodes[0].shape[1:]
+    channels_first = all(node.layout == Layout(node.shape, 0) for node in nodes)
+    return Node("+".join(edge.sources), shape, layout=Layout(shape, 0) if channels_first else None)
 
 
 def _imported(
@@ -261,6 +181,8 @@ def _fill_sizes(
                 )
             )
         arguments[size] = math.prod(target) if unflattens else target[-1 if name == "Linear" else 0]
+        if name == "Linear":
+            check_dense(arguments.get("in_features", shape[-1]), arguments[size])
     if name == "Linear":
         arguments.setdefault("in_features", shape[-1])
     elif name.startswith("Conv"):
@@ -271,8 +193,9 @@ def _fill_sizes(
         arguments.setdefault("num_channels", shape[0])
     elif name == "LayerNorm":
         arguments.setdefault("normalized_shape", shape)
-    elif name == "AdaptiveAvgPool2d":
-        arguments.setdefault("output_size", target[-2:] if len(target) >= 2 else 1)
+    elif name.startswith("AdaptiveAvgPool"):
+        axes = int(name[-2])
+        arguments.setdefault("output_size", target[-axes:] if len(target) >= axes else 1)
     elif name == "Upsample" and "scale_factor" not in arguments:
         arguments.setdefault("size", target[1:])
     elif name == "Unflatten":

@@ -41,37 +41,64 @@ class MaskedLinear(Masked, nn.Linear):
         return F.linear(input, self.weight * self.mask, self.bias)
 
 
-class MaskedConv2d(Masked, nn.Conv2d):
-    """`torch.nn.Conv2d` with a mask of its channels."""
-
+class _MaskedConv(Masked, nn.modules.conv._ConvNd):
     def forward(self, input: Tensor) -> Tensor:
-        """See `torch.nn.Conv2d`."""
-        predicted: Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)
+        """See the layer of `torch.nn` without a mask."""
+        predicted: Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)  # type: ignore[operator]
         return predicted
 
 
-class MaskedConvTranspose2d(Masked, nn.ConvTranspose2d):
-    """`torch.nn.ConvTranspose2d` with a mask of its channels."""
+class MaskedConv1d(_MaskedConv, nn.Conv1d):
+    """`torch.nn.Conv1d` with a mask of its channels."""
 
+
+class MaskedConv2d(_MaskedConv, nn.Conv2d):
+    """`torch.nn.Conv2d` with a mask of its channels."""
+
+
+class MaskedConv3d(_MaskedConv, nn.Conv3d):
+    """`torch.nn.Conv3d` with a mask of its channels."""
+
+
+_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class _MaskedConvTranspose(Masked, nn.modules.conv._ConvTransposeNd):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """See `torch.nn.ConvTranspose2d`; ``output_size`` is the layer's own."""
-        weight = self.weight * self.mask
-        return F.conv_transpose2d(
+        """See the layer of `torch.nn` without a mask; ``output_size`` is the layer's own."""
+        predicted: Tensor = _TRANSPOSED[self.weight.dim() - 2](
             input,
-            weight,
+            self.weight * self.mask,
             self.bias,
             self.stride,
-            self.padding,  # type: ignore[arg-type]
+            self.padding,
             self.output_padding,
             self.groups,
             self.dilation,
         )
+        return predicted
+
+
+class MaskedConvTranspose1d(_MaskedConvTranspose, nn.ConvTranspose1d):
+    """`torch.nn.ConvTranspose1d` with a mask of its channels."""
+
+
+class MaskedConvTranspose2d(_MaskedConvTranspose, nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` with a mask of its channels."""
+
+
+class MaskedConvTranspose3d(_MaskedConvTranspose, nn.ConvTranspose3d):
+    """`torch.nn.ConvTranspose3d` with a mask of its channels."""
 
 
 MASKED: dict[type[nn.Module], type[Masked]] = {
     nn.Linear: MaskedLinear,
+    nn.Conv1d: MaskedConv1d,
     nn.Conv2d: MaskedConv2d,
+    nn.Conv3d: MaskedConv3d,
+    nn.ConvTranspose1d: MaskedConvTranspose1d,
     nn.ConvTranspose2d: MaskedConvTranspose2d,
+    nn.ConvTranspose3d: MaskedConvTranspose3d,
 }
 """The layers that a mask can be for."""
 
@@ -102,7 +129,7 @@ def mask_weights(module: nn.Module, edge: Edge, folder: Path) -> None:
         raise SpecError(Fault("a convolution in groups takes no mask", path, "'groups' is one already."))
     weight = layer.weight
     assert isinstance(weight, nn.Parameter)
-    backwards = isinstance(layer, nn.ConvTranspose2d)  # its weight is (in, out, ...)
+    backwards = isinstance(layer, nn.modules.conv._ConvTransposeNd)  # its weight is (in, out, ...)
     targets, sources = (weight.shape[1], weight.shape[0]) if backwards else weight.shape[:2]
     matrix = mask_matrix(edge.mask, targets, sources, folder, path)
     matrix = (matrix.T if backwards else matrix).view(*weight.shape[:2], *[1] * (weight.dim() - 2))

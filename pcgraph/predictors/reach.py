@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pcgraph.predictors.build import FromMap, Joined, Shape, ToMap
+from pcgraph.predictors.automatic import FromMap, ToMap
+from pcgraph.predictors.build import Joined
 from pcgraph.predictors.masks import Masked
+from pcgraph.spec.layout import Shape
 
 # Layers whose result at a unit depends on that unit alone.
 POINTWISE = (
@@ -43,7 +45,7 @@ def count_reach(predictor: nn.Module, sources: Sequence[Shape], index: int = 0) 
         sources: Shapes of the sources, without the batch.
         index: Which source is moved.
     """
-    probe = _without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
+    probe = without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
     central = tuple(size // 2 for size in sources[index])
     with torch.no_grad():
         reached = (_linear_probe if _is_linear(probe) else _derivative_probe)(probe, sources, index, central)
@@ -60,7 +62,7 @@ def _linear_probe(probe: nn.Module, sources: Sequence[Shape], index: int, centra
     states[index][(0, *central)] = 1.0
     first = probe[0] if isinstance(probe, nn.Sequential) else probe
     convolution = probe[1] if isinstance(first, nn.Upsample) and isinstance(probe, nn.Sequential) else first
-    if isinstance(convolution, nn.ConvTranspose2d) and convolution.groups == 1:
+    if isinstance(convolution, nn.modules.conv._ConvTransposeNd) and convolution.groups == 1:
         # the other channels are zero: leaving them out saves nearly all the work
         convolution.weight.data = convolution.weight[central[0] : central[0] + 1]
         if isinstance(convolution, Masked):
@@ -90,16 +92,17 @@ def _derivative_probe(probe: nn.Module, sources: Sequence[Shape], index: int, ce
     return reached
 
 
-def _without_last_activations(module: nn.Module) -> nn.Module:
+def without_last_activations(module: nn.Module) -> nn.Module:
+    """The module up to its last layer that is no activation; it shares the layers."""
     if isinstance(module, Joined):
-        return Joined(_without_last_activations(module.module))
+        return Joined(without_last_activations(module.module))
     if isinstance(module, POINTWISE):
         return nn.Identity()
     if isinstance(module, nn.Sequential) and len(module):
         *others, last = module
-        stripped = _without_last_activations(last)
+        stripped = without_last_activations(last)
         if isinstance(stripped, nn.Identity):
-            return _without_last_activations(nn.Sequential(*others))
+            return without_last_activations(nn.Sequential(*others))
         return nn.Sequential(*others, stripped)
     return module
 
@@ -110,8 +113,12 @@ def _is_linear(module: nn.Module) -> bool:
         nn.modules.conv._ConvNd,
         nn.modules.batchnorm._BatchNorm,
         nn.Upsample,
+        nn.AdaptiveAvgPool1d,
         nn.AdaptiveAvgPool2d,
+        nn.AdaptiveAvgPool3d,
+        nn.AvgPool1d,
         nn.AvgPool2d,
+        nn.AvgPool3d,
         nn.Flatten,
         nn.Unflatten,
         nn.Identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ def describe(network: PCNetwork) -> dict[str, Any]:
             row["precision"] = edge.precision
         else:
             row["gain"] = float(gains.target[edge.bundle])
-            row["error"] = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
+            errors = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
+            row["error"] = {node: "auto" if math.isnan(error) else error for node, error in errors.items()}
         edges.append(row)
     starts = [
         {

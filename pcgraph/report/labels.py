@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from pcgraph.dynamics.gains import Energy, Gains
-from pcgraph.graph import Edge
+from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Layer, PredifyDynamics
 
@@ -23,7 +25,7 @@ def gain_text(network: PCNetwork, edge: Edge, gains: Gains) -> str:
     text = f"{letter} {float(gains.target[edge.bundle]):.3g}"
     errors = {node: float(gains.source.get((edge.name, node), 0.0)) for node in edge.sources}
     if edge.kind == "feedback" or any(errors.values()):
-        shown = dict.fromkeys(f"{error:.3g}" for error in errors.values())
+        shown = dict.fromkeys("auto" if math.isnan(one) else f"{one:.3g}" for one in errors.values())
         text += f"  α {'/'.join(shown)}"
     return text
 
@@ -46,9 +48,9 @@ def predictor_text(edge: Edge) -> str:
     return " + ".join(layer.name for layer in edge.predictor if isinstance(layer, Layer))
 
 
-def start_text(network: PCNetwork, node: str) -> str:
+def start_text(graph: PCGraph, node: str) -> str:
     """``start ← image`` where the node's state begins at a learned guess; else empty."""
-    start = network.graph.starts.get(node)
+    start = graph.starts.get(node)
     return "" if start is None else f"start ← {' + '.join(start.sources)}"
 
 

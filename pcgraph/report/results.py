@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pcgraph.files import whole_folder
+from pcgraph.files import write_text
+from pcgraph.files.tensors import save_tensors
 from pcgraph.report.trajectory import Trajectory
-from pcgraph.runs.folder import RECORD, save_figure, versions
+from pcgraph.runs.record import write_record
 from pcgraph.simulation.tape import Tape
 from pcgraph.spec import Spec, to_yaml
-from pcgraph.spec.dump import rooted
+from pcgraph.spec.dump import pinned, rooted
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TENSORS = "tensors.safetensors"
+SPEC, METRICS, TENSORS = "spec.yaml", "metrics.csv", "tensors.safetensors"
 COLUMNS = ("image", "step", "quantity", "name", "value")
 
 
 def write_run_folder(
-    path: Path,
+    folder: Path,
     spec: Spec,
     record: Mapping[str, Any],
     terms: Sequence[str],
     labels: Sequence[str],
     trajectories: Sequence[Trajectory],
     tensors: Mapping[str, Tensor] | Tape,
-    figures: Mapping[str, Figure],
 ) -> None:
-    """Write ``spec.yaml``, ``run.json``, ``metrics.csv``, ``tensors.safetensors`` and the figures.
+    """Write the numbers: ``spec.yaml``, ``metrics.csv``, ``tensors.safetensors`` and, last, ``run.json``.
 
     Args:
-        path: The folder; it appears when everything is written.
+        folder: Where to; it is there.
         spec: The spec that was run.
         record: What `run.json` holds besides versions and time.
         terms: Names of the error terms, in the order of the trajectories' energies.
@@ -47,26 +41,18 @@ def write_run_folder(
         trajectories: What the images did.
         tensors: What was recorded, by ``quantity:name``; each (steps + 1, images, *shape), in memory or on a
             tape.
-        figures: Figures by name; each becomes a ``.png`` and a ``.svg``.
     """
-    with whole_folder(path) as folder:
-        (folder / "spec.yaml").write_text(to_yaml(rooted(spec)), encoding="utf-8")
-        time = datetime.now().astimezone().isoformat(timespec="seconds")
-        values = spec.model_dump(mode="json", exclude={"extends"})  # spec.yaml leaves out what is default
-        full = {**record, "versions": versions(), "time": time, "spec": values}
-        (folder / RECORD).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for one in trajectories:
-                writer.writerows(_rows(one, terms, labels))
-        if isinstance(tensors, Tape):
-            tensors.save(folder / TENSORS)
-        elif tensors:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
-        for name, figure in figures.items():
-            for suffix in (".png", ".svg"):
-                save_figure(figure, folder / f"{name}{suffix}")
+    write_text(folder / SPEC, to_yaml(pinned(rooted(spec))))
+    with (folder / METRICS).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for one in trajectories:
+            writer.writerows(_rows(one, terms, labels))
+    if isinstance(tensors, Tape):
+        tensors.save(folder / TENSORS)
+    elif tensors:
+        save_tensors(tensors, folder / TENSORS)
+    write_record(folder, spec, record, [n for n in (SPEC, METRICS, TENSORS) if (folder / n).exists()])
 
 
 def _rows(

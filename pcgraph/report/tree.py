@@ -37,6 +37,6 @@ def wiring_tree(network: PCNetwork) -> Tree:
                 line.append(f"   {'   '.join(fact for fact in facts if fact)}", style="not bold default")
             )
         if name in graph.starts:
-            line = Text(start_text(network, name), style="magenta")
+            line = Text(start_text(graph, name), style="magenta")
             branch.add(line.append(f"   {predictor_text(graph.starts[name])}", style="not bold default"))
     return tree

@@ -15,7 +15,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from pcgraph.graph import Edge
+from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text, start_text
 from pcgraph.report.layout import levels
@@ -37,14 +37,14 @@ COLOURS = {"feedforward": "#20609f", "feedback": "#c4472b"}
 DASHES: dict[str, Any] = {"feedforward": "solid", "feedback": (0, (4.2, 2.2))}
 
 
-def wiring_figure(network: PCNetwork) -> Figure:
-    """Draw a network's nodes and edges.
+def wiring_figure(wired: PCNetwork | PCGraph) -> Figure:
+    """Draw the nodes and edges of a network, or of a graph alone, which knows no gains.
 
     Feedforward edges are solid and rise, feedback edges are dashed; each carries its gains and its
     delay. Edges with several sources, and the edges of a bundle (marked Σ), join before they arrive.
     A node whose state begins at a learned guess says in its box from what.
     """
-    return _Drawing(network).draw()
+    return _Drawing(wired).draw()
 
 
 @dataclass
@@ -68,10 +68,10 @@ class _Box:
 
 
 class _Drawing:
-    def __init__(self, network: PCNetwork) -> None:
-        self.network = network
-        self.graph = network.graph
-        self.gains = network.dynamics.gains(1)
+    def __init__(self, wired: PCNetwork | PCGraph) -> None:
+        self.network = None if isinstance(wired, PCGraph) else wired
+        self.graph = wired if isinstance(wired, PCGraph) else wired.graph
+        self.gains = None if self.network is None else self.network.dynamics.gains(1)
         self.labelled = len(self.graph.edges) <= MANY
         self.labels = {edge.name: self._label(edge) for edge in self.graph.edges.values()}
         self.label_width = {name: _text_width(text, 7.5) + 0.1 for name, text in self.labels.items()}
@@ -86,7 +86,8 @@ class _Drawing:
         self.paths: dict[tuple[str, str], Path] = {}
 
     def draw(self) -> Figure:
-        name, rule, letters = self.network.spec.name, rule_text(self.network), self._letters()
+        name = self.network.spec.name if self.network else ""
+        rule, letters = rule_text(self.network) if self.network else "", self._letters()
         left, right = self.routes.extent()
         left, right = left - MARGIN, right + MARGIN
         header = max(_text_width(name, 13, bold=True), _text_width(rule, 8.5), _text_width(letters, 8))
@@ -117,12 +118,16 @@ class _Drawing:
     # ---- measures ------------------------------------------------------------------------------
 
     def _label(self, edge: Edge) -> str:
+        if self.network is None or self.gains is None:
+            return f"delay {edge.delay}"
         return f"{gain_text(self.network, edge, self.gains)}\ndelay {edge.delay}"
 
     def _letters(self) -> str:
-        energy = self.network.spec.dynamics.rule == "energy"
-        letters = "π precision" if energy else "β feedforward, λ feedback, α error"
-        return f"{letters}; start ← learned first guess" if self.graph.starts else letters
+        letters = []
+        if self.network is not None:
+            energy = self.network.spec.dynamics.rule == "energy"
+            letters.append("π precision" if energy else "β feedforward, λ feedback, α error")
+        return "; ".join([*letters, "start ← learned first guess"] if self.graph.starts else letters)
 
     def _box_widths(self) -> dict[str, float]:
         widths = {}
@@ -141,11 +146,10 @@ class _Drawing:
         return widths
 
     def _second_line(self, name: str) -> str:
-        network = self.network
         parts = (
             shape_text(self.graph.nodes[name].shape),
-            rate_text(network, name),
-            start_text(network, name),
+            rate_text(self.network, name) if self.network else "",
+            start_text(self.graph, name),
         )
         return "   ".join(part for part in parts if part)
 

@@ -1,66 +1,228 @@
-"""Where the results of a command go, and what says how they came about."""
+"""The folder of a run: made and owned when the run begins, and whole when it ends."""
 
 from __future__ import annotations
 
-import platform
-import sys
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
-from pcgraph import __version__
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.locks import locked
+from pcgraph.files.moving import PARTIAL, READY, finish_replacing, remove, replace_contents
+from pcgraph.files.syncing import naming
+from pcgraph.runs.record import KNOWN, RECORD, own_names, read_kind
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+PROBE = 65536
+"""Bytes that must find room before a run begins."""
+OURS = {PARTIAL, READY}
 
-RECORD = "run.json"
+
+@dataclass
+class RunFolder:
+    """A run folder that this process has to itself; see `run_folder`.
+
+    Attributes:
+        path: What it is called.
+        work: Where the run writes; `path`, or a hidden folder inside it until `finish`.
+        goes_on: Whether it holds a run that this one goes on with.
+        worth: Names of folders in it whose contents are worth keeping when the run fails.
+        kept: Whether what is there stays when the run fails.
+    """
+
+    path: Path
+    work: Path
+    goes_on: bool = False
+    worth: Sequence[str] = ()
+    kept: bool = False
+
+    def finish(self) -> None:
+        """Put what was written in its place: what was there before goes only now."""
+        if self.work != self.path:
+            replace_contents(self.path, own_names(self.path), RECORD)
+            self.work = self.path
+        self.kept = True
+
+    def clear(self) -> None:
+        """Remove what a run wrote that has failed, unless something of it can be used."""
+        found = [self.work / name for name in self.worth if (self.work / name).is_dir()]
+        if self.kept or self.goes_on or any(any(folder.glob("[!.]*")) for folder in found):
+            return
+        if self.work != self.path:
+            shutil.rmtree(self.work, ignore_errors=True)
+            return
+        for name in {*KNOWN, *own_names(self.path), *self.worth}:
+            remove(self.path / name)
+
+
+@contextmanager
+def run_folder(
+    name: str,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    staged: bool = True,
+    resume: str | None = None,
+    worth: Sequence[str] = (),
+) -> Iterator[RunFolder]:
+    """Own a run folder: ``out``, or ``runs/NAME-TIMESTAMP``.
+
+    Its place, the permission and some room are known before the block begins. If the block ends with an
+    error, what it wrote is removed unless something of it can be used, and what was there before is as it
+    was. With ``force`` the old run's files go when `RunFolder.finish` puts the new ones in their place.
+
+    Args:
+        name: Of the run.
+        out: The folder that was asked for.
+        force: Whether an old run in it may be replaced.
+        staged: Whether all is written before any of it is in the folder; else only where an old run is there.
+        resume: The kind of run to go on with, if there is one; there may be none.
+        worth: See `RunFolder`.
+
+    Raises:
+        InputError: The folder cannot be written to, is in use, or holds something else.
+    """
+    made: list[Path] = []
+    try:
+        path = _make(name, out, made)
+        if resume is None:
+            _check_contents(path, force)
+        with locked(path):
+            own = _begin(path, force, staged, resume, worth)
+            try:
+                with naming(path):
+                    yield own
+            finally:
+                own.clear()
+    finally:
+        _unmake(made)
 
 
 def new_run_folder(name: str, out: Path | None, force: bool) -> Path:
-    """Where a run goes: ``out``, or ``runs/NAME-TIMESTAMP``.
+    """Make a run folder, which no other process gets at the same time; see `run_folder`, which holds it.
 
     Raises:
-        InputError: ``out`` is there and holds something; with ``force``, something else than a run.
+        InputError: ``out`` cannot be written to, or holds something; with ``force``, something but a run.
     """
-    if out is None:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = Path("runs") / f"{name}-{stamp}"
-        number = 2
-        while path.exists():
-            path = path.with_name(f"{name}-{stamp}-{number}")
+    made: list[Path] = []
+    try:
+        path = _make(name, out, made)
+        _check_contents(path, force)
+    except InputError:
+        _unmake(made)
+        raise
+    return path
+
+
+def work_of(path: Path) -> Path:
+    """Where the run in a folder writes that is to replace an older one; the folder itself, without one."""
+    return path / PARTIAL if (path / PARTIAL / RECORD).is_file() else path
+
+
+# ---- the pieces --------------------------------------------------------------------------------------
+
+
+def _begin(path: Path, force: bool, staged: bool, resume: str | None, worth: Sequence[str]) -> RunFolder:
+    """Look at what is in a folder that is locked."""
+    finish_replacing(path, own_names(path), own_names(path / READY), RECORD)
+    if resume is not None:
+        work = work_of(path)
+        kind = read_kind(work)
+        if kind not in (None, resume):
+            hint = f"Give the folder of a '{resume}', or another --out."
+            raise InputError(Fault(f"holds a '{kind}', expected a '{resume}'", hint=hint, where=str(path)))
+        if kind is not None:
+            _sweep(work, worth)
+            return RunFolder(path, work, goes_on=True, worth=worth)
+    _check_contents(path, force)
+    remove(path / PARTIAL)
+    if not staged and not (path / RECORD).exists():
+        return RunFolder(path, path, worth=worth)
+    (path / PARTIAL).mkdir()
+    return RunFolder(path, path / PARTIAL, worth=worth)
+
+
+def _make(name: str, out: Path | None, made: list[Path]) -> Path:
+    """The folder, which is there and can be written to; ``made`` gets the folders that were not there."""
+    try:
+        path = _default(name, made) if out is None else out
+        if path.is_symlink() and not path.exists():
+            raise InputError(Fault("is a link to nothing", hint="Make that folder first.", where=str(path)))
+        nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise InputError(Fault("is a file, expected a folder for the run", where=str(nearest)))
+        _make_folders(path, made)
+        with naming(path), tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = str(error.filename or out or "runs")
+        message = f"cannot be written to: {reason[:1].lower()}{reason[1:]}"
+        raise InputError(Fault(message, hint="Choose another --out.", where=where)) from None
+    return path
+
+
+def _default(name: str, made: list[Path]) -> Path:
+    """A new folder in ``runs``; `mkdir` decides who gets the name."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while True:
+        path = Path("runs") / (f"{name}-{stamp}" if number == 1 else f"{name}-{stamp}-{number}")
+        _make_folders(path.parent, made)
+        try:
+            path.mkdir()
+        except FileExistsError:
             number += 1
-        return path
-    nearest = next(place for place in (out, *out.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise InputError(Fault("is a file, expected a folder for the run", where=str(nearest)))
-    if out.is_dir() and any(out.iterdir()):
-        if not force:
-            raise InputError(
-                Fault("exists already", hint="Choose another folder, or --force.", where=str(out))
-            )
-        if not (out / RECORD).is_file():
-            hint = "Choose another folder; --force replaces nothing but runs."
-            raise InputError(Fault(f"is no run folder: it holds no '{RECORD}'", hint=hint, where=str(out)))
-    return out
+        except FileNotFoundError:  # another run, which failed, has taken its empty 'runs' away
+            continue
+        else:
+            made.append(path)
+            return path
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as the suffix of ``path`` says; the same figure gives the same file."""
-    import matplotlib
+def _make_folders(path: Path, made: list[Path]) -> None:
+    for folder in (*reversed(path.absolute().parents), path):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError:
+            if folder.is_dir():  # such as '/' where the disk is read-only
+                continue
+            raise
+        made.append(folder)
 
-    metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}):
-        figure.savefig(path, dpi=160, metadata=metadata)
+
+def _unmake(made: list[Path]) -> None:
+    """Remove the folders that were made and hold nothing."""
+    for folder in reversed(made):
+        with suppress(OSError):
+            folder.rmdir()
 
 
-def versions() -> dict[str, str]:
-    """Versions of pcgraph, of Python, and of the libraries that are in use."""
-    found = {"pcgraph": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    for name in ("torchvision", "timm", "numpy"):
-        if name in sys.modules:
-            found[name] = metadata.version(name)
-    return found
+def _sweep(folder: Path, worth: Sequence[str]) -> None:
+    """Remove the unfinished files that a process which was killed has left behind."""
+    hidden = [path for path in folder.glob(".*") if path.name not in OURS]
+    names = tuple(f".{name}." for name in own_names(folder))
+    for path in hidden:
+        if path.name.startswith(names):
+            remove(path)
+    for path in (path for name in worth for path in (folder / name).glob(".*")):
+        remove(path)
+
+
+def _check_contents(path: Path, force: bool) -> None:
+    """Make sure that a folder is empty, or holds a run that may be replaced."""
+    if not any(one.name not in OURS for one in path.iterdir()):
+        return
+    if not force:
+        raise InputError(Fault("exists already", hint="Choose another folder, or --force.", where=str(path)))
+    if not (path / RECORD).is_file():
+        hint = "Choose another folder; --force replaces nothing but runs."
+        raise InputError(Fault(f"is no run folder: it holds no '{RECORD}'", hint=hint, where=str(path)))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,17 +14,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from pcgraph.errors import Fault, InputError
 from pcgraph.simulation.memory import measure_cost
-from pcgraph.simulation.recording import Run
+from pcgraph.simulation.recording import QUANTITIES, Run
 from pcgraph.simulation.tape import Frames, Tape
 from pcgraph.spec import EnergyDynamics, Spec
 from pcgraph.state import State
 
-if TYPE_CHECKING:
-    from pcgraph.scheduler import Scheduler
-
-QUANTITIES = ("values", "predictions", "errors", "energy", "gradients")
-Part = Callable[["Scheduler", slice, int, Tape | None], Run]
-"""Runs some images of the batch: by which scheduler, which images, how many steps, onto which tape."""
+Part = Callable[[slice, int, Tape | None], Run]
+"""Runs some images of the batch: which, how many steps, onto which tape."""
 
 
 def check_divisible(spec: Spec, tolerance: float | None) -> None:
@@ -49,13 +45,21 @@ def check_divisible(spec: Spec, tolerance: float | None) -> None:
 
 
 def run_in_parts(
-    scheduler: Scheduler, run: Part, batch: int, steps: int, limit: int, tape: Tape | None
+    run: Part,
+    trial: Part,
+    refresh: Callable[[State], State],
+    *,
+    batch: int,
+    steps: int,
+    limit: int,
+    tape: Tape | None,
 ) -> Run:
     """Run a batch in as few parts as fit, as even as possible, and join the results.
 
     Args:
-        scheduler: For the parts; the short runs by which the memory is measured leave nothing in it.
         run: Runs some images.
+        trial: The same for the short runs by which the memory is measured, which shall leave nothing behind.
+        refresh: Computes what a joined state keeps of the network.
         batch: Images in all.
         steps: Of the run.
         limit: Bytes.
@@ -65,22 +69,22 @@ def run_in_parts(
         InputError: Not even one image fits.
     """
 
-    def trial(images: int, made: int) -> int:
+    def size(images: int, made: int) -> int:
         other = None if tape is None else Tape(tape.path, tape.items)
         try:
-            return result_size(run(type(scheduler)(scheduler.network), slice(images), made, other)) // images
+            return result_size(trial(slice(images), made, other)) // images
         finally:
             if other is not None:
                 other.close()
 
-    count = -(-batch // measure_cost(trial, steps, batch).images(batch, limit))
+    count = -(-batch // measure_cost(size, steps, batch).images(batch, limit))
     ends = [batch * part // count for part in range(count + 1)]
     runs = []
     for begin, end in itertools.pairwise(ends):
-        runs.append(run(scheduler, slice(begin, end), steps, tape))
+        runs.append(run(slice(begin, end), steps, tape))
         if count > 1:
             runs[-1].state = replace(runs[-1].state, constants={}, resting={})
-    return runs[0] if count == 1 else join(runs, scheduler.refresh)
+    return runs[0] if count == 1 else join(runs, refresh)
 
 
 def result_size(run: Run) -> int:
@@ -120,6 +124,7 @@ def join(runs: Sequence[Run], refresh: Callable[[State], State]) -> Run:
         resting=_Later(lambda: refresh(plain).resting),
     )
     whole = Run(state, step, all(run.converged for run in runs), tape=runs[0].tape)
+    whole.finite = _side_by_side([run.finite for run in runs])
     whole.output = _side_by_side([run.output for run in runs])
     for quantity in QUANTITIES:
         for name in getattr(runs[0], quantity):

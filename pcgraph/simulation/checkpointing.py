@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from pcgraph.dynamics.descent import Pace
+from pcgraph.simulation.pullback import Differentiable
 from pcgraph.state import State
 
-if TYPE_CHECKING:
-    from pcgraph.scheduler import Scheduler
-
+Step = Callable[[State, Pace | None, Differentiable], State]
 Pure = Callable[[tuple[Tensor, ...], bool], tuple[Tensor, ...]]
 
 
-def checkpointed(
-    scheduler: Scheduler, state: State, pace: Pace | None, differentiable: bool | Literal["first_order"]
-) -> State:
-    """One differentiable step that keeps only its inputs.
+def checkpointed(step: Step, parameters: Sequence[Tensor]) -> Step:
+    """A differentiable step that keeps only its inputs.
 
     The forward pass is the plain step; the backward pass makes the step once more with a graph.
     `torch.utils.checkpoint` would make it twice more, since the step itself takes gradients.
+
+    Args:
+        step: Makes a step.
+        parameters: What gradients flow to besides the state.
     """
-    moving = [name for name in state.values if name not in state.fixed]
-    leaves, tree = tree_flatten(
-        [
-            dict(state.values),
-            dict(state.past),
-            dict(state.constants),
-            dict(state.resting),
-            dict(state.moments),
-        ]
-    )
-    places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
-    def step(given: tuple[Tensor, ...], keep_graph: bool) -> tuple[Tensor, ...]:
-        fresh = list(leaves)
-        for index, tensor in zip(places, given, strict=True):
-            fresh[index] = tensor
-        values, past, constants, resting, moments = tree_unflatten(fresh, tree)
-        restored = replace(
-            state, values=values, past=past, constants=constants, resting=resting, moments=moments
-        )
-        following = scheduler.follow(restored, pace, differentiable if keep_graph else False)
-        kept = [moment for name in state.moments for moment in following.moments[name]]
-        return (*(following.values[name] for name in moving), *kept)
+    def kept(state: State, pace: Pace | None, differentiable: Differentiable) -> State:
+        moving = [name for name in state.values if name not in state.fixed]
+        parts = (state.values, state.past, state.constants, state.resting, state.moments)
+        leaves, tree = tree_flatten([dict(part) for part in parts])
+        places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
-    parameters = [p for p in scheduler.network.parameters() if p.requires_grad]
-    results = _Step.apply(step, len(places), *[leaves[index] for index in places], *parameters)
-    values = {**state.values, **dict(zip(moving, results[: len(moving)], strict=True))}
-    kept = iter(results[len(moving) :])
-    moments = {name: tuple(next(kept) for _ in before) for name, before in state.moments.items()}
-    return state.followed_by(values, moments)
+        def pure(given: tuple[Tensor, ...], keep_graph: bool) -> tuple[Tensor, ...]:
+            fresh = list(leaves)
+            for index, tensor in zip(places, given, strict=True):
+                fresh[index] = tensor
+            values, past, constants, resting, moments = tree_unflatten(fresh, tree)
+            restored = replace(
+                state, values=values, past=past, constants=constants, resting=resting, moments=moments
+            )
+            following = step(restored, pace, differentiable if keep_graph else False)
+            remembered = [moment for name in state.moments for moment in following.moments[name]]
+            return (*(following.values[name] for name in moving), *remembered)
+
+        results = _Step.apply(pure, len(places), *[leaves[index] for index in places], *parameters)
+        values = {**state.values, **dict(zip(moving, results[: len(moving)], strict=True))}
+        remembered = iter(results[len(moving) :])
+        moments = {name: tuple(next(remembered) for _ in before) for name, before in state.moments.items()}
+        return state.followed_by(values, moments)
+
+    return kept
 
 
 class _Step(torch.autograd.Function):

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from pcgraph.dynamics.descent import Pace
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.transposes import Affine, affine
+from pcgraph.simulation.plan import Plan
+from pcgraph.simulation.step import Evaluation, advance, evaluate
+from pcgraph.state import State
 
 if TYPE_CHECKING:
     from torch._dynamo.types import GuardFilterEntry
@@ -68,6 +72,23 @@ class Compiler:
             results = self._compiled[key](*tree_map_only(Tensor, _channels_last, arguments))
         # a CUDA graph writes its results to the same place every time
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
+
+    def step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
+        """`evaluate` and `advance` as one compiled function of the tensors in a state."""
+
+        def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
+            given = State(**parts)
+            evaluation = evaluate(plan, given, False, constant=self.constant)
+            following = advance(plan, given, evaluation, pace)
+            if not plan.watched:  # then only the gradients can have been asked for
+                evaluation = Evaluation(pulls=evaluation.pulls)
+            seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
+            return *seen, following.values, following.moments
+
+        # without the number of the step, or each step would be compiled
+        parts = {name: part for name, part in vars(state).items() if name != "step"}
+        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors())
+        return Evaluation({}, *seen), state.followed_by(values, moments)
 
 
 def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.network import PCNetwork
+from pcgraph.simulation.plan import Plan
+from pcgraph.simulation.step import Evaluation, error_of, summed
 from pcgraph.simulation.tape import Tape
 from pcgraph.state import State
+
+QUANTITIES = ("values", "predictions", "errors", "energy", "gradients")
+"""What a run keeps by name, besides the output."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ class Run:
         energy: ``precision * |error|^2 / 2`` by error term, one number an image: (batch,).
         gradients: By node, the sum over its edges of ``s_e`` times the gradient of the energies of
             the predictions that it makes; for the nodes that errors can move (not clamped as a whole).
+        finite: Of a run that may diverge, (batch,) bool for each step but the start: whether all states of
+            an image are finite.
         tape: Where the tensors went that are not in memory; lists of these read a step when it is asked for.
     """
 
@@ -125,6 +133,7 @@ class Run:
     errors: Series = field(default_factory=Series)
     energy: Series = field(default_factory=Series)
     gradients: Series = field(default_factory=Series)
+    finite: list[Tensor] = field(default_factory=list)
     tape: Tape | None = None
 
     def add_output(self, output: Any) -> None:
@@ -144,3 +153,50 @@ class Run:
             kept: object = self.tape.frames(f"{quantity}:{name}") if self.tape and taped else []
             series[name] = cast("list[Tensor]", kept)
         series[name].append(tensor)
+
+
+class Recorder:
+    """Puts what was asked for into a run, state by state.
+
+    Args:
+        run: The run.
+        request: What was asked for.
+        output: Computes the backbone's output for a state.
+    """
+
+    def __init__(self, run: Run, request: Request, output: Callable[[State], Any]) -> None:
+        self.run = run
+        self.request = request
+        self.output = output
+
+    def __call__(self, plan: Plan, state: State, evaluation: Evaluation | None) -> None:
+        """Record one state, and what the delayed edges say of it."""
+        if self.request.output:
+            self.run.add_output(self.output(state))
+        for node in self.request.values:
+            self.run.add("values", node, state.values[node])
+        if evaluation is not None:
+            self._errors(plan, state, evaluation)
+            self._gradients(plan, state, evaluation)
+
+    def _errors(self, plan: Plan, state: State, evaluation: Evaluation) -> None:
+        predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
+        env: dict[str, Any] = {**state.constants, **state.values}
+        for block in plan.observed:
+            predictions.update(zip(block.names, block.function(env), strict=True))
+        for name in self.request.predictions:
+            self.run.add("predictions", name, predictions[name])
+        for name in self.request.errors:
+            error = errors[name] if name in errors else error_of(plan, name, state, predictions)
+            self.run.add("errors", name, error)
+        for name in self.request.energy:
+            target = state.values[plan.terms[name][0].target]
+            self.run.add("energy", name, plan.energy[name](target, summed(plan, name, predictions)))
+
+    def _gradients(self, plan: Plan, state: State, evaluation: Evaluation) -> None:
+        for node in self.request.gradients:
+            gradient = torch.zeros_like(state.values[node])
+            for (edge, source), pull in evaluation.pulls.items():
+                if source == node:
+                    gradient = gradient - plan.gains.scale.get(edge, 1.0) * pull
+            self.run.add("gradients", node, gradient)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,24 +31,23 @@ def start_state(
 
     With a compiler the backbone's pass is compiled.
     """
-    given = given_values(network, inputs, clamp)
-    held = held_parts(network, given, mask, free)
-    batch = len(next(iter(given.values())))
-    here = plan(frozenset(name for name, part in held.items() if part is None), batch)
-    values = {name: given[name] for name in here.fixed}
+    checked = given_values(network, inputs, clamp)
+    given = Given(checked, held_parts(network, checked, mask, free))
+    here = plan(frozenset(name for name, part in given.held.items() if part is None), given.batch)
+    values = {name: checked[name] for name in here.fixed}
     constants: dict[str, Any] = here.constants(values) if here.constants else {}
     resting = resting_predictions(here, values)
     initial = network.spec.schedule.initial
     if initial in ("feedforward", "amortised"):
-        _feedforward(network, here, constants, resting, values, given, held, batch, compiler)
+        _feedforward(network, here, constants, resting, values, given, compiler)
     else:
         for name in here.moving:
-            shape = (batch, *network.graph.nodes[name].shape)
+            shape = (given.batch, *network.graph.nodes[name].shape)
             value = torch.zeros(shape, dtype=network.dtype, device=network.device)
             if initial == "normal":
                 device = generator.device if generator else network.device
                 value = torch.randn(shape, generator=generator, dtype=network.dtype, device=device).to(value)
-            values[name] = _merged(name, value, given, held)
+            values[name] = given.merged(name, value)
     values = {name: values[name] for name in network.graph.nodes}
     past = {  # distinct tensors: a compiled step would be compiled anew when they stop being the same
         name: tuple(values[name].clone() for _ in range(depth - 1))
@@ -55,7 +55,7 @@ def start_state(
     }
     descent = network.dynamics.descent
     moments = descent.start(values, here.fixed) if descent else {}
-    return State(values, past, held, constants, resting, moments)
+    return State(values, past, given.held, constants, resting, moments)
 
 
 def resting_predictions(plan: Plan, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,14 +123,24 @@ def held_parts(
     return held
 
 
-def _merged(
-    name: str, initial: Tensor, given: Mapping[str, Tensor], held: Mapping[str, Tensor | None]
-) -> Tensor:
-    """The start of a moving node: the given value where there is one, else the initial one."""
-    if name not in given:
-        return initial
-    part = held.get(name)
-    return given[name] if part is None else torch.where(part, given[name], initial)
+@dataclass(frozen=True)
+class Given:
+    """What the caller gives: values (batch, *shape) by node, and which of them, or which part, is held."""
+
+    values: Mapping[str, Tensor]
+    held: Mapping[str, Tensor | None]
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return len(next(iter(self.values.values())))
+
+    def merged(self, name: str, initial: Tensor) -> Tensor:
+        """The start of a moving node: the given value where there is one, else the initial one."""
+        if name not in self.values:
+            return initial
+        part = self.held.get(name)
+        return self.values[name] if part is None else torch.where(part, self.values[name], initial)
 
 
 def _feedforward(
@@ -139,9 +149,7 @@ def _feedforward(
     constants: Mapping[str, Any],
     resting: Mapping[str, Tensor],
     values: dict[str, Tensor],
-    given: Mapping[str, Tensor],
-    held: Mapping[str, Tensor | None],
-    batch: int,
+    given: Given,
     compiler: Compiler | None,
 ) -> None:
     """Fill ``values`` with what one feedforward pass from the given nodes computes.
@@ -151,66 +159,91 @@ def _feedforward(
     weighted by their precisions; within a cycle only predictions from outside it count; a node that
     nothing predicts starts at zero.
     """
-    dtype = network.dtype
     graph = network.graph
-    if graph.receiver not in values and graph.receiver in given and network.drive:
-        image = given[graph.receiver]
-        values[graph.receiver] = _merged(graph.receiver, torch.zeros_like(image), given, held)
     if network.drive is not None:
-        cuts = [name for name in network.drive.order if name not in plan.fixed]
-        stages = network.drive.stages([[name] for name in cuts], plan.fixed)
-        terms = {edge.target: edge.bundle for edge in graph.edges.values() if edge.predictor is None}
-
-        def backbone(
-            env: dict[str, Any], given: Mapping[str, Tensor], held: Mapping[str, Tensor | None]
-        ) -> dict[str, Tensor]:
-            env = dict(env)
-            for name, stage in zip(cuts, stages, strict=True):
-                env.update(stage(env))
-                expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
-                env[name] = _merged(name, expected.to(dtype), given, held)
-            return {name: env[name] for name in cuts}
-
-        env = {**constants, **values}
-        if compiler is None or torch.is_grad_enabled():
-            values.update(backbone(env, given, held))
-        else:
-            values.update(compiler((plan, tuple(given)), backbone, env, dict(given), dict(held)))
-        for name in cuts:
-            if values[name] is constants.get(f"{name}.prediction"):
-                values[name] = values[name].clone()  # distinct, for the same reason as `past`
+        if graph.receiver not in values and graph.receiver in given.values:
+            image = torch.zeros_like(given.values[graph.receiver])
+            values[graph.receiver] = given.merged(graph.receiver, image)
+        values.update(_through_backbone(network, plan, constants, values, given, compiler))
     starts: dict[str, Edge] = {}
     known: list[str] = []
     if network.spec.schedule.initial == "amortised":
-        known = [name for name in given if held.get(name) is None]
-        starts = {name: edge for name, edge in graph.serving(given).items() if name not in known}
-        values.update((name, given[name]) for name in known)
+        known = [name for name in given.values if given.held.get(name) is None]
+        starts = {name: edge for name, edge in graph.serving(given.values).items() if name not in known}
+        values.update((name, given.values[name]) for name in known)
     order = graph.start_order(starts, known) if starts or known else graph.feedforward_order
     for name, cycle in order:
         if name in values:
             continue
         if name in starts:
-            edge = starts[name]
-            guess = network.starts[edge.name](*read(edge, values)).to(dtype, copy=True)
-            values[name] = _merged(name, guess, given, held)
-            continue
-        total: Tensor | None = None
-        weight: float | Tensor = 0.0
-        for term in graph.terms_into(name, "feedforward"):
-            predictions = [
-                resting[edge.name]
-                if edge.name in resting
-                else network.predictors[edge.name](*read(edge, values))
-                for edge in graph.terms[term]
-                if cycle.isdisjoint(edge.sources)
-            ]
-            if predictions:
-                energy = network.energy(term)
-                expected = energy.weighted(energy.mean(sum(predictions[1:], predictions[0])))
-                total = expected if total is None else total + expected
-                weight = weight + energy.precision
-        if total is None:
-            initial = torch.zeros(batch, *graph.nodes[name].shape, dtype=dtype, device=network.device)
+            guess = network.starts[starts[name].name](*read(starts[name], values))
+            initial = guess.to(network.dtype, copy=True)
         else:
-            initial = (total / weight).to(dtype)
-        values[name] = _merged(name, initial, given, held)
+            initial = _expected(network, name, cycle, resting, values, given.batch)
+        values[name] = given.merged(name, initial)
+
+
+def _through_backbone(
+    network: PCNetwork,
+    plan: Plan,
+    constants: Mapping[str, Any],
+    values: Mapping[str, Tensor],
+    given: Given,
+    compiler: Compiler | None,
+) -> dict[str, Tensor]:
+    """The states in the backbone, each cut reading the states that were made before it."""
+    drive = network.drive
+    assert drive is not None
+    cuts = [name for name in drive.order if name not in plan.fixed]
+    stages = drive.stages([[name] for name in cuts], plan.fixed)
+    terms = {edge.target: edge.bundle for edge in network.graph.edges.values() if edge.predictor is None}
+    dtype = network.dtype
+
+    def backbone(
+        env: dict[str, Any], values: Mapping[str, Tensor], held: Mapping[str, Tensor | None]
+    ) -> dict[str, Tensor]:
+        env, given = dict(env), Given(values, held)
+        for name, stage in zip(cuts, stages, strict=True):
+            env.update(stage(env))
+            expected = network.energy(terms[name]).mean(env[f"{name}.prediction"])
+            env[name] = given.merged(name, expected.to(dtype))
+        return {name: env[name] for name in cuts}
+
+    env = {**constants, **values}
+    if compiler is None or torch.is_grad_enabled():
+        made = backbone(env, given.values, given.held)
+    else:
+        key = (plan, tuple(given.values))
+        made = compiler(key, backbone, env, dict(given.values), dict(given.held))
+    for name, value in made.items():
+        if value is constants.get(f"{name}.prediction"):
+            made[name] = value.clone()  # distinct tensors: a compiled step would be compiled anew
+    return made
+
+
+def _expected(
+    network: PCNetwork,
+    name: str,
+    cycle: frozenset[str],
+    resting: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    batch: int,
+) -> Tensor:
+    """The mean of what a node's feedforward predictions expect, weighted by their precisions."""
+    graph = network.graph
+    total: Tensor | None = None
+    weight: float | Tensor = 0.0
+    for term in graph.terms_into(name, "feedforward"):
+        predictions = [
+            resting[edge.name] if edge.name in resting else network.predictors[edge.name](*read(edge, values))
+            for edge in graph.terms[term]
+            if cycle.isdisjoint(edge.sources)
+        ]
+        if predictions:
+            energy = network.energy(term)
+            expected = energy.weighted(energy.mean(sum(predictions[1:], predictions[0])))
+            total = expected if total is None else total + expected
+            weight = weight + energy.precision
+    if total is None:
+        return torch.zeros(batch, *graph.nodes[name].shape, dtype=network.dtype, device=network.device)
+    return (total / weight).to(network.dtype)

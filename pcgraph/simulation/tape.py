@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, overload
+from typing import IO, overload
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError
-from pcgraph.files import whole_file
+from pcgraph.files import naming, whole_file
 
 SUFFIX = ".safetensors"
 DTYPES = {
@@ -34,9 +34,9 @@ DTYPES = {
 
 @dataclass
 class _Reel:
-    """One quantity: the tensors in the order in which they came, in a file without a header."""
+    """One quantity: where its tensors are in the file of all, in the order in which they came."""
 
-    file: BinaryIO
+    file: IO[bytes]
     dtype: torch.dtype
     shape: tuple[int, ...]
     runs: list[list[int]] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Tape:
     the last step is repeated.
 
     Args:
-        path: The file to be; until it is there, the tensors are in a hidden folder beside it.
+        path: The file to be; until it is there, the tensors are in a file without a name on the same disk.
         items: What goes on the tape, of what a run records: ``values``, ``values:e3``. Left out, all.
 
     Raises:
@@ -76,7 +76,7 @@ class Tape:
         self.saved: Path | None = None
         self._runs = -1
         self._reels: dict[str, _Reel] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Tape:
         return self
@@ -133,21 +133,18 @@ class Tape:
 
     def close(self) -> None:
         """Remove what was recorded and not saved."""
-        for reel in self._reels.values():
-            reel.file.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, key: str, run: int, tensor: Tensor) -> None:
         """The next step of a quantity; see `Frames`."""
         tensor = tensor.detach().contiguous().cpu()
         shape = tuple(tensor.shape[1:])
         if key not in self._reels:
-            if self._folder is None:
+            if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._folder = tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent)
-            file = (Path(self._folder.name) / str(len(self._reels))).open("w+b")
-            self._reels[key] = _Reel(file, tensor.dtype, shape)
+                self._file = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            self._reels[key] = _Reel(self._file, tensor.dtype, shape)
         reel = self._reels[key]
         if (tensor.dtype, shape) != (reel.dtype, reel.shape):
             raise InputError(
@@ -159,7 +156,8 @@ class Tape:
             reel.runs.append([])
             reel.images.append(len(tensor))
         reel.runs[run].append(reel.file.seek(0, 2))
-        reel.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        with naming(self.path):
+            reel.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
     def count(self, key: str, run: int) -> int:
         """How many steps of a quantity there are."""

@@ -6,7 +6,7 @@ from pcgraph.spec.dynamics import EnergyDynamics, NodeGains, NodeRate, PredifyDy
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import Pattern, Skip
 from pcgraph.spec.layers import LAYERS, Layer
-from pcgraph.spec.load import load_spec, parse_spec
+from pcgraph.spec.load import SpecLike, as_spec, load_spec, parse_spec
 from pcgraph.spec.node import Node
 from pcgraph.spec.reference import json_schema, reference
 from pcgraph.spec.schedule import Schedule
@@ -34,9 +34,11 @@ __all__ = [
     "Schedule",
     "Skip",
     "Spec",
+    "SpecLike",
     "Train",
     "Tune",
     "TuningNoise",
+    "as_spec",
     "input_node",
     "json_schema",
     "load_spec",

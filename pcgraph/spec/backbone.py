@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Strict
+from pydantic import AfterValidator, Field, PositiveInt, Strict
 
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name, weights_name
+from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name
+from pcgraph.spec.weights import BackboneWeights
 
 
 class Preprocess(Model):
@@ -29,9 +30,10 @@ class Backbone(Model):
     model: Annotated[str, AfterValidator(model_name)] | None = None
     """`torchvision:NAME`, `timm:NAME`, `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs
     trust). Left out: the program that builds the network hands the model over, `build(spec, model=...)`."""
-    weights: Annotated[str | None, BeforeValidator(weights_name)] = None
-    """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
-    `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""
+    weights: BackboneWeights = None
+    """`DEFAULT` or another name of the model's library (it has no '.' and no '/'); a file of safetensors, of
+    `torch.save`, of `numpy.savez`, or the index of a sharded one; `package:PACKAGE/FILE`, a file inside an
+    installed Python package; or a file in the long form. Left out: random weights."""
     match: Literal["name", "order"] = "name"
     """How the tensors of a weight file find their place: by name, or by their order in the file
     (for the same network written by another library)."""

@@ -3,58 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, closest
-from pcgraph.spec.backbone import Backbone
-from pcgraph.spec.dynamics import Dynamics, EnergyDynamics, PredifyDynamics
 from pcgraph.spec.edge import Edge
-from pcgraph.spec.feedback import FeedbackItem, Pattern, Skip
+from pcgraph.spec.feedback import Skip
 from pcgraph.spec.node import Node
 from pcgraph.spec.schedule import Schedule
 from pcgraph.spec.schema import INPUT
+from pcgraph.spec.sound import Parts, PlacedEdge, sound_parts
 from pcgraph.spec.source import show
-from pcgraph.spec.start import Start, start_faults
-from pcgraph.spec.training import Train
-
-_DYNAMICS: TypeAdapter[PredifyDynamics | EnergyDynamics] = TypeAdapter(Dynamics)
-_FEEDBACK: TypeAdapter[Pattern | Edge] = TypeAdapter(FeedbackItem)
-
-
-@dataclass(frozen=True)
-class PlacedEdge:
-    """An explicit edge and the field that it stands in."""
-
-    edge: Edge
-    path: FieldPath
-    kind: Literal["feedforward", "feedback"]
-
-    @property
-    def name(self) -> str:
-        """``source->target``."""
-        return f"{'+'.join(self.edge.sources)}->{self.edge.target}"
-
-
-@dataclass
-class Parts:
-    """What of a spec is sound by itself, so that one mistake does not hide the others."""
-
-    names: list[str]
-    nodes: dict[str, Node] = field(default_factory=dict)
-    edges: list[PlacedEdge] = field(default_factory=list)
-    patterns: list[tuple[Pattern, FieldPath]] = field(default_factory=list)
-    starts: dict[int, Start] = field(default_factory=dict)
-    has_starts: bool = False
-    has_backbone: bool = False
-    has_edges: bool = False
-    backbone: Backbone | None = None
-    dynamics: PredifyDynamics | EnergyDynamics | None = None
-    schedule: Schedule | None = None
-    train: Train | None = None
-    tunes: bool = False
+from pcgraph.spec.start import start_faults
+from pcgraph.spec.weights import is_file_reference
 
 
 def check(data: dict[str, Any]) -> list[Fault]:
@@ -62,7 +22,7 @@ def check(data: dict[str, Any]) -> list[Fault]:
 
     Fields that are faulty by themselves are passed over: the schema reports those.
     """
-    parts = _parts(data)
+    parts = sound_parts(data)
     checks = (
         _places,
         _names,
@@ -79,53 +39,15 @@ def check(data: dict[str, Any]) -> list[Fault]:
     return [fault for one in checks for fault in one(parts)]
 
 
-def _valid(model: type[BaseModel] | TypeAdapter[Any], value: Any) -> Any:
-    try:
-        return model.validate_python(value) if isinstance(model, TypeAdapter) else model.model_validate(value)
-    except ValidationError:
-        return None
-
-
-def _parts(data: dict[str, Any]) -> Parts:
-    nodes = data.get("nodes")
-    nodes = nodes if isinstance(nodes, dict) else {}
-    parts = Parts([str(name) for name in nodes])
-    parts.nodes = {name: node for name, value in nodes.items() if (node := _valid(Node, value))}
-    parts.has_backbone = data.get("backbone") is not None
-    parts.backbone = _valid(Backbone, data.get("backbone"))
-    parts.dynamics = _valid(_DYNAMICS, data.get("dynamics", {}))
-    parts.schedule = _valid(Schedule, data.get("schedule", {}))
-    parts.train = _valid(Train, data.get("train", {}))
-    parts.tunes = data.get("tune") is not None
-    edges = data.get("edges", [])
-    feedback = data.get("feedback", [])
-    starts = data.get("start", [])
-    parts.has_starts = bool(starts)
-    for index, value in enumerate(starts if isinstance(starts, list) else []):
-        if start := _valid(Start, value):
-            parts.starts[index] = start
-    parts.has_edges = bool(edges)
-    for index, value in enumerate(edges if isinstance(edges, list) else []):
-        if edge := _valid(Edge, value):
-            parts.edges.append(PlacedEdge(edge, ("edges", index), "feedforward"))
-    for index, value in enumerate(feedback if isinstance(feedback, list) else [feedback]):
-        path: FieldPath = ("feedback", index) if isinstance(feedback, list) else ("feedback",)
-        item = _valid(_FEEDBACK, value)
-        if isinstance(item, Edge):
-            parts.edges.append(PlacedEdge(item, path, "feedback"))
-        elif item is not None:
-            parts.patterns.append((item, path))
-    return parts
-
-
 def _places(parts: Parts) -> Iterator[Fault]:
     """Nodes stand in a backbone that there is, each in its own place."""
     modules: dict[str, str] = {}
     if parts.has_backbone and INPUT in parts.names:
         message = f"'{INPUT}' is the image of a network with a backbone and is not declared"
         yield Fault(message, ("nodes", INPUT), "Remove it, or give the node another name.")
-    if parts.backbone is not None and parts.backbone.weights and parts.backbone.model is None:
-        message = f"'{parts.backbone.weights}' without a model"
+    weights = None if parts.backbone is None or parts.backbone.model else parts.backbone.weights
+    if weights and not is_file_reference(weights):  # a file's are loaded into any model that is handed over
+        message = f"'{weights}' without a model"
         yield Fault(message, ("backbone", "weights"), "Name the 'model' that they are for.")
     for name, node in parts.nodes.items():
         if node.module is None:

@@ -10,6 +10,15 @@ import yaml
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import FeedbackItem
 from pcgraph.spec.schema import Spec
+from pcgraph.spec.weights import (
+    Checkpoint,
+    WeightFile,
+    file_of,
+    is_file_reference,
+    pinned_file,
+    rooted_file,
+    with_file,
+)
 from pcgraph.spec.yaml_source import _TAG, SCALARS
 
 
@@ -35,17 +44,31 @@ def to_yaml(spec: Spec) -> str:
 def rooted(spec: Spec) -> Spec:
     """The spec with full paths of its files (weights, masks), so that it holds in any folder."""
     update: dict[str, Any] = {}
-    if spec.weights is not None and not spec.weights.startswith("package:"):
-        update["weights"] = str((spec.folder / spec.weights).resolve())
+    if spec.weights is not None:
+        update["weights"] = _rooted_weights(spec.weights, spec.folder)
     backbone = spec.backbone
-    if backbone is not None and backbone.weights is not None:
-        is_file = ":" not in backbone.weights and backbone.weights.endswith((".safetensors", ".pth", ".pt"))
-        if is_file:
-            path = str((spec.folder / backbone.weights).resolve())
-            update["backbone"] = backbone.model_copy(update={"weights": path})
+    if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
+        path = _rooted_weights(backbone.weights, spec.folder)
+        update["backbone"] = backbone.model_copy(update={"weights": path})
     for section in ("edges", "feedback"):
         update[section] = [_rooted_mask(item, spec.folder) for item in getattr(spec, section)]
     return spec.model_copy(update=update)
+
+
+def pinned(spec: Spec) -> Spec:
+    """The spec with the digest of each weight file that has none, so that `build` knows them again."""
+    update: dict[str, Any] = {}
+    if spec.weights is not None:
+        update["weights"] = pinned_file(spec.weights, spec.folder, WeightFile)
+    backbone = spec.backbone
+    if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
+        found = pinned_file(backbone.weights, spec.folder, Checkpoint)
+        update["backbone"] = backbone.model_copy(update={"weights": found})
+    return spec.model_copy(update=update)
+
+
+def _rooted_weights(weights: str | WeightFile, folder: Path) -> str | WeightFile:
+    return with_file(weights, rooted_file(file_of(weights), folder))
 
 
 def _rooted_mask(item: FeedbackItem, folder: Path) -> FeedbackItem:

@@ -21,7 +21,7 @@ from pcgraph.errors import closest
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import show
 from pcgraph.spec.training import Moment
-from pcgraph.spec.values import NodeName, NonNegative, Positive, Share, refuse
+from pcgraph.spec.values import ErrorGain, NodeName, NonNegative, Positive, Share, refuse
 
 
 class NodeGains(Model):
@@ -31,8 +31,8 @@ class NodeGains(Model):
     """beta of this node."""
     feedback: Share | None = None
     """lambda of this node."""
-    error: NonNegative | None = None
-    """alpha of this node."""
+    error: ErrorGain | None = None
+    """alpha of this node, or `auto`."""
 
 
 class PredifyDynamics(Model):
@@ -44,8 +44,9 @@ class PredifyDynamics(Model):
     """beta: the share of the state that the feedforward prediction replaces at each step."""
     feedback: Share = 0.3
     """lambda: the share that the feedback predictions replace; beta + lambda is at most 1."""
-    error: NonNegative = 0.01
-    """alpha: how far the state moves down the gradient of the errors that it makes below."""
+    error: ErrorGain = 0.01
+    """alpha: how far the state moves down the gradient of the errors that it makes below. `auto`: for each
+    node a quarter of what it bears without running away, found for the weights with which it is built."""
     gradient: Literal["sum", "mean", "normalized"] = "normalized"
     """Scale of that gradient: `sum` of half the squared errors; their `mean` (depends on the batch
     size); or `normalized`, 2 / sqrt(C) of the sum, with C the edge's `reach`."""

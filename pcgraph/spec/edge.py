@@ -8,7 +8,16 @@ from pydantic import Discriminator, Field, Tag
 
 from pcgraph.spec.mask import Mask
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import Delay, NodeName, NonNegative, Positive, Precision, Predictor, sources_form
+from pcgraph.spec.values import (
+    Delay,
+    ErrorGain,
+    NodeName,
+    NonNegative,
+    Positive,
+    Precision,
+    Predictor,
+    sources_form,
+)
 
 EnergyName = Literal["gaussian", "categorical", "bernoulli"]
 
@@ -34,8 +43,8 @@ class Edge(Model):
     gain: NonNegative | None = None
     """Rule `predify`: how strongly the target is drawn to this prediction. Left out: the target's
     `feedforward` or `feedback`, shared evenly by the edges of that kind that set no gain."""
-    error: NonNegative | None = None
-    """Rule `predify`: how strongly the prediction error moves the sources. Left out: each source's
+    error: ErrorGain | None = None
+    """Rule `predify`: how strongly the prediction error moves the sources, or `auto`. Left out: each source's
     `error` for a feedback edge, 0 for a feedforward edge."""
     energy: EnergyName = "gaussian"
     """Rule `energy`: what an error costs. `gaussian`: half its square. `categorical`: cross-entropy, the

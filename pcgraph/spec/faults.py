@@ -23,11 +23,13 @@ from pcgraph.spec.source import has, show
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
+from pcgraph.spec.weights import Checkpoint, WeightFile
 
 _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Spec, "at the top level"),
     (Backbone, "under 'backbone'"),
     (Preprocess, "under 'backbone.preprocess'"),
+    (Checkpoint, "under 'backbone.weights'"),
     (Schedule, "under 'schedule'"),
     (PredifyDynamics, "under 'dynamics', with rule 'predify'"),
     (Decay, "under 'dynamics.decay', with rule 'energy'"),
@@ -102,6 +104,10 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return Backbone
         case ("backbone", "preprocess"):
             return Preprocess
+        case ("backbone", "weights"):
+            return Checkpoint
+        case ("weights",):
+            return WeightFile
         case ("nodes", _):
             return Node
         case ("schedule",):

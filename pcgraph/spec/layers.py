@@ -114,19 +114,25 @@ _BATCH_NORM = {
     "affine": FLAG,
     "track_running_stats": FLAG,
 }
+_POOL = {
+    "kernel_size": SIZE,
+    "stride": SIZE,
+    "padding": PADDING,
+    "ceil_mode": FLAG,
+    "count_include_pad": FLAG,
+}
+_MAX_POOL = {"kernel_size": SIZE, "stride": SIZE, "padding": PADDING, "dilation": SIZE}
 
 LAYERS: Mapping[str, Mapping[str, Kind]] = {
+    "AdaptiveAvgPool1d": {"output_size": SIZE},
     "AdaptiveAvgPool2d": {"output_size": SIZE},
-    "AvgPool2d": {
-        "kernel_size": SIZE,
-        "stride": SIZE,
-        "padding": PADDING,
-        "ceil_mode": FLAG,
-        "count_include_pad": FLAG,
-        "divisor_override": COUNT,
-    },
+    "AdaptiveAvgPool3d": {"output_size": SIZE},
+    "AvgPool1d": _POOL,
+    "AvgPool2d": {**_POOL, "divisor_override": COUNT},
+    "AvgPool3d": {**_POOL, "divisor_override": COUNT},
     "BatchNorm1d": _BATCH_NORM,
     "BatchNorm2d": _BATCH_NORM,
+    "BatchNorm3d": _BATCH_NORM,
     "Conv1d": _CONV,
     "Conv2d": _CONV,
     "Conv3d": _CONV,
@@ -145,7 +151,9 @@ LAYERS: Mapping[str, Mapping[str, Kind]] = {
     "LayerNorm": {"normalized_shape": SIZE, "eps": NUMBER, "elementwise_affine": FLAG, "bias": FLAG},
     "LeakyReLU": {"negative_slope": NUMBER},
     "Linear": {"in_features": COUNT, "out_features": COUNT, "bias": FLAG},
-    "MaxPool2d": {"kernel_size": SIZE, "stride": SIZE, "padding": PADDING, "dilation": SIZE},
+    "MaxPool1d": _MAX_POOL,
+    "MaxPool2d": _MAX_POOL,
+    "MaxPool3d": _MAX_POOL,
     "Mish": {},
     "PReLU": {"num_parameters": COUNT, "init": NUMBER},
     "ReLU": {},

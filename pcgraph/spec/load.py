@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pcgraph.errors import Fault, FieldPath, SpecError, closest
+from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.spec.checks import check
 from pcgraph.spec.faults import translate
 from pcgraph.spec.json_source import parse_json
@@ -19,6 +20,7 @@ from pcgraph.spec.schema import Spec
 from pcgraph.spec.source import DEPTH_LIMIT, Document, Place, Places, Source, show, too_deep
 from pcgraph.spec.toml_source import parse_toml
 from pcgraph.spec.topology import expand
+from pcgraph.spec.weights import is_file_reference, shifted_file
 from pcgraph.spec.yaml_source import parse_yaml
 
 PARSERS = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json, ".toml": parse_toml}
@@ -26,20 +28,43 @@ PARSERS = {".yaml": parse_yaml, ".yml": parse_yaml, ".json": parse_json, ".toml"
 BYTES_LIMIT = 1_000_000
 CHAIN_LIMIT = 20
 """Files that one `extends` after another may lead through."""
+SpecLike = Spec | Mapping[str, Any] | str | Path
+"""What a spec can be given as: itself, plain values, the path of a file, or the name of a shipped one."""
 
 
 def load_spec(path: str | Path) -> Spec:
     """Read and check a spec file, and those that it extends.
 
     Args:
-        path: A ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file.
+        path: A ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file, or the name of a spec that pcgraph ships,
+            such as ``digits``. Text without a suffix and a folder is such a name, whatever the current
+            folder holds; ``./digits`` and every `Path` are paths.
 
     Raises:
         SpecError: The file cannot be read, or the spec is not valid; lists every fault with its
             place in the file.
     """
-    document = _read_chain(Path(path), [])
-    return validate(document, Path(path).parent)
+    file = spec_file(path)
+    return validate(_extended(_read(file), file, []), file.parent)
+
+
+def as_spec(given: SpecLike) -> Spec:
+    """The spec that is meant, read and checked where it is not one yet.
+
+    Args:
+        given: A spec, plain values (`parse_spec`), or a path or shipped name (`load_spec`).
+
+    Raises:
+        SpecError: There is no such spec, it is not valid, or ``given`` is none of these.
+    """
+    if isinstance(given, Spec):
+        return given
+    if isinstance(given, Mapping):
+        return parse_spec(given)
+    if isinstance(given, (str, Path)):
+        return load_spec(given)
+    kind = type(given).__name__
+    raise SpecError(Fault(f"expected a spec, a mapping, a path or the name of a shipped spec, got {kind}"))
 
 
 def parse_spec(data: Mapping[str, Any] | str, folder: str | Path = ".") -> Spec:
@@ -124,6 +149,26 @@ def _plain(value: Any, path: FieldPath) -> Any:
 # ---- files --------------------------------------------------------------------------------------
 
 
+def spec_file(reference: str | Path) -> Path:
+    """The file that is meant by a path, or by the name of a shipped spec; see `load_spec`.
+
+    Raises:
+        SpecError: A name that is neither shipped nor in the current folder.
+    """
+    path = Path(reference)
+    if isinstance(reference, Path) or path.suffix or path.name != reference:
+        return path
+    if reference in shipped_specs():
+        return shipped_spec(reference)
+    if os.path.exists(path):
+        return path  # which no spec file is called like; reading it says so
+    if "\n" in reference:
+        raise SpecError(Fault("text of several lines is no path", hint="Read YAML text with `parse_spec`."))
+    near = _files_in(Path(), reference)
+    hint = near if near.startswith("Did") else closest(reference, shipped_specs())
+    raise SpecError(Fault(f"no such file, and no shipped spec is called '{reference}'", hint=hint))
+
+
 def read_text(path: Path) -> str:
     """The text of a file that a user named.
 
@@ -178,10 +223,6 @@ def _read(path: Path) -> Document:
 # ---- extends ------------------------------------------------------------------------------------
 
 
-def _read_chain(path: Path, chain: list[Path]) -> Document:
-    return _extended(_read(path), path, chain)
-
-
 def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
     """The document laid over the one that it extends, if it extends one."""
     base = document.data.get("extends")
@@ -189,7 +230,7 @@ def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
         return document  # anything else is the schema's to refuse
     where = Source(document.places).locate(("extends",))
     chain = [*chain, path]
-    target = Path(os.path.normpath(path.parent / base))
+    target = shipped_spec(base) if base in shipped_specs() else Path(os.path.normpath(path.parent / base))
     seen = [file.resolve() for file in chain]
     if target.resolve() in seen:
         cycle = [file.name for file in chain[seen.index(target.resolve()) :]]
@@ -201,8 +242,9 @@ def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
         below = _read(target)
     except SpecError as error:
         if len(error.faults) == 1 and error.faults[0].where == str(target):  # about the file as a whole
-            fault = error.faults[0]
-            raise SpecError(Fault(f"'{base}': {fault.message}", ("extends",), fault.hint, where)) from None
+            fault, near = error.faults[0], closest(base, shipped_specs())
+            hint = near if near.startswith("Did") and not fault.hint.startswith("Did") else fault.hint
+            raise SpecError(Fault(f"'{base}': {fault.message}", ("extends",), hint, where)) from None
         raise
     below = _extended(below, target, chain)
     return _merged(_moved(below, target.parent, path.parent), document)
@@ -214,16 +256,22 @@ def _moved(document: Document, old: Path, new: Path) -> Document:
     if old.resolve() == new.resolve():
         return document
     shift = os.path.relpath(old.resolve(), new.resolve())
-    if isinstance(data.get("weights"), str) and not data["weights"].startswith("package:"):
-        data["weights"] = _shifted(data["weights"], shift)
+    if "weights" in data:
+        data["weights"] = _moved_weights(data["weights"], shift)
     backbone = data.get("backbone")
     weights = backbone.get("weights") if isinstance(backbone, dict) else None
-    if isinstance(weights, str) and weights.endswith((".safetensors", ".pth", ".pt")) and ":" not in weights:
-        data["backbone"] = {**data["backbone"], "weights": _shifted(weights, shift)}
+    if isinstance(weights, dict) or (isinstance(weights, str) and is_file_reference(weights)):
+        data["backbone"] = {**data["backbone"], "weights": _moved_weights(weights, shift)}
     for section in ("edges", "feedback"):
         if isinstance(data.get(section), list):
             data[section] = [_moved_mask(edge, shift) for edge in data[section]]
     return Document(data, document.places)
+
+
+def _moved_weights(weights: Any, shift: str) -> Any:
+    if isinstance(weights, dict) and isinstance(weights.get("file"), str):
+        return {**weights, "file": shifted_file(weights["file"], shift)}
+    return shifted_file(weights, shift) if isinstance(weights, str) else weights
 
 
 def _moved_mask(edge: Any, shift: str) -> Any:

@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from pcgraph.spec.edge import EnergyName
+from pcgraph.spec.layout import LayoutName
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import show
 from pcgraph.spec.values import Delay, Precision, Shape, refuse
@@ -21,6 +22,10 @@ class Node(Model):
     """Qualified name in the backbone, as `pcgraph trace MODEL` lists them."""
     shape: Shape | None = None
     """Shape of the state without the batch, for a node that is not in the backbone."""
+    layout: LayoutName | None = None
+    """What the dimensions are, for `predictor: auto`: `channels_first`, as (channels, time) or (channels,
+    height, width); `channels_last`; or `tokens`, rows of features in no order. Left out: the operations of the
+    backbone say; outside it one dimension is a vector, three or four are channels first, and two are nothing."""
     delay: Delay | None = None
     """Delay in steps of the backbone's prediction of this node. Left out: `schedule.order` says."""
     energy: EnergyName = "gaussian"
@@ -55,7 +60,7 @@ class Node(Model):
     @model_serializer
     def _short(self) -> str | dict[str, Any]:
         fields: dict[str, Any] = {"module": self.module, "shape": self.shape and list(self.shape)}
-        fields |= {name: getattr(self, name) for name in ("delay", "energy", "precision")}
+        fields |= {name: getattr(self, name) for name in ("layout", "delay", "energy", "precision")}
         if isinstance(self.precision, tuple):
             fields["precision"] = list(self.precision)
         given = {k: v for k, v in fields.items() if v != type(self).model_fields[k].default}

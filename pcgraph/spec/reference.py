@@ -18,12 +18,15 @@ from pcgraph.spec.schema import Spec
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train, Tune, TuningNoise
+from pcgraph.spec.weights import Checkpoint, WeightFile
 
 Schema = dict[str, Any]
 SECTIONS: tuple[type[Model], ...] = (
     Spec,
     Backbone,
     Preprocess,
+    Checkpoint,
+    WeightFile,
     Node,
     Edge,
     Mask,

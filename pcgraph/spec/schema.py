@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PrivateAttr, field_validator
 
+from pcgraph.display.text import listing
 from pcgraph.errors import Fault, FieldPath
 from pcgraph.spec.backbone import Backbone
 from pcgraph.spec.dynamics import Dynamics, PredifyDynamics
@@ -26,6 +27,7 @@ from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Topology
 from pcgraph.spec.training import Train, Tune
 from pcgraph.spec.values import NodeName, refuse, spec_name
+from pcgraph.spec.weights import PredictorWeights
 
 INPUT = "input"
 """The node that is the image, in a network with a backbone."""
@@ -40,8 +42,9 @@ class Spec(Model):
     name: Annotated[str, AfterValidator(spec_name)]
     """What the network is called; names run folders and figures."""
     extends: str | None = None
-    """Another spec file, relative to this one: its fields hold unless this file sets them. Mappings
-    are merged, lists and single values replaced; another `dynamics.rule` replaces all `dynamics`."""
+    """Another spec file, relative to this one, or the name of a spec that pcgraph ships, such as
+    `digits`: its fields hold unless this file sets them. Mappings are merged, lists and single values
+    replaced; another `dynamics.rule` replaces all `dynamics`."""
     backbone: Backbone | None = None
     """Left out: the network has no backbone, and `nodes` and `edges` say everything."""
     nodes: Annotated[dict[NodeName, Node], Field(min_length=1)]
@@ -64,9 +67,9 @@ class Spec(Model):
     """The rule that moves the states."""
     schedule: Schedule = Schedule()
     """Order, steps and start."""
-    weights: str | None = None
+    weights: PredictorWeights | None = None
     """Safetensors file with the predictors' weights: a path relative to this file, or
-    `package:PACKAGE/FILE`, a file inside an installed Python package."""
+    `package:PACKAGE/FILE`, a file inside an installed Python package; or either in the long form."""
     train: Train | None = None
     """What `pcgraph train` does. Left out: all as below."""
     tune: Tune | None = None
@@ -84,6 +87,15 @@ class Spec(Model):
     def __eq__(self, other: object) -> bool:
         """Two specs are equal when they say the same, wherever they were read from."""
         return self.__dict__ == other.__dict__ if isinstance(other, Spec) else NotImplemented
+
+    def __repr__(self) -> str:
+        named = self.backbone and self.backbone.model
+        backbone = [f"backbone {named or 'given as an object'}"] if self.backbone else []
+        order = self.schedule.order if isinstance(self.schedule.order, str) else "in blocks"
+        parts = [*backbone, f"nodes {listing(self.nodes)}", f"rule {self.dynamics.rule}"]
+        return f"Spec '{self.name}': {'; '.join(parts)}; order {order}, {self.schedule.steps} steps"
+
+    __str__ = __repr__
 
     @property
     def folder(self) -> Path:

@@ -120,6 +120,16 @@ def _precision_word(value: Any) -> Any:
     return value
 
 
+def _gain_form(value: Any) -> str:
+    return "<word>" if isinstance(value, str) else "<number>"
+
+
+def _gain_word(value: Any) -> Any:
+    if value != "auto":
+        raise refuse(f"expected a number or 'auto', got {show(value)}", closest(str(value), ("auto",)))
+    return value
+
+
 NodeName = Annotated[
     str,
     AfterValidator(_node_name),
@@ -134,6 +144,11 @@ Precision = Annotated[
     | Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1), Tag("<list>")]
     | Annotated[Literal["learned"], BeforeValidator(_precision_word), Tag("<word>")],
     Discriminator(_precision_form),
+]
+ErrorGain = Annotated[
+    Annotated[NonNegative, Tag("<number>")]
+    | Annotated[Literal["auto"], BeforeValidator(_gain_word), Tag("<word>")],
+    Discriminator(_gain_form),
 ]
 Delay = Annotated[int, Field(ge=0)]
 Shape = Annotated[tuple[PositiveInt, ...], Strict(False), Field(min_length=1)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.spec.layout import Layout
+from pcgraph.tracing.layout import NEEDS_VALUES, layouts, operations
+from pcgraph.tracing.operations import aten_nodes
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.shapes import Value, propagate
 from pcgraph.tracing.tracer import trace_copy
@@ -62,12 +65,22 @@ class Drive(nn.Module):
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: tuple(input_shape)}
         self.shapes.update((cut, values[place[cut]].shape or ()) for cut in self.order)
         self.output_shape: tuple[int, ...] | None = values[graph.output_node().name].shape
+        self._names = names
         self._cut = CutGraph(graph, {cut: place[cut] for cut in self.order})
         self._made: dict[object, tuple[Stage, ...]] = {}
         reads = self._cut.dependences({name for name, value in values.items() if value.holds_tensor})
         self.reads: dict[str, tuple[str, ...]] = {cut: self._sorted(reads[place[cut]]) for cut in self.order}
         self.output_reads: tuple[str, ...] = self._sorted(reads[graph.output_node().name])
         self.train(False)
+
+    def layouts(self) -> dict[str, Layout | None]:
+        """What the dimensions of each cut's state are, and of ``input``; None where nothing says it."""
+        try:
+            graph, made = operations(self.model, self._cut.graph, self.shapes[INPUT])
+        except NEEDS_VALUES:
+            return {}
+        states = {cut: made[name] for cut, name in self._cut.place.items()}
+        return layouts(graph, {INPUT: graph.find_nodes(op="placeholder")[0], **states})
 
     def constants(self, fixed: frozenset[str]) -> Stage:
         """What depends on ``fixed`` states only and any other stage reads: to be computed once.
@@ -105,6 +118,24 @@ class Drive(nn.Module):
             parts = self._cut.plan(chosen, fixed)
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
+
+    def operations(self) -> dict[str, fx.Node]:
+        """The ATen operation behind each place, by qualified name; see `aten_nodes`.
+
+        ``drive.operations()[drive.nodes[cut]]`` is what makes the state of a cut, its ``users`` what read it.
+        It is worked out anew at each call, on shapes alone.
+        """
+        return aten_nodes(self.model, self._cut.graph, self._names, self.shapes[INPUT])
+
+    def states(self, image: Tensor) -> dict[str, Tensor]:
+        """The image (batch, *shape), and the value of each cut in the plain network."""
+        fixed = frozenset([INPUT])
+        env: dict[str, Any] = {INPUT: image}
+        env.update(self.constants(fixed)(env))
+        for name, stage in zip(self.order, self.stages([[name] for name in self.order], fixed), strict=True):
+            env.update(stage(env))
+            env[name] = env[prediction_key(name)]
+        return {name: env[name] for name in (INPUT, *self.order)}
 
     @property
     def code(self) -> str:

@@ -19,10 +19,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.files.weights import weight_path
+from pcgraph.spec import objects
 from pcgraph.spec.backbone import Preprocess
-from pcgraph.tracing import objects
+from pcgraph.spec.weights import WeightFile, library_name
 from pcgraph.tracing.builtin import BUILTIN, DIGITS_INPUT
-from pcgraph.tracing.weights import find_weights, is_file_reference, load_weights
+from pcgraph.tracing.weights import load_reference
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
@@ -34,7 +36,7 @@ SLOW_INITIALISATION = ("googlenet", "inception_v3")
 def load_model(
     ref: str | nn.Module,
     *,
-    weights: str | None = None,
+    weights: str | WeightFile | None = None,
     match: Literal["name", "order"] = "name",
     arguments: Mapping[str, object] = {},
     trust: bool = False,
@@ -46,8 +48,8 @@ def load_model(
     Args:
         ref: ``torchvision:NAME``, ``timm:NAME``, ``pcgraph:NAME``, ``python:PACKAGE.MODULE:NAME`` (a
             module, or a callable that returns one), or a module, which is copied and never changed.
-        weights: None for random weights; ``DEFAULT`` or another name of the model's library; a
-            ``.safetensors``, ``.pth`` or ``.pt`` file; or ``package:PACKAGE/FILE``.
+        weights: None for random weights; ``DEFAULT`` or another name of the model's library, without '.' and
+            '/'; a file, see `load_weights`; ``package:PACKAGE/FILE``; or a file in the spec's long form.
         match: How a weight file's tensors find their place: by name, or by their order.
         arguments: Keyword arguments for the constructor.
         trust: Whether ``python:`` may import and run foreign code.
@@ -57,12 +59,15 @@ def load_model(
     Raises:
         ModelError: There is no such model or weights, they cannot be had, or do not fit.
     """
+    name = library_name(weights)
     if isinstance(ref, nn.Module):
         model = copy.deepcopy(ref)
     elif ref.startswith(TORCHVISION):
-        model = _torchvision_model(ref.removeprefix(TORCHVISION), weights, arguments, meta)
+        _no_file_too(name, folder)
+        model = _torchvision_model(ref.removeprefix(TORCHVISION), name, arguments, meta)
     elif ref.startswith(TIMM):
-        model = _timm_model(ref.removeprefix(TIMM), weights, arguments, meta)
+        _no_file_too(name, folder)
+        model = _timm_model(ref.removeprefix(TIMM), name, arguments, meta)
     elif ref.startswith(OWN):
         model = _own_model(ref.removeprefix(OWN), arguments, meta)
     elif ref.startswith(objects.PREFIX):
@@ -73,26 +78,38 @@ def load_model(
             hint = f"Did you mean '{TORCHVISION}{ref}'?"
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
     if weights is not None and not meta:
-        if is_file_reference(weights):
+        if name is None:
             with _about("weights"):
-                load_weights(model, find_weights(weights, folder), match)
+                load_reference(model, weights, match, folder)
         elif isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN)):
             raise ModelError(
                 Fault(
                     f"weights '{weights}': only torchvision and timm models have weights by name",
                     ("weights",),
-                    hint="Give a .safetensors or .pth file, or leave 'weights' out.",
+                    hint=f"Give a file (one of that name is './{weights}'), or leave 'weights' out.",
                 )
             )
     return model.eval().requires_grad_(False)
 
 
-def preprocess_of(ref: str | nn.Module, weights: str | None) -> Preprocess | None:
+def _no_file_too(name: str | None, folder: Path | None) -> None:
+    if name is not None and weight_path(name, folder).is_file():
+        raise ModelError(
+            Fault(
+                f"weights '{name}': a name of the model's library, and a file of that name is there, too",
+                ("weights",),
+                hint=f"For the file write './{name}'; for the library's, rename the file.",
+            )
+        )
+
+
+def preprocess_of(ref: str | nn.Module, weights: str | WeightFile | None) -> Preprocess | None:
     """How the model's weights want their images; None where nobody says. Downloads nothing."""
     if isinstance(ref, nn.Module) or weights is None:
         return None
-    if ref.startswith(TORCHVISION) and not is_file_reference(weights):
-        transforms = _torchvision_weights(ref.removeprefix(TORCHVISION), weights).transforms()
+    name = library_name(weights)
+    if ref.startswith(TORCHVISION) and name is not None:
+        transforms = _torchvision_weights(ref.removeprefix(TORCHVISION), name).transforms()
         sizes = getattr(transforms, "resize_size", None)
         if not sizes:
             return None
@@ -104,7 +121,7 @@ def preprocess_of(ref: str | nn.Module, weights: str | None) -> Preprocess | Non
             std=tuple(transforms.std),
         )
     if ref.startswith(TIMM):
-        config = _timm_config(ref.removeprefix(TIMM), weights)
+        config = _timm_config(ref.removeprefix(TIMM), name)
         if config is not None:
             side = min(config.input_size[-2:])
             return Preprocess(
@@ -116,7 +133,7 @@ def preprocess_of(ref: str | nn.Module, weights: str | None) -> Preprocess | Non
     return None
 
 
-def categories_of(ref: str | nn.Module, weights: str | None) -> list[str] | None:
+def categories_of(ref: str | nn.Module, weights: str | WeightFile | None) -> list[str] | None:
     """The names of the classes that the weights were trained on, in order; None where nobody says.
 
     timm's models of 1000 classes and weight files of torchvision's and timm's classification
@@ -124,29 +141,37 @@ def categories_of(ref: str | nn.Module, weights: str | None) -> list[str] | None
     """
     if isinstance(ref, nn.Module) or weights is None:
         return None
-    if ref.startswith(TORCHVISION) and not is_file_reference(weights):
-        names = _torchvision_weights(ref.removeprefix(TORCHVISION), weights).meta.get("categories")
+    name = library_name(weights)
+    if ref.startswith(TORCHVISION) and name is not None:
+        names = _torchvision_weights(ref.removeprefix(TORCHVISION), name).meta.get("categories")
         return list(names) if names else None
     if ref.startswith(TORCHVISION):
         classifiers = torchvision.models.list_models(module=torchvision.models)
         return imagenet_categories() if ref.removeprefix(TORCHVISION) in classifiers else None
     if ref.startswith(TIMM):
-        config = _timm_config(ref.removeprefix(TIMM), weights)
+        config = _timm_config(ref.removeprefix(TIMM), name)
         return imagenet_categories() if config is not None and config.num_classes == 1000 else None
     return None
 
 
-def default_input(ref: str | nn.Module, weights: str | None = None) -> tuple[int, ...]:
-    """The input shape, without the batch, that a model was made for; (3, 224, 224) where nobody says."""
+def default_input(ref: str | nn.Module, weights: str | WeightFile | None = None) -> tuple[int, ...]:
+    """The input shape, without the batch, that a model was made for; (3, 224, 224) where nobody says.
+
+    A video model has no fixed number of frames: it is the least that its weights take, or 16.
+    """
     if isinstance(ref, str) and ref.startswith(TORCHVISION):
         name = ref.removeprefix(TORCHVISION)
         _known_torchvision(name)
+        if name in torchvision.models.list_models(module=torchvision.models.video):
+            return _video_input(name)
         sides = {
             key: getattr(member.transforms(), "crop_size", [224])[0]
             for key, member in torchvision.models.get_model_weights(name).__members__.items()
         }
         # Without weights a vision transformer is built for 224, even where its best weights are not.
-        side = sides.get(weights or "") or (224 if 224 in sides.values() else sides.get("DEFAULT", 224))
+        side = sides.get(library_name(weights) or "") or (
+            224 if 224 in sides.values() else sides.get("DEFAULT", 224)
+        )
         return (3, side, side)
     if isinstance(ref, str) and ref.startswith(OWN):
         return DIGITS_INPUT
@@ -155,6 +180,12 @@ def default_input(ref: str | nn.Module, weights: str | None = None) -> tuple[int
         config = vars(_timm_config(ref.removeprefix(TIMM), None) or object)
     size = config.get("input_size") if isinstance(config, Mapping) else None
     return tuple(size) if size else (3, 224, 224)
+
+
+def _video_input(name: str) -> tuple[int, ...]:
+    """(channels, frames, height, width) of a clip that a video model of torchvision takes."""
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    return (3, weights.meta.get("min_temporal_size", 16), *weights.transforms().crop_size)
 
 
 def imagenet_categories() -> list[str]:
@@ -170,7 +201,7 @@ def _torchvision_model(
 ) -> nn.Module:
     _known_torchvision(name)
     chosen: Any = None
-    if weights is not None and not is_file_reference(weights):
+    if weights is not None:
         with _about("weights"):
             chosen = _torchvision_weights(name, weights)
     options = dict(arguments)
@@ -233,7 +264,7 @@ def _timm_model(name: str, weights: str | None, arguments: Mapping[str, object],
     timm = _timm()
     _known_timm(name)
     full, pretrained = name, False
-    if weights is not None and not is_file_reference(weights):
+    if weights is not None:
         with _about("weights"):
             full, pretrained = _timm_tagged(name, weights), not meta
 
@@ -268,7 +299,7 @@ def _timm_tagged(name: str, weights: str) -> str:
 def _timm_config(name: str, weights: str | None) -> Any:
     timm = _timm()
     _known_timm(name)
-    if weights is not None and weights != "DEFAULT" and not is_file_reference(weights):
+    if weights is not None and weights != "DEFAULT":
         name = _timm_tagged(name, weights)
     return timm.get_pretrained_cfg(name)
 

@@ -129,10 +129,7 @@ def _holds_tensor(value: Any) -> bool:
 def _run(
     root: nn.Module, graph: fx.Graph, shape: tuple[int, ...], qualified: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, int]]:
-    tensors = [*root.parameters(), *root.buffers()]
-    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
-    dtype = floating[0].dtype if floating else torch.get_default_dtype()
-    device = tensors[0].device if tensors else torch.device("cpu")
+    dtype, device = like_weights(root)
     fake = FakeTensorMode(allow_non_fake_inputs=True) if device.type != "meta" else contextlib.nullcontext()
     failure: Exception | None = None
     for mode in (fake, contextlib.nullcontext()):
@@ -152,6 +149,14 @@ def _run(
                     )
                 ) from error
     raise ModelError(f"the shapes of the model's values cannot be found: {failure}") from failure
+
+
+def like_weights(root: nn.Module) -> tuple[torch.dtype, torch.device]:
+    """The floating-point type and the device of a module's weights, and so of its images."""
+    tensors = [*root.parameters(), *root.buffers()]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    dtype = floating[0].dtype if floating else torch.get_default_dtype()
+    return dtype, tensors[0].device if tensors else torch.device("cpu")
 
 
 @contextlib.contextmanager

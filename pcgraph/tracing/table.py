@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +11,22 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import rich.table
+from rich.console import Console
+from rich.text import Text
 from torch import fx, nn
 
+from pcgraph.display.text import format_count, format_shape
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.tracing.drive import reached_by_input
 from pcgraph.tracing.models import default_input, load_model
 from pcgraph.tracing.shapes import propagate
 from pcgraph.tracing.tracer import trace_copy
+
+HEADS = ("node", "op", "shape", "parameters", "cost")
+"""Columns of the table."""
+BOLD = "In bold: all paths pass here."
+WIDEST = 100_000
+"""Columns of text that a printed table may take: as many as it needs, so that no name is cut."""
 
 
 @dataclass(frozen=True)
@@ -89,26 +100,56 @@ class Table(Sequence[Candidate]):
             "candidates": rows,
         }
 
-    def __rich__(self) -> rich.table.Table:
-        view = rich.table.Table(
-            title=f"{self.model}, input {format_shape(self.input_shape)}",
-            caption=f"{format_count(self.total_cost)} multiply-adds an image, "
-            f"{format_count(self.total_parameters)} parameters. In bold: all paths pass here.",
+    def __repr__(self) -> str:
+        cost, parameters = format_count(self.total_cost), format_count(self.total_parameters)
+        return (
+            f"Table of {self.model}, input {format_shape(self.input_shape)}: {len(self)} places "
+            f"({sum(row.usable for row in self)} can hold a state), {cost} multiply-adds an image, "
+            f"{parameters} parameters"
         )
-        view.add_column("node", no_wrap=True)
-        view.add_column("op")
-        for title in ("shape", "parameters", "cost"):
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=WIDEST, color_system=None, force_terminal=False)
+        with console.capture() as printed:
+            console.print(self._view(""))
+        return "\n".join(line.rstrip() for line in printed.get().splitlines())
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        rows = [f"<tr>{''.join(f'<th>{name}</th>' for name in HEADS)}</tr>"]
+        for row in self:
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row))
+            rows.append(f'<tr style="font-weight: {"bold" if row.trunk else "normal"}">{cells}</tr>')
+        return f"<p>{html.escape(repr(self))}. {BOLD}</p><table>{''.join(rows)}</table>"
+
+    def __rich__(self) -> rich.table.Table:
+        return self._view(f" {BOLD}")
+
+    def _view(self, legend: str) -> rich.table.Table:
+        cost, parameters = format_count(self.total_cost), format_count(self.total_parameters)
+        view = rich.table.Table(
+            title=Text(f"{self.model}, input {format_shape(self.input_shape)}"),
+            caption=f"{cost} multiply-adds an image, {parameters} parameters.{legend}",
+        )
+        view.add_column(HEADS[0], no_wrap=True)
+        view.add_column(HEADS[1])
+        for title in HEADS[2:]:
             view.add_column(title, justify="right", no_wrap=True)
         for row in self:
-            view.add_row(
-                row.name,
-                row.op,
-                format_shape(row.shape) if row.shape is not None else "(no state)",
-                format_count(row.parameters) if row.parameters else "",
-                format_count(row.cost) if row.cost else "",
-                style="dim" if row.shape is None else "bold" if row.trunk else "",
-            )
+            style = "dim" if row.shape is None else "bold" if row.trunk else ""
+            view.add_row(*map(Text, _cells(row)), style=style)
         return view
+
+
+def _cells(row: Candidate) -> tuple[str, ...]:
+    """A row of the table, under `HEADS`."""
+    return (
+        row.name,
+        row.op,
+        format_shape(row.shape) if row.shape is not None else "(no state)",
+        format_count(row.parameters) if row.parameters else "",
+        format_count(row.cost) if row.cost else "",
+    )
 
 
 def trace(
@@ -208,21 +249,6 @@ def _trunk(graph: fx.Graph, reached: set[str]) -> set[str]:
             trunk.add(node.name)
         furthest = max([furthest, *(rank[user] for user in node.users if user in rank)])
     return trunk
-
-
-def format_shape(shape: tuple[int, ...]) -> str:
-    """A shape as people write it: ``64x112x112``."""
-    return "x".join(map(str, shape))
-
-
-def format_count(count: int) -> str:
-    """A large number in a few characters: ``11.7M``."""
-    size = float(count)
-    for unit in ("", "k", "M", "G"):
-        if size < 1000:
-            return f"{size:.3g}{unit}"
-        size /= 1000
-    return f"{size:.3g}T"
 
 
 # suggestions ---------------------------------------------------------------------------------------

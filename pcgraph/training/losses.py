@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from pcgraph.errors import Fault, InputError
 
@@ -23,40 +25,59 @@ class LossTable:
         path: The file; None, in a process that writes nothing.
         size: Bytes of it that stand, at a checkpoint; what was written after that is cut off. None
             begins a new file.
+        sha256: Of these bytes.
 
     Raises:
-        InputError: The file is shorter than that.
+        InputError: The file does not begin with them.
     """
 
-    def __init__(self, path: Path | None, size: int | None) -> None:
-        self._file: TextIO | None = None
+    def __init__(self, path: Path | None, size: int | None, sha256: str = "") -> None:
+        self._file: BinaryIO | None = None
+        self._seen = hashlib.sha256()
         if path is None:
             return
-        if size is not None:
-            if not path.is_file() or path.stat().st_size < size:
-                raise InputError(Fault("is shorter than at the checkpoint", where=str(path)))
-            os.truncate(path, size)
-        self._file = path.open("w" if size is None else "a", newline="", encoding="utf-8")
         if size is None:
-            csv.writer(self._file).writerow(COLUMNS)
+            self._file = path.open("wb")
+            self._write([COLUMNS])
+            return
+        stands = path.read_bytes()[:size] if path.is_file() else b""
+        self._seen.update(stands)
+        if self.sha256() != sha256:
+            raise InputError(Fault("is not what it was at the checkpoint", where=str(path)))
+        self._file = path.open("r+b")
+        self._file.truncate(size)
+        self._file.seek(size)
 
     def add(self, epoch: int, step: int, split: str, values: Mapping[str, float]) -> None:
         """Append some values."""
         if self._file is not None:
             rows = ((epoch, step, split, name, f"{value:.9g}") for name, value in values.items())
-            csv.writer(self._file).writerows(rows)
+            self._write(rows)
 
     def size(self) -> int:
-        """Bytes written so far, all of them in the file."""
+        """Bytes written so far, all of them on the disk."""
         if self._file is None:
             return 0
         self._file.flush()
+        os.fsync(self._file.fileno())
         return self._file.tell()
+
+    def sha256(self) -> str:
+        """Checksum of the bytes written so far."""
+        return self._seen.hexdigest()
 
     def close(self) -> None:
         """Write what is left."""
         if self._file is not None:
             self._file.close()
+
+    def _write(self, rows: Iterable[Iterable[object]]) -> None:
+        assert self._file is not None
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        written = text.getvalue().encode()
+        self._seen.update(written)
+        self._file.write(written)
 
 
 def epoch_means(path: Path) -> list[Means]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -39,4 +39,13 @@ class Task(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write what was learned, and the spec that loads it, into a folder that exists."""
+        ...
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """A task that changes more of its network than weights, and puts it in order at the end."""
+
+    def finish(self) -> None:
+        """Called once in every process, before `Task.save`; not where the training is only interrupted."""
         ...

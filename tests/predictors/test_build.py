@@ -1,8 +1,7 @@
-"""Predictors: sizes worked out, `auto` between any two shapes, and the count C of `normalized`."""
+"""Predictors: sizes worked out, and the count C of `normalized`."""
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import pytest
@@ -11,11 +10,9 @@ from torch import nn
 
 from pcgraph.errors import SpecError
 from pcgraph.graph import PCGraph, assemble
-from pcgraph.predictors.build import automatic, build_predictor
+from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.reach import count_reach
 from pcgraph.spec import parse_spec
-
-SHAPES = [(10,), (6, 8, 8), (12, 4, 4), (7, 7, 5), (14, 14, 3), (17, 8), (50, 6), (3, 4, 8, 8)]
 
 
 def graph_of(source: list[int], target: list[int], predictor: object, **edge: object) -> PCGraph:
@@ -34,30 +31,6 @@ def graph_of(source: list[int], target: list[int], predictor: object, **edge: ob
 def built(source: list[int], target: list[int], predictor: object) -> nn.Module:
     graph = graph_of(source, target, predictor)
     return build_predictor(graph.edges["a->b"], graph)
-
-
-@pytest.mark.parametrize(("source", "target"), list(itertools.product(SHAPES, SHAPES)))
-def test_automatic_fits_any_pair_of_shapes(source: tuple[int, ...], target: tuple[int, ...]) -> None:
-    prediction = automatic(source, target)(torch.randn(2, *source))
-    assert prediction.shape == (2, *target)
-    assert torch.isfinite(prediction).all()
-
-
-def test_automatic_between_maps_is_the_published_default() -> None:
-    x = torch.randn(2, 12, 8, 8)
-    predictor = automatic((12, 8, 8), (6, 16, 16))
-    weight, bias = predictor[1].weight, predictor[1].bias
-    enlarged = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    expected = nn.functional.conv_transpose2d(enlarged, weight, bias, padding=1)
-    torch.testing.assert_close(predictor(x), expected)
-
-
-def test_tokens_go_to_the_map_row_by_row_without_the_class_token() -> None:
-    predictor = automatic((17, 2), (2, 4, 4))  # a class token and a 4 x 4 grid
-    tokens = torch.randn(1, 17, 2)
-    grid = predictor[0](tokens)
-    for row, column in itertools.product(range(4), range(4)):
-        torch.testing.assert_close(grid[0, :, row, column], tokens[0, 1 + 4 * row + column])
 
 
 @pytest.mark.parametrize(

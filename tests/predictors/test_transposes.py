@@ -82,8 +82,8 @@ def test_compiled_steps_use_them() -> None:
     plain = pcg.Scheduler(network).run(images, steps=3, record=["values", "predictions", "gradients"])
     scheduler = pcg.Scheduler(network).compile(backend="aot_eager")
     compiled = scheduler.run(images, steps=3, record=["values", "predictions", "gradients"])
-    assert isinstance(scheduler._compiler, Compiler)
-    assert {name: type(form) for name, form in scheduler._compiler.constant.items()} == {
+    assert isinstance(scheduler._stepper.compiler, Compiler)
+    assert {name: type(form) for name, form in scheduler._stepper.compiler.constant.items()} == {
         "b->a": Doubled,
         "c->b": Convolved,
     }

@@ -253,7 +253,7 @@ def cases(draw: st.DrawFn) -> Case:
     initial = draw(st.sampled_from(["feedforward", "feedforward", "zeros"]))
     case.spec = {
         "name": "random",
-        "backbone": {"model": "python:tests.test_oracle_backbone:Net", "input": list(IMAGE)},
+        "backbone": {"model": "python:tests.simulation.test_oracle_backbone:Net", "input": list(IMAGE)},
         "nodes": nodes,
         "dynamics": draw(dynamics(names)),
         "edges": [],

@@ -145,7 +145,7 @@ def test_a_step_changes_nothing(
 
 def test_a_predictor_that_writes_into_its_argument_changes_no_state() -> None:
     node = {"shape": [3]}
-    edge = {"source": "b", "target": "a", "predictor": "python:tests.test_scheduler:in_place"}
+    edge = {"source": "b", "target": "a", "predictor": "python:tests.simulation.test_scheduler:in_place"}
     back = {"source": "a", "target": "b"}
     spec = {"name": "rude", "nodes": {"a": node, "b": node}, "edges": [back], "feedback": [edge]}
     for alpha in (0.0, 0.1):  # without and with an error gradient through the predictor

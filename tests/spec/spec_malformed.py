@@ -266,6 +266,34 @@ BACKBONE = [
         "spec.yaml:2:12 backbone.weights: 'DEFAULT' without a model\n  Name the 'model' that they are for.",
     ),
     Case(
+        "weights as a number",
+        "name: demo\nbackbone: {model: torchvision:vgg16, weights: 16}\nnodes: {e1: features.3}\n",
+        "spec.yaml:2:38 backbone.weights: expected text, got 16\n  Put it in quotes.",
+    ),
+    Case(
+        "misspelt part of a weight file",
+        "name: demo\nbackbone: {model: torchvision:vgg16, weights: {file: a.pth, prat: ema}}\n"
+        "nodes: {e1: features.3}\n",
+        "spec.yaml:2:61 backbone.weights.prat: unknown field 'prat'\n  Did you mean 'part'?",
+    ),
+    Case(
+        "a weight file without a file",
+        "name: demo\nbackbone: {model: torchvision:vgg16, weights: {part: ema}}\nnodes: {e1: features.3}\n",
+        "spec.yaml:2:38 backbone.weights.file: missing\n  Add 'file: ...'.",
+    ),
+    Case(
+        "a digest that is none",
+        "name: demo\nnodes: {a: {shape: [2]}, b: {shape: [2]}}\nedges: [{source: a, target: b}]\n"
+        "weights: {file: a.safetensors, sha256: ABC}\n",
+        "spec.yaml:4:32 weights.sha256: expected 64 digits 0-9 and a-f, got 'ABC'\n  Write it as sha256sum prints it.",
+    ),
+    Case(
+        "a part of the predictors' weights",
+        "name: demo\nnodes: {a: {shape: [2]}, b: {shape: [2]}}\nedges: [{source: a, target: b}]\n"
+        "weights: {file: a.safetensors, part: ema}\n",
+        "spec.yaml:4:32 weights.part: unknown field 'part'\n  It belongs under 'backbone.weights'.",
+    ),
+    Case(
         "backbone as text",
         "name: demo\nbackbone: torchvision:vgg16\nnodes: {e1: features.3}\n",
         "spec.yaml:2:1 backbone: expected a mapping of fields, got 'torchvision:vgg16'\n"

@@ -93,7 +93,16 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
             st.fixed_dictionaries(
                 {"model": st.sampled_from(["torchvision:vgg16", "timm:resnet18", "python:nets:chain"])},
                 optional={
-                    "weights": st.sampled_from(["DEFAULT", "weights/a.pth", "package:some/file.safetensors"]),
+                    "weights": st.sampled_from(
+                        [
+                            "DEFAULT",
+                            "weights/a.pth",
+                            "~/of: mine $X.ckpt",
+                            "package:some/file.safetensors",
+                            {"file": "a b.ckpt"},
+                            {"file": "$a/b.ckpt", "part": "ema", "sha256": "0" * 64},
+                        ]
+                    ),
                     "match": st.sampled_from(["name", "order"]),
                     "arguments": st.dictionaries(
                         names, st.one_of(st.booleans(), st.integers(), st.floats(-1, 1))

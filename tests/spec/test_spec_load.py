@@ -364,7 +364,10 @@ def message(path: str | Path) -> str:
 def test_missing_file(folder: Path) -> None:
     write(folder, vgg16=VGG)
     assert message("vgg61.yaml") == "vgg61.yaml: no such file\n  Did you mean 'vgg16.yaml'?"
-    assert message("vgg16") == "vgg16: no such file\n  Did you mean 'vgg16.yaml'?"
+    write(folder, my_vgg=VGG)
+    expected = "no such file, and no shipped spec is called 'my_vgg'\n  Did you mean 'my_vgg.yaml'?"
+    assert message("my_vgg") == expected
+    assert message(Path("my_vgg")) == "my_vgg: no such file\n  Did you mean 'my_vgg.yaml'?"
     assert message("nowhere/vgg16.yaml") == "nowhere/vgg16.yaml: no such file: there is no folder 'nowhere'"
 
 

@@ -224,9 +224,11 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with (tmp_path / "plain.pt").open("wb") as file:
         pickle.dump({"a": print}, file, protocol=2)
     assert "cannot be read as a weight file" in fault("broken.safetensors").message
-    assert "no file of plain tensors" in fault("broken.pth").message
+    assert fault("broken.pth").message.endswith("cannot be read as a weight file: it is text")
     assert fault("list.pth").message.endswith("holds no tensors by name, but list")
-    assert fault("module.pth").hint == "Save the model's state_dict() and give that file."
+    assert "it holds 'torch.nn.modules.container.Sequential'" in fault("module.pth").message
+    assert fault("module.pth").hint.startswith("Save the model's state_dict() and give that file.")
+    assert "held.state_dict(); torch.save(" in fault("module.pth").hint
     assert "no file of plain tensors" in fault("plain.pt").message
     missing = fault("modul.pth")
     assert missing.message == f"there is no weight file '{tmp_path / 'modul.pth'}'"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.fast.resizing import taps
 from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
 
@@ -30,13 +31,15 @@ def transpose(predictor: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """What carries an error of a prediction back to its source, if it is known without differentiating."""
     if isinstance(predictor, Affine):
         return predictor.pull
-    if type(predictor) is nn.Linear:
+    if type(predictor) is nn.Linear and is_plain(predictor):
         return lambda cotangent: torch.matmul(cotangent, predictor.weight)
     return None
 
 
 def affine(predictor: nn.Module) -> Affine | None:
     """The function that a predictor is now; None where it is best left as it is."""
+    if not is_plain(*predictor.modules()):
+        return None
     if isinstance(predictor, nn.Sequential) and len(predictor) == 1:
         predictor = predictor[0]
     if type(predictor) is nn.ConvTranspose2d:

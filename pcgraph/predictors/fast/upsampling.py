@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.predictors.fast.doubling import READS, phased, phases
+from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.fast.resizing import by_products, share_of_multiplications, taps
 
 
@@ -54,7 +55,7 @@ class UpsampledConvTranspose2d(nn.Sequential):
         """Predict (batch, target channels, height, width) from (batch, channels, height, width)."""
         upsample, convolution = self
         assert isinstance(convolution, nn.ConvTranspose2d)
-        if x.shape[2:] == self.grid:
+        if x.shape[2:] == self.grid and is_plain(upsample, convolution):
             weight, bias = convolution.weight, convolution.bias
             if self.rows is not None and self.columns is not None:
                 return by_products(x, weight, bias, self.rows, self.columns)

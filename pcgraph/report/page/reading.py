@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.seals import FILES, check_record
 from pcgraph.report.results import COLUMNS
-from pcgraph.runs.folder import RECORD
+from pcgraph.runs.record import RECORD, check_written
 
 LOSSES = ("epoch", "step", "split", "name", "value")
 EVALUATION = ("data", "noise", "level", "step", "metric", "name", "value", "low", "high", "n")
@@ -77,15 +77,7 @@ def _read_run(path: Path, label: str) -> RunFolder:
     if not file.is_file():
         hint = "Give a folder that run, train, tune, evaluate or query wrote."
         raise InputError(Fault(f"is no run folder: it holds no '{RECORD}'", hint=hint, where=str(path)))
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        place = f"{file}:{error.lineno}:{error.colno}"
-        raise InputError(Fault(f"is not valid JSON: {error.msg}", where=place)) from None
-    except UnicodeDecodeError:
-        raise InputError(Fault("is not UTF-8 text", where=str(file))) from None
-    if not isinstance(record, dict):
-        raise InputError(Fault(f"expected a mapping, got {type(record).__name__}", where=str(file)))
+    record = check_record(file)
     kind = record.get("kind", "run")
     if not isinstance(kind, str):
         raise InputError(Fault(f"kind: expected a word, got {kind!r}", where=str(file)))
@@ -93,6 +85,8 @@ def _read_run(path: Path, label: str) -> RunFolder:
     if kind in TABLES:
         name, columns = TABLES[kind]
         rows = read_table(path / name, columns)
+    for name in record.get(FILES, ()):
+        check_written(path / name)
     return RunFolder(path, label, kind, record, rows)
 
 

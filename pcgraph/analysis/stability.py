@@ -1,0 +1,153 @@
+"""Whether the dynamics hold: how strong the error step of each edge is, and what a whole step does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pcgraph.dynamics.eigenvalues import largest_eigenvalue
+from pcgraph.dynamics.gains import Predify
+from pcgraph.errors import Fault, InputError
+from pcgraph.network import PCNetwork
+from pcgraph.predictors.carried import measure_carried
+from pcgraph.scheduler import Scheduler
+from pcgraph.spec import EnergyDynamics
+from pcgraph.state import State
+
+
+@dataclass(frozen=True)
+class EdgeLimit:
+    """How strong the error step of an edge is for one of its sources.
+
+    With all else at rest the step of the source is ``x <- (k - b s J^T J) x + ...``, with k the share of
+    itself that it keeps. It overshoots further and further where ``b s |J|^2`` exceeds ``1 + k``.
+
+    Attributes:
+        edge: The edge.
+        source: The source.
+        gain: b, the gain that it has.
+        limit: The gain at which this edge alone would run away.
+    """
+
+    edge: str
+    source: str
+    gain: float
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """Of the limit; the shares of a source's edges add up, and must stay below 1."""
+        return self.gain / self.limit
+
+
+def edge_limits(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> list[EdgeLimit]:
+    """The limits of all predictors that carry errors back; the backbone's own edges are not looked at.
+
+    Exact for predictors that are linear up to their last activation, which is left out. Of others the
+    Jacobian is the one at the states given.
+
+    Args:
+        network: A network of rule `predify`, with its weights.
+        start: States, (batch, *shape) by node; left out, standard normal ones.
+
+    Raises:
+        InputError: Another rule.
+    """
+    rule = network.dynamics
+    if not isinstance(rule, Predify):
+        hint = "Of rule 'energy' see stability_margin."
+        raise InputError(Fault("limits of single edges belong to rule 'predify'", ("dynamics", "rule"), hint))
+    gains = rule.gains(1)
+    found = []
+    for (name, node), carried in measure_carried(network.graph, network.predictors, start).items():
+        gain = float(gains.source.get((name, node), 0.0))
+        kept = 1 - sum(float(gains.target[term]) for term in network.graph.terms_into(node))
+        scale = rule.scale(network.graph.edges[name], 1)
+        if carried.stretch:
+            found.append(EdgeLimit(name, node, gain, (1 + kept) / (scale * carried.stretch)))
+    return found
+
+
+def spectral_radius(scheduler: Scheduler, state: State, *, tolerance: float = 1e-3, seed: int = 0) -> float:
+    """By which factor a small change of a state grows a step, in the long run: |`step_eigenvalue`|.
+
+    Below 1 a linear network settles, above 1 it runs away; of others this tells what happens near the state.
+    """
+    return abs(step_eigenvalue(scheduler, state, tolerance=tolerance, seed=seed))
+
+
+def step_eigenvalue(
+    scheduler: Scheduler,
+    state: State,
+    *,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    size: int = 24,
+    restarts: int = 20,
+) -> complex:
+    """The eigenvalue of largest modulus of the step's Jacobian at a state.
+
+    The space is all that a step changes: the values that move, those that delays remember, and momentum.
+    The rates are those of the state's step. A negative eigenvalue is a state that overshoots, a complex one
+    an oscillation.
+
+    Args:
+        scheduler: The network's scheduler.
+        state: From `Scheduler.start` or `Scheduler.step`.
+        tolerance: Of the residual, as a share of the eigenvalue.
+        seed: Seed of the iteration's first vector.
+        size: Vectors of that space that are kept; see `largest_eigenvalue`.
+        restarts: Each takes up to ``size`` vector-Jacobian products of the step.
+
+    Raises:
+        InputError: No state moves; or the optimizer is Adam, whose steps are no map of the states alone.
+    """
+    dynamics = scheduler.network.spec.dynamics
+    if isinstance(dynamics, EnergyDynamics) and dynamics.optimizer == "adam":
+        hint = "Take 'gradient' or 'momentum'."
+        raise InputError(
+            Fault("steps of optimizer 'adam' depend on the time", ("dynamics", "optimizer"), hint)
+        )
+    moving = [name for name in state.values if name not in state.fixed]
+    if not moving:
+        raise InputError("no state moves: all nodes are clamped")
+    product, start = _transposed_step(scheduler, state, moving, seed)
+    return largest_eigenvalue(product, start, size=size, restarts=restarts, tolerance=tolerance)
+
+
+def _transposed_step(
+    scheduler: Scheduler, state: State, moving: list[str], seed: int
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Products of the transposed Jacobian, which has the same eigenvalues, and a first vector."""
+    values = {name: state.values[name].detach().requires_grad_() for name in moving}
+    past = {n: tuple(t.detach().requires_grad_() for t in state.past[n]) for n in moving if n in state.past}
+    moments = {n: tuple(t.detach().requires_grad_() for t in kept) for n, kept in state.moments.items()}
+
+    def parts(of: State) -> list[Tensor]:
+        listed = [of.values[name] for name in moving]
+        return [*listed, *(t for n in past for t in of.past[n]), *(t for n in moments for t in of.moments[n])]
+
+    before = replace(state, values={**state.values, **values}, past={**state.past, **past}, moments=moments)
+    generator = torch.Generator().manual_seed(seed)
+    after = scheduler.step(before, generator=generator, differentiable=True)
+    inputs, outputs = parts(before), parts(after)
+    sizes = [one.numel() for one in inputs]
+    free = torch.cat([_free(state, name) for name in moving])
+    free = torch.cat([free, free.new_ones(sum(sizes) - len(free))])
+
+    def product(vector: Tensor) -> Tensor:
+        pieces = torch.split(vector * free, sizes)
+        shaped = [piece.view_as(output) for piece, output in zip(pieces, outputs, strict=True)]
+        back = torch.autograd.grad(outputs, inputs, shaped, retain_graph=True, materialize_grads=True)
+        return torch.cat([one.flatten() for one in back]) * free
+
+    return product, torch.randn(len(free), generator=generator, dtype=free.dtype).to(free.device) * free
+
+
+def _free(state: State, node: str) -> Tensor:
+    """1 where a node's entries move, 0 where a mask holds them."""
+    held, value = state.clamp.get(node), state.values[node]
+    return torch.ones_like(value).flatten() if held is None else (~held).to(value.dtype).flatten()

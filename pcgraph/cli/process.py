@@ -1,0 +1,40 @@
+"""What every command needs of its process: streams to print to, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Terminated(SystemExit):
+    """SIGTERM has come."""
+
+
+def prepare() -> None:
+    """Print into nothing where a stream was closed, and what it cannot say escaped; end well on SIGTERM.
+
+    Without this, the first file that is opened would take the place of a closed stream.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return  # one of several that wait for each other: it ends at once
+    own = os.getpid()
+
+    def end(number: int, frame: Any) -> None:
+        if os.getpid() != own:  # a process that reads images ahead
+            os._exit(TERMINATED)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)

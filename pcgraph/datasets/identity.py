@@ -1,0 +1,35 @@
+"""Whether images are those that a command began with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+from pcgraph.datasets.data import ImageData
+from pcgraph.datasets.sources import Arrays, Files
+
+READ = 1000
+"""Files, spread over all, whose contents are looked at."""
+
+
+def data_digest(data: ImageData) -> str:
+    """SHA-256 of the names and labels of all images, in their order, and of the contents of up to 1,000.
+
+    It is the same wherever the folder of the images is.
+    """
+    source = data.source
+    found = hashlib.sha256(json.dumps([source.classes, len(source), len(data)]).encode())
+    found.update(json.dumps([int(data.label(place)) for place in range(len(data))]).encode())
+    if isinstance(source, Arrays):
+        for place in range(len(data)):
+            found.update(source.values[data._place(place)].tobytes())
+    elif isinstance(source, Files):
+        paths = [source.paths[data._place(place)] for place in range(len(data))]
+        root = os.path.commonpath([path.absolute() for path in paths]) if paths else ""
+        for path in paths:
+            found.update(os.fsencode(os.path.relpath(path.absolute(), root)) + b"\0")
+        for path in paths[:: -(-len(paths) // READ)] if paths else ():
+            if path.is_file():
+                found.update(path.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,76 @@
+"""Folders that stand for the parts of a data set, and the order of classes that folders name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pcgraph.datasets.finding import images_below, listed
+from pcgraph.errors import Fault, InputError, closest
+
+Split = Literal["train", "test"]
+TRAIN = ("train", "training")
+TEST = ("test", "testing")
+HELD_OUT = ("val", "valid", "validation", "dev", "eval")
+"""What counts as the test images where there is no `TEST`."""
+
+
+def parts(path: Path) -> dict[Split, Path]:
+    """The folder of each part; all are ``path`` where it is not divided.
+
+    Capitals do not matter. Images to train on need others beside them that are held out.
+
+    Raises:
+        InputError: It cannot be told which folder is which part: one alone, two for the same, or other
+            folders of images beside them.
+    """
+    folders = listed(path)[0]
+    found = {kind: [one for one in folders if one.name.lower() in kind] for kind in (TRAIN, TEST, HELD_OUT)}
+    named = [one for kind in found.values() for one in kind]
+    others = [one for one in folders if one not in named and next(images_below(one), None) is not None]
+    if not named or (others and not (found[TRAIN] and len(named) > len(found[TRAIN]))):
+        return {"train": path, "test": path}
+    shown = ", ".join(f"'{one.name}'" for one in named)
+    if others:
+        message = f"the parts {shown} beside '{others[0].name}', which holds images, too"
+        raise InputError(Fault(message, hint=f"Give one of them: folder:{named[0]}.", where=str(path)))
+    if not found[TRAIN] or len(named) == len(found[TRAIN]):
+        message = f"{shown} alone: a part of a data set, or a class?"
+        raise InputError(Fault(message, hint=f"Give the part itself: folder:{named[0]}.", where=str(path)))
+    for kind in found.values():
+        if len(kind) > 1:
+            both = " and ".join(f"'{one.name}'" for one in kind)
+            hint = f"Give one of them: folder:{kind[0]}."
+            raise InputError(Fault(f"{both} could both be the same part", hint=hint, where=str(path)))
+    return {"train": found[TRAIN][0], "test": (found[TEST] or found[HELD_OUT])[0]}
+
+
+def in_order(names: Iterable[str], where: Path) -> list[str]:
+    """Names of classes in the order of their labels: as numbers if all are whole numbers, else as text.
+
+    Raises:
+        InputError: Two names are the same number.
+    """
+    names = sorted(names)
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return names
+    by_number: dict[int, str] = {}
+    for name in names:
+        if int(name) in by_number:
+            message = f"the classes '{by_number[int(name)]}' and '{name}' are the same number"
+            raise InputError(Fault(message, hint="Rename one of the folders.", where=str(where)))
+        by_number[int(name)] = name
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def check_covers(classes: Sequence[str], found: Iterable[str], where: Path) -> None:
+    """Make sure that each class folder is one of the classes that were named.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name in found:
+        if name not in classes:
+            message = f"the folder '{name}' is none of the classes"
+            raise InputError(Fault(message, hint=closest(name, classes), where=str(where)))

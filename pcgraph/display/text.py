@@ -1,0 +1,31 @@
+"""Shapes, counts and lists in a few characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MOST = 8
+"""Items of a list that are shown."""
+
+
+def format_shape(shape: tuple[int, ...]) -> str:
+    """A shape as people write it: ``64x112x112``."""
+    return "x".join(map(str, shape))
+
+
+def format_count(count: int) -> str:
+    """A large number in a few characters: ``11.7M``."""
+    size = float(count)
+    for unit in ("", "k", "M", "G"):
+        if size < 1000:
+            return f"{size:.3g}{unit}"
+        size /= 1000
+    return f"{size:.3g}T"
+
+
+def listing(items: Iterable[str]) -> str:
+    """The first of some items, and how many there are: ``a, b, c``, or ``a, b, ... (12 in all)``."""
+    known = list(items)
+    if len(known) <= MOST:
+        return ", ".join(known)
+    return f"{', '.join(known[: MOST - 2])}, ... ({len(known)} in all)"

@@ -1,0 +1,54 @@
+"""Figures, which are drawn when the numbers are on the disk: whatever happens to them, those are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pcgraph.errors import Fault, InputError
+from pcgraph.files import whole_file
+from pcgraph.runs.record import add_files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as the suffix of ``path`` says; the same figure gives the same file."""
+    import matplotlib
+
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}):
+        figure.savefig(path, dpi=160, metadata=metadata)
+
+
+def save_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
+    """Write each figure as a ``.png`` and a ``.svg`` into a run folder, and list them in its record."""
+    names = [f"{name}{suffix}" for name in figures for suffix in (".png", ".svg")]
+    for name in names:
+        with whole_file(folder / name) as partial:
+            save_figure(figures[Path(name).stem], partial)
+    add_files(folder, names)
+
+
+@contextmanager
+def numbers_kept(folder: Path, what: str) -> Iterator[None]:
+    """Say of anything that goes wrong in the block that the numbers are kept.
+
+    Args:
+        folder: Where they are.
+        what: What is being made of them: ``the figures``.
+
+    Raises:
+        InputError: Something went wrong.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a library for drawing, or the disk, has to say
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        hint = "The numbers are complete, and are kept."
+        raise InputError(
+            Fault(f"{what} could not be made: {reason}", hint=hint, where=str(folder))
+        ) from error

@@ -1,0 +1,169 @@
+"""From one state to the next, and what can be seen on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pcgraph.dynamics.descent import Pace
+from pcgraph.dynamics.gains import Gains
+from pcgraph.errors import InputError
+from pcgraph.network import PCNetwork
+from pcgraph.simulation.checkpointing import Step, checkpointed
+from pcgraph.simulation.compiling import Compiler
+from pcgraph.simulation.plan import Plan
+from pcgraph.simulation.pullback import Differentiable
+from pcgraph.simulation.recording import Request
+from pcgraph.simulation.step import Evaluation, advance, evaluate
+from pcgraph.state import State
+
+See = Callable[[Plan, State, Evaluation | None], None]
+"""Is shown a state, and what the delayed edges say of it where somebody wants to know."""
+
+
+class Stepper:
+    """Makes steps: block by block of the order, each as its plan says, compiled or not.
+
+    Args:
+        network: The network.
+
+    Attributes:
+        compiler: What compiles steps that are not differentiated; None leaves them as they are.
+    """
+
+    def __init__(self, network: PCNetwork) -> None:
+        self.network = network
+        self.compiler: Compiler | None = None
+        self._blocks = network.graph.blocks(network.spec.schedule.order)
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all nodes move at once, and not block after block."""
+        return len(self._blocks) == 1
+
+    @property
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that gradients flow to."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    def plan(
+        self,
+        fixed: frozenset[str],
+        batch: int,
+        watched: frozenset[str] = frozenset(),
+        acting: bool = True,
+        block: frozenset[str] | None = None,
+    ) -> Plan:
+        """The plan for these fixed nodes (to move one block); made once, unless the gains are learned."""
+        key = (fixed, batch, watched, acting, block)
+        plan = self._plans.get(key)
+        if plan is None:
+            gains = self.network.dynamics.gains(batch)
+            if not acting:
+                gains = Gains(dict.fromkeys(gains.target, 0.0), {}, {})
+            plan = Plan(self.network, gains, fixed, watched, block)
+            if not any(isinstance(gain, Tensor) for gain in (*gains.target.values(), *gains.source.values())):
+                self._plans[key] = plan
+        return plan
+
+    def pace(self, state: State, generator: torch.Generator | None) -> Pace | None:
+        """What the next step depends on besides the state; None where that is nothing."""
+        descent = self.network.dynamics.descent
+        return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
+
+    def step(self, state: State, pace: Pace | None, differentiable: Differentiable = False) -> State:
+        """The state one step later."""
+        newest = state
+        for block in self._blocks:  # one of all nodes, but for a sequential order
+            plan = self.plan(state.fixed, state.batch, block=block)
+            if self.compiler is not None and not differentiable:
+                moved = self.compiler.step(plan, newest, pace)[1]
+            else:
+                moved = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
+            newest = replace(state, values=moved.values, moments=moved.moments)
+        return state.followed_by(newest.values, newest.moments)
+
+    def output(self, state: State) -> Any:
+        """The backbone's output for a state."""
+        head, env = self.plan(state.fixed, state.batch).head, {**state.constants, **state.values}
+        if self.compiler is None or torch.is_grad_enabled():
+            return head(env)["output"]
+
+        def output(env: dict[str, Any]) -> Any:
+            return head(env)["output"]
+
+        return self.compiler(head, output, {name: env[name] for name in head.takes})
+
+
+class Course:
+    """The steps of one run: each state is shown to whoever wants to see it before it is left.
+
+    Where it can be, what is shown and what moves the states is evaluated once.
+
+    Args:
+        stepper: Makes the steps.
+        state: The first state.
+        request: What has to be evaluated for those who look.
+        see: Sees each state.
+        differentiable: See `Scheduler.step`.
+        checkpoint: Keep only the states for the backward pass.
+
+    Attributes:
+        moving: The nodes that are not fixed.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        state: State,
+        request: Request,
+        see: See,
+        differentiable: Differentiable = False,
+        checkpoint: bool = False,
+    ) -> None:
+        self._stepper, self._see, self._differentiable = stepper, see, differentiable
+        self._keep = bool(request.watched or request.gradients)
+        self._plan = stepper.plan(state.fixed, state.batch, request.watched)
+        self._last = stepper.plan(state.fixed, state.batch, request.watched, acting=bool(request.gradients))
+        self.moving = self._plan.moving
+        self._apart: Step | None = None
+        if checkpoint and differentiable:
+            self._apart = checkpointed(stepper.step, stepper.learning)
+        elif not stepper.at_once:
+            self._apart = stepper.step
+
+    def step(self, state: State, pace: Pace | None) -> State:
+        """Show a state; the one that follows."""
+        plan, compiler = self._plan, self._stepper.compiler
+        if self._apart is not None:
+            self._show(plan, state)
+            return self._apart(state, pace, self._differentiable)
+        if compiler is not None and not self._differentiable:
+            evaluation, following = compiler.step(plan, state, pace)
+            self._see(plan, state, evaluation if self._keep else None)
+            return following
+        evaluation = evaluate(plan, state, self._differentiable, self._keep)
+        self._see(plan, state, evaluation if self._keep else None)
+        return advance(plan, state, evaluation, pace)
+
+    def end(self, state: State) -> None:
+        """Show the last state."""
+        self._show(self._last, state)
+
+    def _show(self, plan: Plan, state: State) -> None:
+        self._see(plan, state, evaluate(plan, state, self._differentiable) if self._keep else None)
+
+
+@contextmanager
+def gradients(differentiable: Differentiable) -> Iterator[None]:
+    """Keep a graph or not, whatever the caller's own gradient mode is."""
+    if differentiable not in (True, False, "first_order"):
+        raise InputError(f"differentiable={differentiable!r}; expected True, False or 'first_order'")
+    with torch.inference_mode(False), torch.set_grad_enabled(bool(differentiable)):
+        yield

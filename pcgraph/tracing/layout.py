@@ -1,0 +1,225 @@
+"""The layouts of a model's values, from the operations that make and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
+
+from pcgraph.spec.layout import Layout, Shape, convention
+from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
+from pcgraph.tracing.axis_rules import Known, apply_rule, shape_of
+
+
+def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout | None]:
+    """The layouts of the values of some nodes.
+
+    A convolution makes channels and places, a permutation moves them, a linear layer makes features. What the
+    image's dimensions are, those say that read it; where nobody does, the `convention` holds.
+
+    Args:
+        graph: Of ATen operations with the values, fake or real, in ``meta["val"]``; one placeholder.
+        nodes: Nodes of the graph, by the names that the result is to have.
+
+    Returns:
+        None where the operations do not say or contradict each other.
+    """
+    (image,) = graph.find_nodes(op="placeholder")
+    first = _carry(graph, _image(shape_of(image)))
+    known = _carry(graph, _as_read(first[image]))
+    number = {id(node): index for index, node in enumerate(_axes(known.values()))}
+    return {name: describe(known[node][1:], number) for name, node in nodes.items()}
+
+
+def _image(shape: Shape) -> Dims:
+    return (whole(Axis(shape[0], "batch", weight=2)), *unknown(shape[1:]))
+
+
+def _as_read(dims: Dims) -> Dims:
+    """The image's dimensions once more, with what its readers take them for."""
+    shape = tuple(map(size_of, dims))
+    read = [dim[0].meaning if dim else (0, None, 0) for dim in dims[1:]]
+    said = convention(shape[1:])
+    fresh = _image(shape)
+    silent = not any(role for _, role, _ in read)
+    for place, (dim, (weight, role, rank)) in enumerate(zip(fresh[1:], read, strict=True)):
+        (atom,) = dim
+        if role is not None:
+            atom.axis.role, atom.axis.rank, atom.axis.weight = role, rank, weight
+        elif silent and said is not None and len(shape) > 2:
+            is_channels = place == said.channels
+            atom.axis.role = "features" if is_channels else "place"
+            atom.axis.rank, atom.axis.weight = 0 if is_channels else place - 1, 1
+    return fresh
+
+
+def _carry(graph: fx.Graph, image: Dims) -> Known:
+    """The dimensions of every value."""
+    known: Known = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            known[node] = image
+        elif node.op == "get_attr":
+            known[node] = unknown(shape_of(node), constant=True)
+        elif node.op == "call_function":
+            known[node] = apply_rule(node, known)
+    return known
+
+
+def _axes(values: Iterable[Dims]) -> list[Axis]:
+    return [atom.axis for dims in values for dim in dims for atom in dim]
+
+
+# what a state is -------------------------------------------------------------------------------------
+
+
+def describe(dims: Dims, number: Mapping[int, int]) -> Layout | None:
+    """The layout of a state of these dimensions, the batch left out; ``number`` names axes."""
+    before = after = 0
+    opened: list[Dim] = []
+    for dim in dims:
+        inside = dim[0].axis.inside if len(dim) == 1 and dim[0].whole else None
+        if inside is not None:
+            if before or after:
+                return None
+            before, dim, after = inside
+        opened.append(() if size_of(dim) == 1 and meaning(dim)[1] is None else _as_parts(dim))
+    if len(opened) == 1 and not _is_flat_map(opened[0]):
+        return Layout((size_of(opened[0]),), 0)
+    channels = _channels(opened)
+    if channels == _CANNOT:
+        return None
+    return _grid(opened, channels, before, after, number)
+
+
+_CANNOT = -2
+_NONE = -1
+
+
+def _channels(dims: list[Dim]) -> int:
+    """Which dimension holds the channels: the one of features alone, or the only one that has any."""
+    roles = [{atom.meaning[1] for atom in dim} for dim in dims]
+    if any("mixed" in found or "batch" in found for found in roles):
+        return _CANNOT
+    pure = [place for place, found in enumerate(roles) if found == {"features"}]
+    some = [place for place, found in enumerate(roles) if "features" in found]
+    if len(dims) == 1 and len(dims[0]) > 1:
+        return _NONE if not some else 0
+    for found in (pure, some):
+        if len(found) == 1:
+            return found[0]
+    return _CANNOT if some else _NONE
+
+
+def _grid(
+    dims: list[Dim], channels: int, before: int, after: int, number: Mapping[int, int]
+) -> Layout | None:
+    parts: list[int] = []
+    ranks: list[int] = []
+    channel_part: int | None = None
+    rows = [place for place, dim in enumerate(dims) if place != channels and not _is_places(dim)]
+    for place, dim in enumerate(dims):
+        flat = len(dims) == 1
+        if place == channels and not flat:
+            channel_part = len(parts)
+            parts.append(size_of(dim))
+            continue
+        if place in rows:
+            if len(dims) != 2 or channels == _NONE or meaning(dim)[1] is not None or len(dim) != 1:
+                return None
+            row = number.get(id(dim[0].axis))
+            return Layout((size_of(dims[0]), size_of(dims[1])), channels, before, after, False, row)
+        pixels = not flat and any(atom.meaning[1] == "features" for atom in dim)
+        for atom in dim[:1] if pixels else dim:
+            if atom.meaning[1] == "features":
+                channel_part = len(parts)
+            else:
+                ranks.append(atom.meaning[2])
+            parts.append(size_of(dim) if pixels else atom.size)
+        if not dim:
+            parts.append(1)
+    if ranks != sorted(set(ranks)):
+        return None
+    return Layout(tuple(parts), channel_part, before, after)
+
+
+def _is_places(dim: Dim) -> bool:
+    """Whether a dimension goes along axes of the grid, each in full length; each finer by a few channels."""
+    roles = [atom.meaning[1] for atom in dim]
+    coarse = all(atom.coarse for atom in dim if atom.meaning[1] == "place")
+    if roles[:1] == ["place"] and roles[1:] and all(role == "features" for role in roles[1:]):
+        return coarse
+    return coarse and all(role == "place" for role in roles)
+
+
+def _is_flat_map(dim: Dim) -> bool:
+    """Whether one dimension alone is a map or a sequence: places in full, and channels once at most."""
+    roles = [atom.meaning[1] for atom in dim]
+    allowed = all(role in ("place", "features") for role in roles) and roles.count("features") <= 1
+    return "place" in roles and allowed and all(atom.coarse or atom.whole for atom in dim)
+
+
+def _as_parts(dim: Dim) -> Dim:
+    """A dimension whose parts are read as places and channels, as these; else itself."""
+    if len(dim) != 1 or not dim[0].whole or dim[0].axis.weight > 1:
+        return dim
+    parts = sorted((part for part in dim[0].axis.read_as if part[1] not in (1, dim[0].size)), reverse=True)
+    rest = dim[0].size
+    made: list[Atom] = []
+    for stride, size in parts:
+        if stride * size != rest:
+            return dim
+        rest = stride
+        weight, role, rank = Atom(dim[0].axis, stride, size).meaning
+        made.append(Atom(Axis(size, role, rank, weight), 1, size))
+    return tuple(made) if made and rest == 1 else dim
+
+
+# reading a traced graph -------------------------------------------------------------------------------
+
+
+NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+"""What `operations` raises for a model whose operations depend on the values that it is given."""
+
+
+def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx.Graph, dict[str, fx.Node]]:
+    """The ATen operations of a traced graph, found on tensors without values.
+
+    Args:
+        root: The module that the graph refers to.
+        graph: A graph with one placeholder.
+        input_shape: Shape of one image.
+
+    Returns:
+        The operations, and for each node name of ``graph`` the operation that makes its value.
+    """
+    made: dict[str, fx.Node] = {}
+
+    class Follow(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            mode = get_proxy_mode()
+            if isinstance(value, Tensor) and mode is not None:
+                slot = get_proxy_slot(value, mode.tracer, None)
+                if slot is not None:
+                    made[n.name] = slot.proxy.node
+            return value
+
+    follow = Follow(root, graph=graph)
+    tensors = [*root.parameters(), *root.buffers()]
+    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+    device = tensors[0].device if tensors else torch.device("cpu")
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad(), fake:
+        image = torch.empty(2, *input_shape, dtype=dtype, device=device)
+        traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
+    return traced.graph, made

@@ -1,0 +1,56 @@
+"""Standard output that is closed, full, or cannot say what is printed: the results are on the disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import SMALL
+
+ROOT = Path(__file__).parents[2]
+RUN = "run small.yaml pictures --trust --out r"
+
+
+def shell(place: Path, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
+    words = f"'{sys.executable}' -m pcgraph {line}"
+    return subprocess.run(["bash", "-c", words], cwd=place, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "pictures" / "é漢.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(place: Path, closed: str) -> None:
+    done = shell(place, f"{RUN} {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (place / "r" / "metrics.csv").read_text().count("energy") > 3
+    assert (place / "r" / "run.json").is_file()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_streams_that_are_not_utf8(place: Path, encoding: str, more: str) -> None:
+    done = shell(place, f"{RUN} {more} | cat > said", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert done.stderr == ""
+    assert (place / "said").stat().st_size > 0
+    assert (place / "r" / "run.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_stream(place: Path) -> None:
+    """What is printed is lost, and said to be; what was computed is not."""
+    done = shell(place, f"{RUN} > /dev/full")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert (place / "r" / "run.json").is_file()
