@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint format docs bench clean
+.PHONY: install demo test test-fast test-slow coverage lint format docs bench clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,16 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(INSTALLED)
 	$(PYTEST)
+
+# For the edit loop: goldens, oracles, the spec and the units of the core, with a fifth of the random examples.
+FAST := $(addprefix tests/,acceleration datasets dynamics files importers learning predictors simulation spec)
+
+test-fast: $(INSTALLED)
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not long" $(FAST)
+
+# Which lines of pcgraph/ no test runs; what a test starts as a process of its own does not count.
+coverage: $(INSTALLED)
+	$(PYTEST) --cov=pcgraph --cov-report=term-missing:skip-covered
 
 # What is marked `slow`, and 25 times the random examples.
 test-slow: $(INSTALLED)

@@ -1,23 +1,23 @@
-"""What every test has in common: few threads, fixed seeds, hypothesis without a deadline."""
+"""What every test has in common: one thread, fixed seeds, hypothesis without a deadline."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# `pytest -n 2` (as `make test` runs them) has a process for each core; the processes that a test
-# starts take the number over. Set before torch is imported, which reads it once.
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-os.environ["OMP_NUM_THREADS"] = str(THREADS)
+# `pytest -n 2` (as `make test` runs them) has a process for each core, and what the tests compute is
+# small. The processes that a test starts take the number over. Torch reads it when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
-from tests.examples import AS_WRITTEN  # noqa: E402
+from tests.examples import AS_WRITTEN
 
 GOLDENS = Path(__file__).parent / "goldens"
 
-torch.set_num_threads(THREADS)
+torch.set_num_threads(1)
 
 # In CI the examples are the same on every run, so that a failure there is a failure here.
 settings.register_profile("default", deadline=None, max_examples=AS_WRITTEN)
@@ -32,6 +32,17 @@ def fixed_seed() -> Iterator[None]:
     """Seed torch before each test, and leave the random state outside as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny_networks() -> Iterator[None]:
+    """Shapes are computed and not imagined, which is faster for tensors of a few numbers.
+
+    What `build` finds out by imagined shapes is tested with the predictors.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcgraph.predictors.build.FakeTensorMode", lambda **_: contextlib.nullcontext())
         yield
 
 

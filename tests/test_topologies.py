@@ -13,8 +13,9 @@ import pcgraph as pcg
 from pcgraph.cli import app
 
 CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)
-SMALL = ["mnasnet0_5", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_1"]
-FROM_TIMM = ["resnet10t", "mobilevitv2_050", "vit_tiny_patch16_224", "coatnet_nano_rw_224", "ghostnet_050"]
+SMALL = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"]
+FROM_TIMM = ["resnet10t", "mobilevitv2_050", "vit_tiny_patch16_224"]
+MORE_FROM_TIMM = ["coatnet_nano_rw_224", "ghostnet_050"]
 
 
 def check_two_steps(model: str, folder: Path) -> None:
@@ -46,6 +47,12 @@ def test_small_classifiers_of_torchvision(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FROM_TIMM)
 def test_models_of_timm(name: str, tmp_path: Path) -> None:
+    check_two_steps(f"timm:{name}", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE_FROM_TIMM)
+def test_more_models_of_timm(name: str, tmp_path: Path) -> None:
     check_two_steps(f"timm:{name}", tmp_path)
 
 

@@ -101,9 +101,9 @@ for edge in network.predictors:
 
 # %%
 def accuracy(network: pcg.PCNetwork, sigma: float) -> list[float]:
-    """Percent of 500 test images at each step."""
-    data = noisy(subset(test, range(0, 1000, 2)), Noise("gaussian", sigma))
-    batch: Batch = next(batches(data, 500))
+    """Percent of 200 test images at each step."""
+    data = noisy(subset(test, range(0, 1000, 5)), Noise("gaussian", sigma))
+    batch: Batch = next(batches(data, 200))
     output = pcg.Scheduler(network).run(batch.images).output
     return [100 * float((step.argmax(1) == batch.labels).float().mean()) for step in output]
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from pcgraph.cli import app
 from tests.cli.conftest import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +34,7 @@ def workers(launcher: int) -> list[psutil.Process]:
     return [child for child in children if "evaluate" in child.cmdline()]
 
 
-def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     generator = np.random.default_rng(0)
     for number in range(40):
@@ -40,8 +43,9 @@ def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
         Image.fromarray(generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     given = ["-m", "pcgraph", "evaluate", "small.yaml", "--trust", "--data", "folder:pictures", "-q"]
     given += ["--attack", "pgd:0.1,0.2", "--iterations", "5", "--batch", "2", "--device", "cpu"]
-    alone = [sys.executable, *given, "--out", "alone"]
-    subprocess.run(alone, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
+    monkeypatch.chdir(tmp_path)
+    alone = CliRunner().invoke(app, [*given[2:], "--out", "alone"])
+    assert alone.exit_code == 0, alone.stderr
 
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "2"]
     launcher = subprocess.Popen(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import pcgraph as pcg
@@ -20,6 +20,7 @@ from pcgraph.evaluation.store import PARTS, Store, read_measured
 from pcgraph.report.page.reading import read_runs
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from tests.cli.conftest import SMALL
+from tests.examples import examples
 
 from . import SEEDS
 
@@ -156,7 +157,7 @@ def survives(place: Path, kind: str, seed: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@settings(max_examples=FEW, suppress_health_check=[HealthCheck.too_slow])
+@examples(FEW, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_damaged_files(folders: Path, kind: str, seed: int) -> None:
     survives(folders, kind, seed)

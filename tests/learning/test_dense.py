@@ -16,6 +16,8 @@ from pcgraph.learning.dense import BACKWARD, Layered
 from pcgraph.learning.local import Local
 from tests.examples import examples
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 SIZES = st.lists(st.integers(1, 7), min_size=3, max_size=6).filter(lambda s: s[2] <= 2 * s[1])
 ACTIVATIONS = [[], *[[kind.__name__] for kind in BACKWARD if kind is not torch.nn.Identity]]
 

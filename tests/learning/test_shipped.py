@@ -11,6 +11,8 @@ from pcgraph.datasets import digits
 from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.learning import batches, learn, stability_margin
 
+pytestmark = pytest.mark.long
+
 FREE = [name for name in shipped_specs() if pcg.load_spec(shipped_spec(name)).backbone is None]
 
 

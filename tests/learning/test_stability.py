@@ -17,6 +17,8 @@ from pcgraph.errors import RisingEnergyError
 from pcgraph.learning import EnergyWatch, learn, stability_margin
 from tests.examples import examples
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 
 @st.composite
 def linear_graphs(draw: st.DrawFn) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import pcgraph as pcg
 from pcgraph.simulation.compiling import Compiler, _only_arguments
 from tests.nets import Residual
 
+pytestmark = pytest.mark.long
+
 RECORD = ["output", "values", "errors", "energy", "gradients"]
 
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 import pcgraph as pcg
 from tests.examples import examples
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 Optimizer = torch.optim.Optimizer
 Make = Callable[[list[Any]], Optimizer]
 

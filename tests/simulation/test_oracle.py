@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,9 @@ import pcgraph as pcg
 from tests.examples import examples
 from tests.reference import Record, Reference, written_edges
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 EVERYTHING = ["values", "predictions", "errors", "energy", "gradients"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are computed fastest by one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass

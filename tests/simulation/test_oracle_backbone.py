@@ -6,7 +6,7 @@ a variable's place, which is all that a state does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,17 +29,10 @@ from tests.simulation.test_oracle import (
     predictors,
 )
 
+pytestmark = pytest.mark.usefixtures("tiny_networks")
+
 IMAGE = (2, 8, 8)
 Shape = tuple[int, ...]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are computed fastest by one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # ---- networks that can be cut ---------------------------------------------------------------------

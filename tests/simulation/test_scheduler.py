@@ -6,7 +6,7 @@ import copy
 import gc
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,15 +19,6 @@ from tests.goldens import nets
 
 QUANTITIES = ["values", "predictions", "errors", "energy", "gradients"]
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are computed fastest by one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class InPlace(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -19,8 +19,9 @@ from pcgraph.errors import ModelError, PCGraphError
 from pcgraph.files.digest import digest
 from pcgraph.spec.weights import Checkpoint
 from pcgraph.tracing.models import load_model
+from tests.examples import examples
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def model() -> nn.Sequential:
@@ -147,7 +148,7 @@ def test_changed_where_there_are_none(
     outcome(lambda: load_model(model(), weights=name, folder=tmp_path))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=80), suffix=st.sampled_from([".pth", ".npz", ".safetensors", ".json"]))
 def test_any_bytes(tmp_path: Path, content: bytes, suffix: str) -> None:
     (tmp_path / f"w{suffix}").write_bytes(content)
@@ -162,7 +163,7 @@ SPEC = {
 }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_weights_of_predictors(tmp_path: Path, data: st.DataObject) -> None:
     file = tmp_path / "w.safetensors"

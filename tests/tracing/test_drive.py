@@ -74,19 +74,20 @@ def states() -> dict[str, Tensor]:
 
 # the start equals the plain network ----------------------------------------------------------------
 
-MODELS: list[tuple[str, dict[str, Any]]] = [
+MODELS: list[Any] = [
     ("torchvision:resnet18", {}),
     ("torchvision:efficientnet_b0", {}),
     ("torchvision:densenet121", {}),
     ("torchvision:mobilenet_v3_small", {}),
-    ("torchvision:convnext_tiny", {}),
     ("torchvision:shufflenet_v2_x0_5", {}),
     ("torchvision:swin_t", {}),
-    ("torchvision:vit_b_16", {"image_size": 64}),
+    # small ones of their kind stand below and in test_timm.py
+    pytest.param("torchvision:convnext_tiny", {}, marks=pytest.mark.slow),
+    pytest.param("torchvision:vit_b_16", {"image_size": 64}, marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize(("ref", "arguments"), MODELS, ids=[ref for ref, _ in MODELS])
+@pytest.mark.parametrize(("ref", "arguments"), MODELS)
 @torch.no_grad()
 def test_start_is_the_plain_network(ref: str, arguments: dict[str, Any]) -> None:
     model = settled(load_model(ref, arguments=arguments))

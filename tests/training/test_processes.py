@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from pcgraph.cli import app
 
 from .nets import SPEC
 
@@ -27,6 +30,12 @@ def command(folder: Path, *options: str, verb: str = "train") -> list[str]:
     spec.write_text(SPEC + TRAIN)
     arguments = ["-m", "pcgraph", verb, str(spec), "--trust", "--data", "digits", "--device", "cpu"]
     return [*arguments, "--tracker", "none", *options]
+
+
+def run_here(words: list[str]) -> None:
+    """The same command in this process, which has loaded torch already."""
+    result = CliRunner().invoke(app, words[2:])
+    assert result.exit_code == 0, result.stderr
 
 
 def run(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -55,8 +64,7 @@ def same(one: Path, other: Path) -> None:
 def kill_and_resume(folder: Path, kills: int) -> None:
     """Kill the training at random moments after its first checkpoint, then let it end."""
     whole, killed = folder / "whole", folder / "killed"
-    done = run(command(folder, "--out", str(whole)))
-    assert done.returncode == 0, done.stderr
+    run_here(command(folder, "--out", str(whole)))
     moments = random.Random(kills)
     for _ in range(kills):
         before = len(list(killed.glob("checkpoints/step-*")))
@@ -111,8 +119,7 @@ def curve(folder: Path) -> list[float]:
 def test_two_processes_see_what_one_sees(tmp_path: Path, verb: str, rows: int) -> None:
     """Batches of 49, so that the shares differ; all losses, those of held-out images included."""
     options = ["--batch", "49", "--epochs", "1"]
-    one = run(command(tmp_path, "--out", str(tmp_path / "one"), *options, verb=verb))
-    assert one.returncode == 0, one.stderr
+    run_here(command(tmp_path, "--out", str(tmp_path / "one"), *options, verb=verb))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = [*launcher, *command(tmp_path, "--out", str(tmp_path / "two"), "--quiet", *options, verb=verb)]
     two = run(words)
