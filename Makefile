@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint format docs bench clean
+.PHONY: install demo test test-slow test-lowest test-newest lint format docs bench clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# The oldest versions that pyproject.toml allows, and the newest; .ci/versions says how.
+test-lowest test-newest: test-%:
+	.ci/versions $*
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -44,4 +48,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(CASES) --json bench.json
 
 clean:
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-newest build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
