@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-fast test-slow coverage lint format docs bench clean
+.PHONY: install demo test test-fast test-slow test-lowest test-newest coverage lint format docs bench clean
 
 install: $(INSTALLED)
 
@@ -40,6 +40,10 @@ test-slow: $(INSTALLED)
 	$(PYTEST) -m slow
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m hypothesis
 
+# The oldest versions that pyproject.toml allows, and the newest; .ci/versions says how.
+test-lowest test-newest: test-%:
+	.ci/versions $*
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,4 +64,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(CASES) --json bench.json
 
 clean:
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-newest build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

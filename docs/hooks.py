@@ -1,4 +1,4 @@
-"""What mkdocs does while it builds the pages: formulas become MathML, which browsers draw without any script."""
+"""What mkdocs does as it builds the pages: formulas become MathML, which browsers draw without any script."""
 
 import html
 import re

@@ -75,4 +75,4 @@ def mixed_seed(*numbers: int) -> int:
 
     Seeds in a row would make every image's noise that of the next seed's.
     """
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1

@@ -140,7 +140,7 @@ def _default(model: type[Model], name: str) -> str:
     field = model.model_fields[name]
     if field.is_required():
         return "required"
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = field.get_default(call_default_factory=True)
     if default is None:
         return ""
     if isinstance(default, Model):
