@@ -126,8 +126,8 @@ def rows(folder: Path, metric: str) -> dict[tuple[str, float, int], float]:
 def test_a_level_that_diverges_is_marked_and_the_others_are_kept(
     cli: Cli, small: Path, pictures: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    """1e38 overflows in the first layer; the answers after that are wrong, and never class 0."""
-    noise = ("--noise", "gaussian:0.5,1e38")
+    """3e38 overflows in the first layer; the answers after that are wrong, and never class 0."""
+    noise = ("--noise", "gaussian:0.5,3e38")
     plain = cli(*EVALUATE[:-4], "--out", "plain", "--noise", "gaussian:0.5", *more)
     assert plain.status == 0, plain.err
     outcome = cli(*[word for word in EVALUATE if word != "-q"], *noise, *more)
@@ -135,10 +135,10 @@ def test_a_level_that_diverges_is_marked_and_the_others_are_kept(
     assert "diverged at step" in outcome.out
     one, two = rows(tmp_path / "plain", "accuracy"), rows(tmp_path / "r", "accuracy")
     assert {key: two[key] for key in one} == one
-    assert two["gaussian", 1e38, 2] == 0
-    assert rows(tmp_path / "r", "diverged")["gaussian", 1e38, 2] == 1
+    assert two["gaussian", 3e38, 2] == 0
+    assert rows(tmp_path / "r", "diverged")["gaussian", 3e38, 2] == 1
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["diverged"]["gaussian:1e+38"]["images"] == 12
+    assert record["diverged"]["gaussian:3e+38"]["images"] == 12
     before = contents(tmp_path / "r")
     again = cli(*EVALUATE, *noise, *more, "--resume")
     assert again.status == 0, again.err
@@ -154,13 +154,14 @@ def test_an_image_that_diverges_does_not_touch_the_others_of_its_batch() -> None
     text = SMALL.replace('model: "python:tests.goldens.nets:chain", ', "") + DYNAMICS
     scheduler = pcg.Scheduler(pcg.build(pcg.parse_spec(text), model=chain()))
     images = torch.randn(4, 3, 16, 16)
-    images[2] *= 3e37
+    images[2] *= 3e38
     seen = follow(scheduler, images, 3, True, 0)
     whole = follow(scheduler, images[[0, 1, 3]], 3, True, 0)
     assert torch.equal(seen.answers[:, [0, 1, 3]], whole.answers)
     assert torch.allclose(seen.logits[:, [0, 1, 3]], whole.logits, atol=1e-6)
     lost = seen.answers[:, 2] == NO_ANSWER
     first = int(lost.byte().argmax())
+    assert lost.any()
     assert lost[first:].all()
     assert not lost[:first].any()
     labels = torch.zeros(4, dtype=torch.int64)
