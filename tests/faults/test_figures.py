@@ -33,7 +33,7 @@ def test_what_cannot_be_drawn_costs_no_number(
 ) -> None:
     assert cli(*COMMANDS[command], "--out", "whole").status == 0
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ValueError("$x$ is no formula\nsecond line")
 
     with pytest.MonkeyPatch.context() as patch:
