@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pcgraph.simulation.stability import growth
 
 import pcgraph as pcg
 from pcgraph.cli.new import holding_spec
 from pcgraph.dynamics.gains import Predify
-from pcgraph.simulation.stability import growth
 from pcgraph.tracing.models import default_input
 from pcgraph.tracing.table import suggest_nodes, trace
 

@@ -9,11 +9,11 @@ import pytest
 import timm
 import torch
 import torchvision
+from pcgraph.simulation.stability import growth
 from torch import nn
 
 import pcgraph as pcg
 from pcgraph.files.shipped import shipped_spec, shipped_specs
-from pcgraph.simulation.stability import growth
 from pcgraph.spec import Spec, json_schema
 from pcgraph.tracing.builtin import DigitsCNN
 

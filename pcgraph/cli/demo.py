@@ -131,7 +131,7 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
     conditions = [Noisy(Noise("gaussian", sigma)) for sigma in SIGMAS]
     settings = Settings(spec.schedule.steps, 50, SEED)
     record = {"name": spec.name, "seed": SEED, "device": str(network.device), "images": len(images)}
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     store = Store(folder)
     folders.begin(folder, spec, record, resume=False)
     with screen.working("Reading digits", IMAGES // 50 * (1 + len(conditions))) as advance:

@@ -352,7 +352,7 @@ def recorded(run: Any, item: str) -> dict[str, list[Tensor]]:
 
 
 def recorded_bytes(network: PCNetwork, record: Sequence[str], steps: int, images: int) -> int:
-    """Bytes on the disk that recorded states, predictions, errors and gradients take while they are joined."""
+    """Bytes on the disk that recorded states, predictions, errors and gradients take, with their copy."""
     graph = network.graph
     nodes = {name: name for name in graph.nodes}
     targets = {name: edge.target for name, edge in graph.edges.items()}

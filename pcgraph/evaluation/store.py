@@ -119,6 +119,7 @@ class Store:
                 for quantity in dict.fromkeys(name for one in several for name in one)
             }
         if not expected:
+            self._discard()  # so that nothing is left of it
             raise InputError(Fault("not one image can be read", where=str(self.folder or "")))
         return found
 
@@ -136,7 +137,11 @@ class Store:
             self.folder / TOTAL,
             sealed=True,
         )
-        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+        self._discard()
+
+    def _discard(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
 
 def read_measured(folder: Path) -> Measured:

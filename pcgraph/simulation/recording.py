@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pcgraph.display.text import listing
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.plan import Plan
@@ -104,7 +105,7 @@ class Series(dict[str, list[Tensor]]):
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """The result of `Scheduler.run`. Step 0 is the start; every list has ``steps + 1`` entries.
 
@@ -135,6 +136,12 @@ class Run:
     gradients: Series = field(default_factory=Series)
     finite: list[Tensor] = field(default_factory=list)
     tape: Tape | None = None
+
+    def __repr__(self) -> str:
+        names = (f"{quantity}:{name}" for quantity in QUANTITIES for name in getattr(self, quantity))
+        kept = listing([*(["output"] if self.output else []), *names]) or "nothing"
+        end = ", converged" if self.converged else ""
+        return f"Run of {self.steps} steps{end}, batch of {self.state.batch}\n  recorded: {kept}"
 
     def add_output(self, output: Any) -> None:
         """Keep the next step's output; on the tape, if it is one tensor."""

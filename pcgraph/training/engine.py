@@ -46,6 +46,9 @@ LOSSES, CHECKPOINTS, LOGS = "losses.csv", "checkpoints", "logs"
 FREE = ("checkpoint", "keep")
 """Settings that may differ when a training goes on."""
 
+DIGESTS = {"data_digest", "held_out_digest", "weights"}
+"""Settings that follow from others, and are named if nothing else differs."""
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -418,7 +421,7 @@ class _Fit:
         tensors = self._tensors()
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         if other or shapes != {name: tensor.shape for name, tensor in found.tensors.items()}:
-            what = ", ".join(sorted(other)) or "the weights that learn"
+            what = ", ".join(sorted(other - DIGESTS) or sorted(other)) or "the weights that learn"
             message = f"another training is in this folder: it differs in {what}"
             hint = "Train into another folder, or ask for the same."
             raise InputError(Fault(message, hint=hint, where=str(self.folder)))

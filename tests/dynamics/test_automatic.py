@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from pcgraph.simulation.stability import growth
 from torch import Tensor, nn
 
 import pcgraph as pcg
 from pcgraph.dynamics.automatic import SHARE
 from pcgraph.dynamics.tunable import TunablePredify
-from pcgraph.simulation.stability import growth
 from pcgraph.spec import to_yaml
 from tests.goldens.nets import chain
 

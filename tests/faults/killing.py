@@ -33,30 +33,9 @@ TUNE = "tune: {steps: [1, 3], noise: {gaussian: [0, 1]}, batch: 4, validation: 0
 DATA = ("small.yaml", "--trust", "--data", "folder:pictures", "-q")
 FIT = (*DATA, "--tracker", "none", "--device", "cpu", "--epochs", "3", "--batch", "4")
 COMMANDS = {
-    "run": (
-        "run",
-        "small.yaml",
-        "photos",
-        "--trust",
-        "-q",
-        "--record",
-        "values",
-        "--batch",
-        "2",
-        "--steps",
-        "9",
-    ),
+    "run": ("run", "small.yaml", "photos", "--trust", "-q", "--record", "values", "--batch", "2"),
     "query": ("query", "small.yaml", "--trust", "-q", "--clamp", "input=random", "--steps", "50"),
-    "evaluate": (
-        "evaluate",
-        *DATA,
-        "--batch",
-        "2",
-        "--noise",
-        "gaussian:0.5,1",
-        "--noise",
-        "salt_pepper:0.1",
-    ),
+    "evaluate": ("evaluate", *DATA, "--batch", "2", "--noise", "gaussian:0.5,1,2"),
     "train": ("train", *FIT),
     "tune": ("tune", *FIT),
 }
@@ -114,11 +93,8 @@ def trial(name: str, seconds: float, whole: dict[str, bytes], draw: random.Rando
         assert not left or left == whole or (force and left == contents(other)) or replaced, sorted(left)
     if number != signal.SIGKILL and status != -number:
         assert not [path for path in hidden(folder) if ".partial" not in path or not goes_on], hidden(folder)
-    more = (
-        () if not folder.exists() else ("--force",) if force else ("--resume",) if goes_on else ("--force",)
-    )
-    if not goes_on and not (folder / "run.json").exists():
-        more = ()
+    again = "--resume" if goes_on and not force else "--force"
+    more = (again,) if goes_on or (folder / "run.json").exists() else ()
     status = wait(command((*words, *more), Path("said.txt")))
     assert status == 0, (status, Path("said.txt").read_text())
     assert contents(folder) == whole, [n for n in whole if contents(folder).get(n) != whole[n]]

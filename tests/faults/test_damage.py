@@ -147,8 +147,7 @@ def survives(place: Path, kind: str, seed: int) -> bool:
     try:
         path.write_bytes(damage(content, seed))
         found = read(place / folder)
-    except PCGraphError as error:
-        assert len(str(error)) < 2000
+    except PCGraphError:
         return True
     finally:
         path.write_bytes(content)

@@ -86,7 +86,8 @@ def moments(count: int) -> Iterator[tuple[int, bool, int]]:
 
 
 def test_a_disk_that_fails(cli: Cli, ready: str, tmp_path: Path) -> None:
-    assert any([fail(cli, tmp_path, ready, *moment) for moment in [(1, True, errno.ENOSPC), *moments(3)]])
+    found = [fail(cli, tmp_path, ready, *moment) for moment in [(6, True, errno.ENOSPC), *moments(2)]]
+    assert any(found)
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_a_disk_that_is_really_full(cli: Cli, small: Path, pictures: Path, tmp_p
         for command in ("run", "train", "evaluate"):
             words = [*COMMANDS[command], *(["--steps", "40"] if command == "run" else [])]
             outcome = cli(*words, "--out", f"disk/{command}")
-            assert outcome.status in ((2,) if command != "evaluate" else (0, 2)), outcome.err
+            assert outcome.status == 2 or (command != "run" and size != "64k"), outcome.err
             if outcome.status == 2:
                 assert "room" in outcome.err or "space" in outcome.err
             if command == "run":

@@ -249,6 +249,15 @@ def test_the_old_run_is_kept_if_the_new_one_fails(
     assert contents(tmp_path / "new" / "deep") == contents(tmp_path / "r")
 
 
+def test_an_evaluation_of_nothing_but_broken_images(cli: Cli, small: Path, pictures: Path) -> None:
+    for file in pictures.rglob("*.png"):
+        file.write_bytes(b"no image")
+    outcome = cli(*EVALUATE, "--skip-broken", "--out", "r")
+    assert outcome.status == 2
+    assert "not one image can be read" in outcome.err
+    assert not Path("r").exists()
+
+
 def test_more_quantities_than_open_files(small: Path, tmp_path: Path) -> None:
     """A tape of 300 nodes' states with 64 open files."""
     code = """

@@ -1,4 +1,4 @@
-"""What a command goes on from: the same settings, the same data, the same weights, and files that are whole."""
+"""What a command goes on from: the same settings, data and weights, and files that are whole."""
 
 from __future__ import annotations
 
@@ -20,37 +20,20 @@ from .conftest import draw_pictures
 
 DATA = ("--trust", "--data", "folder:pictures", "-q", "--out", "r")
 EVALUATE = ("evaluate", "small.yaml", *DATA, "--batch", "4")
-TRAIN = (
-    "train",
-    "small.yaml",
-    *DATA,
-    "--tracker",
-    "none",
-    "--device",
-    "cpu",
-    "--epochs",
-    "2",
-    "--batch",
-    "4",
-)
+TRAIN = ("train", "small.yaml", *DATA, "--tracker", "none", "--device", "cpu", "--epochs", "2")
+TRAIN += ("--batch", "4")
 DYNAMICS = "dynamics: {rule: predify, feedforward: 0.5, feedback: 0.3, error: 0.05}\n"
+
+
+def rewrite(old: str, new: str) -> None:
+    Path("small.yaml").write_text((SMALL + DYNAMICS).replace(old, new))
 
 
 @pytest.mark.parametrize(
     ("edit", "what"),
     [
-        (
-            lambda: Path("small.yaml").write_text(SMALL + DYNAMICS.replace("0.05", "0.06")),
-            "spec.dynamics.error was 0.05",
-        ),
-        (
-            lambda: Path("small.yaml").write_text(SMALL + DYNAMICS.replace("0.3", "0.2")),
-            "spec.dynamics.feedback",
-        ),
-        (
-            lambda: Path("small.yaml").write_text((SMALL + DYNAMICS).replace("sweep", "synchronous")),
-            "spec.schedule.order",
-        ),
+        (lambda: rewrite("0.05", "0.06"), "spec.dynamics.error was 0.05, now it is 0.06"),
+        (lambda: rewrite("sweep", "synchronous"), "spec.schedule.order was 'sweep'"),
         (lambda: draw_pictures(Path("pictures"), seed=5), "data_digest"),
         (lambda: shutil.move("pictures/class1/1.png", "pictures/class2/1.png"), "data_digest"),
     ],
@@ -67,15 +50,6 @@ def test_other_dynamics_or_data_are_refused(
     assert outcome.status == 2
     assert (what if command == EVALUATE else "another training is in this folder") in outcome.err
     assert everything(tmp_path / "r") == before
-
-
-def test_a_moved_folder_of_images_is_the_same_data(
-    cli: Cli, small: Path, pictures: Path, tmp_path: Path
-) -> None:
-    assert cli(*EVALUATE).status == 0
-    before = contents(tmp_path / "r")
-    assert cli(*EVALUATE, "--resume").status == 0
-    assert contents(tmp_path / "r") == before
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.pt", "progress.json"])
@@ -148,14 +122,12 @@ def rows(folder: Path, metric: str) -> dict[tuple[str, float, int], float]:
     return {(row["noise"], float(row["level"]), int(row["step"])): float(row["value"]) for row in found}
 
 
-@pytest.mark.parametrize(
-    "more", [(), ("--batch", "1"), ("--distances",), ("--attack", "pgd:0.1", "--iterations", "2")]
-)
+@pytest.mark.parametrize("more", [(), ("--batch", "1"), ("--distances", "--attack", "pgd:0.1")])
 def test_a_level_that_diverges_is_marked_and_the_others_are_kept(
     cli: Cli, small: Path, pictures: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    """1e38 overflows in the first layer; the answers after that are wrong, and never class 0."""
-    noise = ("--noise", "gaussian:0.5,1e38")
+    """3e38 overflows in the first layer; the answers after that are wrong, and never class 0."""
+    noise = ("--noise", "gaussian:0.5,3e38")
     plain = cli(*EVALUATE[:-4], "--out", "plain", "--noise", "gaussian:0.5", *more)
     assert plain.status == 0, plain.err
     outcome = cli(*[word for word in EVALUATE if word != "-q"], *noise, *more)
@@ -163,10 +135,10 @@ def test_a_level_that_diverges_is_marked_and_the_others_are_kept(
     assert "diverged at step" in outcome.out
     one, two = rows(tmp_path / "plain", "accuracy"), rows(tmp_path / "r", "accuracy")
     assert {key: two[key] for key in one} == one
-    assert two["gaussian", 1e38, 2] == 0
-    assert rows(tmp_path / "r", "diverged")["gaussian", 1e38, 2] == 1
+    assert two["gaussian", 3e38, 2] == 0
+    assert rows(tmp_path / "r", "diverged")["gaussian", 3e38, 2] == 1
     record = json.loads((tmp_path / "r" / "run.json").read_text())
-    assert record["diverged"]["gaussian:1e+38"]["images"] == 12
+    assert record["diverged"]["gaussian:3e+38"]["images"] == 12
     before = contents(tmp_path / "r")
     again = cli(*EVALUATE, *noise, *more, "--resume")
     assert again.status == 0, again.err
@@ -182,13 +154,14 @@ def test_an_image_that_diverges_does_not_touch_the_others_of_its_batch() -> None
     text = SMALL.replace('model: "python:tests.goldens.nets:chain", ', "") + DYNAMICS
     scheduler = pcg.Scheduler(pcg.build(pcg.parse_spec(text), model=chain()))
     images = torch.randn(4, 3, 16, 16)
-    images[2] *= 3e37
+    images[2] *= 3e38
     seen = follow(scheduler, images, 3, True, 0)
     whole = follow(scheduler, images[[0, 1, 3]], 3, True, 0)
     assert torch.equal(seen.answers[:, [0, 1, 3]], whole.answers)
     assert torch.allclose(seen.logits[:, [0, 1, 3]], whole.logits, atol=1e-6)
     lost = seen.answers[:, 2] == NO_ANSWER
     first = int(lost.byte().argmax())
+    assert lost.any()
     assert lost[first:].all()
     assert not lost[:first].any()
     labels = torch.zeros(4, dtype=torch.int64)
