@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pcgraph.simulation.stability import growth
 
 import pcgraph as pcg
+from pcgraph.analysis.stability import growth
 from pcgraph.cli.new import holding_spec
 from pcgraph.dynamics.gains import Predify
 from pcgraph.tracing.models import default_input

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pcgraph.acceleration import choose_convolutions
+    from pcgraph.analysis.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
     from pcgraph.errors import (
         DivergenceError,
         InputError,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pcgraph.report.notebook import wiring_html as wiring_html
     from pcgraph.scheduler import Scheduler
     from pcgraph.simulation.recording import Run
-    from pcgraph.simulation.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
     from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Spec, load_spec, parse_spec
     from pcgraph.state import State

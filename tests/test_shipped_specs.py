@@ -9,10 +9,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from pcgraph.simulation.stability import growth
 from torch import nn
 
 import pcgraph as pcg
+from pcgraph.analysis.stability import growth
 from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.spec import Spec, json_schema
 from pcgraph.tracing.builtin import DigitsCNN

@@ -100,12 +100,12 @@ def holding_spec(
     """
     import torch
 
+    from pcgraph.analysis.stability import growth
     from pcgraph.dynamics.gains import Predify
     from pcgraph.network import build
     from pcgraph.scheduler import Scheduler
-    from pcgraph.simulation.stability import growth
     from pcgraph.spec import parse_spec
-    from pcgraph.tracing.weights import is_file_reference
+    from pcgraph.spec.weights import is_file_reference
 
     text = first_spec(table, nodes, weights)
     if weights is not None and not is_file_reference(weights):

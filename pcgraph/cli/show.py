@@ -60,7 +60,7 @@ def _network(spec: Spec, trust: bool) -> PCNetwork:
     from pcgraph.dynamics.gains import Predify
     from pcgraph.errors import ModelError
     from pcgraph.network import build
-    from pcgraph.tracing.weights import is_file_reference
+    from pcgraph.spec.weights import is_file_reference
 
     network = build(spec, trust=trust, weights=False)
     named = None if spec.backbone is None else spec.backbone.weights

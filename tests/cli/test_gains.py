@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from pcgraph.simulation.stability import edge_limits
 from torch import nn
 
 from pcgraph import build, load_spec
+from pcgraph.analysis.stability import edge_limits
 
 from .conftest import SMALL, Cli
 

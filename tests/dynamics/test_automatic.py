@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from pcgraph.simulation.stability import growth
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.analysis.stability import growth
 from pcgraph.dynamics.automatic import SHARE
 from pcgraph.dynamics.tunable import TunablePredify
 from pcgraph.spec import to_yaml

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from pcgraph.simulation.stability import edge_limits, spectral_radius, step_eigenvalue
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.analysis.stability import edge_limits, spectral_radius, step_eigenvalue
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.errors import InputError
