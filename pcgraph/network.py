@@ -19,9 +19,11 @@ from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
-from pcgraph.spec import EnergyDynamics, Spec, load_spec
+from pcgraph.spec import Backbone, EnergyDynamics, Spec, load_spec
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.models import load_model
+from pcgraph.tracing.models import load_backbone
+from pcgraph.tracing.shapes import like_weights
+from pcgraph.tracing.verify import IMAGENET, Statistics
 from pcgraph.tracing.weights import find_weights
 
 
@@ -145,6 +147,7 @@ def build(
     trust: bool = False,
     seed: int = 0,
     weights: bool = True,
+    verify: bool = True,
 ) -> PCNetwork:
     """Build the network that a spec describes.
 
@@ -155,9 +158,11 @@ def build(
         seed: Seed of the predictors' (and a random backbone's) first weights.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
             may have no storage, and C is not counted.
+        verify: Whether to compare what was read of the backbone with the model itself, before anything
+            runs: two forward passes and a backward one of each, on three images in all.
 
     Returns:
-        The network in eval mode; the backbone's parameters are frozen.
+        The network in eval mode, of the backbone's type and on its device; the backbone is frozen.
 
     Raises:
         SpecError: The spec is not valid or does not fit the model.
@@ -168,7 +173,7 @@ def build(
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = _build(spec, model, trust, weights)
+            network = _build(spec, model, trust, weights, verify and weights)
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
     except (SpecError, ModelError) as error:
@@ -189,8 +194,10 @@ def weight_file(spec: Spec) -> Path:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
 
-def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
-    drive = _drive(spec, model, trust, weights)
+def _build(
+    spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool
+) -> PCNetwork:
+    drive = _drive(spec, model, trust, weights, verify)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
@@ -212,10 +219,26 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> P
             faults += error.faults
     if faults:
         raise SpecError(faults)
-    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors, weights), starts)
+    dynamics = _dynamics(spec, graph, predictors, weights)
+    network = PCNetwork(spec, graph, drive, predictors, dynamics, starts)
+    if drive is not None:
+        _follow(network, drive)
+    return network
 
 
-def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> Drive | None:
+def _follow(network: PCNetwork, drive: Drive) -> None:
+    """Give everything else the type of the backbone's weights, and their device if they have storage."""
+    dtype, device = like_weights(drive.model)
+    for child in network.children():
+        if child is not drive and device.type not in ("meta", "cpu"):
+            child.to(device)
+        if child is not drive and dtype != torch.get_default_dtype():
+            child.to(dtype)
+
+
+def _drive(
+    spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool
+) -> Drive | None:
     places = {name: node.module for name, node in spec.nodes.items() if node.module is not None}
     if spec.backbone is None:
         if model is not None:
@@ -229,7 +252,7 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
             )
         )
     try:
-        backbone = load_model(
+        backbone, constants = load_backbone(
             named,
             weights=None if model is not None else spec.backbone.weights,
             match=spec.backbone.match,
@@ -238,11 +261,24 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> D
             meta=not weights,
             folder=spec.folder,
         )
-        return Drive(backbone, places, spec.backbone.input, owned=True)
+        return Drive(
+            backbone,
+            places,
+            spec.backbone.input,
+            owned=True,
+            constants=constants,
+            output=spec.backbone.output,
+            statistics=_statistics(spec.backbone),
+            verify=verify,
+        )
     except ModelError as error:
         raise ModelError(
             replace(f, path=("backbone", *(f.path or ("model",)))) for f in error.faults
         ) from None
+
+
+def _statistics(backbone: Backbone) -> Statistics:
+    return (backbone.preprocess.mean, backbone.preprocess.std) if backbone.preprocess else IMAGENET
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:

@@ -18,6 +18,7 @@ from pcgraph.cli.options import (
     Device,
     Force,
     Memory,
+    NoVerify,
     Out,
     Quiet,
     Seed,
@@ -125,6 +126,7 @@ def evaluate(
     ] = False,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -155,7 +157,8 @@ def evaluate(
         folder = processes.agree(chosen)
         assert folder is not None
         made = given.schedule.steps if steps is None else steps
-        network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
+        setup = Setup(made, seed, where, Precision.float32)
+        network = setup.build(given, trusted(trust), not no_verify)
         images = open_data(
             data,
             "test",

@@ -17,6 +17,7 @@ from pcgraph.cli.options import (
     Force,
     InputShape,
     Model,
+    NoVerify,
     Quiet,
     Trust,
     beside_spec,
@@ -44,6 +45,7 @@ def new(
     ] = None,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,7 +61,7 @@ def new(
         from pcgraph.spec import parse_spec
         from pcgraph.tracing.table import format_shape, suggest_nodes, trace
 
-        table = trace(model, shape, trust=trusted(trust))
+        table = trace(model, shape, trust=trusted(trust), verify=not no_verify)
         nodes = suggest_nodes(table)
         text = first_spec(table, nodes, beside_spec(weights, output))
         try:  # what we write is valid

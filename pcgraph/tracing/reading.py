@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.copying import copy_model, refuse_unreadable, unwrap
 from pcgraph.tracing.hooks import drop_observers
 from pcgraph.tracing.outputs import choose, follow
-from pcgraph.tracing.shapes import Value, propagate
+from pcgraph.tracing.shapes import Value, like_weights, propagate
 from pcgraph.tracing.snapshot import Snapshot
 from pcgraph.tracing.tracer import trace_symbolically
 from pcgraph.tracing.verify import IMAGENET, Model, Observed, Statistics, compare, explain, observe
@@ -79,6 +80,7 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     model = unwrap(model)
     refuse_unreadable(model)
     root = (model if owned else copy_model(model)).eval()
+    asked = replace(asked, constants=_placed(asked.constants, root))
     stored = not any(tensor.is_meta for tensor in (*root.parameters(), *root.buffers()))
     if stored:
         drop_observers(root, asked.input_shape, asked.constants)
@@ -90,6 +92,19 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
         except Exception as error:
             broken = error
     return _either(root, asked, observed, broken)
+
+
+def _placed(constants: Mapping[str, Any], root: nn.Module) -> dict[str, Any]:
+    """Lists of numbers as tensors, of the type and on the device of the weights."""
+    dtype, device = like_weights(root)
+
+    def place(value: Any) -> Any:
+        value = torch.tensor(value) if isinstance(value, list) else value
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype if value.is_floating_point() else value.dtype)
+
+    return {name: place(value) for name, value in constants.items()}
 
 
 def _either(root: nn.Module, asked: Asked, observed: Observed | None, broken: Exception | None) -> Reading:
