@@ -6,6 +6,7 @@ images stays open. Names follow the module of each operation and the function th
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -44,7 +46,7 @@ def export(
     parameter = image_parameter(root, constants)
     before = Snapshot(root)
     try:
-        with quiet_contexts():
+        with quiet_contexts(), _without_validation():
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
         raise
@@ -58,6 +60,17 @@ def export(
     avoid_keywords(root, graph)
     graph.lint()
     return graph, names
+
+
+@contextlib.contextmanager
+def _without_validation() -> Iterator[None]:
+    """Distributions look at every number that they are given, which can only end in an error."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 class _OneOutput(nn.Module):
@@ -106,6 +119,8 @@ def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Grap
             made[node] = graph.get_attr(name)
         else:
             made[node] = graph.node_copy(node, made.__getitem__)
+            if node.target is torch.ops.aten.view.default:  # its strides may be others on another device
+                made[node].target = torch.ops.aten.reshape.default
             if _without_gradient(node):
                 made[node] = graph.call_function(torch.ops.aten.detach.default, (made[node],))
                 made[node].meta = dict(node.meta)

@@ -46,9 +46,14 @@ def avoid_keywords(root: nn.Module, graph: fx.Graph) -> None:
         if node.op == "get_attr" and last == len(parts) - 1 and not isinstance(_at(root, parts), nn.Module):
             with graph.inserting_before(node):
                 owner = graph.get_attr(_second_name(root, parts[:-1], []))
-            node.op, node.target, node.args = "call_function", getattr, (owner, parts[-1])
+            node.op, node.target, node.args = "call_function", attribute, (owner, parts[-1])
         else:
             node.target = _second_name(root, parts[: last + 1], parts[last + 1 :])
+
+
+def attribute(owner: nn.Module, name: str) -> object:
+    """``owner.name``, which generated code cannot say of a word of Python."""
+    return getattr(owner, name)
 
 
 def _second_name(root: nn.Module, parts: list[str], rest: list[str]) -> str:

@@ -15,7 +15,7 @@ from pcgraph.tracing.hooks import drop_observers
 from pcgraph.tracing.outputs import choose, follow
 from pcgraph.tracing.shapes import Value, like_weights, propagate
 from pcgraph.tracing.snapshot import Snapshot
-from pcgraph.tracing.tracer import trace_symbolically
+from pcgraph.tracing.tracer import image_parameter, trace_symbolically
 from pcgraph.tracing.verify import IMAGENET, Model, Observed, Statistics, compare, explain, observe
 
 
@@ -80,6 +80,7 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     model = unwrap(model)
     refuse_unreadable(model)
     root = (model if owned else copy_model(model)).eval()
+    image_parameter(root, asked.constants)
     asked = replace(asked, constants=_placed(asked.constants, root))
     stored = not any(tensor.is_meta for tensor in (*root.parameters(), *root.buffers()))
     if stored:

@@ -31,6 +31,14 @@ class Snapshot:
         ]
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in root.buffers()]
 
+    def lend_buffers(self) -> None:
+        """Let the model write into copies of its buffers until it is restored."""
+        lent = {id(old): copy.clone() for old, copy in self._buffers}
+        for module in self._root.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = lent[id(buffer)]
+
     def changed(self, among: Collection[nn.Module]) -> str | None:
         """A buffer of the model, or an attribute of a module in ``among``, that has another value now."""
         for name, buffer in self._root.named_buffers():

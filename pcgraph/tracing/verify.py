@@ -66,6 +66,7 @@ class Model:
 
     def __call__(self, image: Tensor) -> Tensor:
         before = Snapshot(self.root)
+        before.lend_buffers()
         try:
             given = plain(self.root(image.clone(), **self.constants))
         finally:
