@@ -194,9 +194,7 @@ def weight_file(spec: Spec) -> Path:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
 
-def _build(
-    spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool
-) -> PCNetwork:
+def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool) -> PCNetwork:
     drive = _drive(spec, model, trust, weights, verify)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
@@ -236,9 +234,7 @@ def _follow(network: PCNetwork, drive: Drive) -> None:
             child.to(dtype)
 
 
-def _drive(
-    spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool
-) -> Drive | None:
+def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool) -> Drive | None:
     places = {name: node.module for name, node in spec.nodes.items() if node.module is not None}
     if spec.backbone is None:
         if model is not None:

@@ -31,7 +31,8 @@ SpecFile = Annotated[
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="torchvision:NAME, timm:NAME, transformers:NAME, or python:PACKAGE.MODULE:NAME (--trust)."
+        metavar="MODEL",
+        help="torchvision:NAME, timm:NAME, transformers:NAME, or python:PACKAGE.MODULE:NAME (--trust).",
     ),
 ]
 InputShape = Annotated[

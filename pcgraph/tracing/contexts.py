@@ -109,7 +109,9 @@ def keep_contexts(graph: fx.Graph) -> None:
 
 
 @contextlib.contextmanager
-def custom_functions(called: Callable[[type[torch.autograd.Function], tuple[Any, ...]], Any]) -> Iterator[None]:
+def custom_functions(
+    called: Callable[[type[torch.autograd.Function], tuple[Any, ...]], Any],
+) -> Iterator[None]:
     """Ask ``called`` first about every ``autograd.Function`` that is applied.
 
     What it returns is the result; NotImplemented means that the function is applied as usual.

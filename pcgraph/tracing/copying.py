@@ -165,9 +165,7 @@ def _rebound(value: Any, memo: Mapping[int, Any]) -> Any:
     new = [_rebound(content, memo) for content in held]
     if all(one is other for one, other in zip(held, new, strict=True)):
         return value
-    cells = tuple(
-        types.CellType(content) if content is not _EMPTY else types.CellType() for content in new
-    )
+    cells = tuple(types.CellType(content) if content is not _EMPTY else types.CellType() for content in new)
     return _with_cells(value, cells)
 
 

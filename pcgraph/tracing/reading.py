@@ -89,7 +89,9 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     broken: Exception | None = None
     if verify and stored:
         try:
-            observed = observe(Model(root, asked.constants, asked.output), asked.input_shape, asked.statistics)
+            observed = observe(
+                Model(root, asked.constants, asked.output), asked.input_shape, asked.statistics
+            )
         except Exception as error:
             broken = error
     return _either(root, asked, observed, broken)

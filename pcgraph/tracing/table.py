@@ -180,7 +180,9 @@ def _parameters(root: nn.Module, node: fx.Node, counted: set[int]) -> int:
         if user.op in ("call_module", "get_attr"):
             value = operator.attrgetter(str(user.target))(root)
             found += value.parameters() if isinstance(value, nn.Module) else [value]
-    new = {id(value): value for value in found if isinstance(value, nn.Parameter) and id(value) not in counted}
+    new = {
+        id(value): value for value in found if isinstance(value, nn.Parameter) and id(value) not in counted
+    }
     counted.update(new)
     return sum(value.numel() for value in new.values())
 

@@ -41,9 +41,7 @@ def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
     return fx.GraphModule(root, graph), names
 
 
-def trace_symbolically(
-    root: nn.Module, constants: Mapping[str, Any] = {}
-) -> tuple[fx.Graph, dict[str, str]]:
+def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tuple[fx.Graph, dict[str, str]]:
     """Run ``root`` once on a stand-in for the image and write down what happens to it.
 
     The graph refers to ``root``, whose modules are changed to compute nothing in place. Modules of torch,
@@ -72,7 +70,7 @@ def trace_symbolically(
         before.restore()
         if isinstance(error, ModelError):
             raise
-        raise ModelError(failure(error, root, tracer.failed_in)) from error
+        raise ModelError(failure(error, root)) from error
     before.restore(but=lambda name: name == "inplace" or name.startswith("_tensor_constant"))
     _constants_to_buffers(root, graph)
     keep_contexts(graph)
@@ -96,7 +94,6 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
         )
         self.given = constants
         self.leaves: set[nn.Module] = set()
-        self.failed_in = ""  # the innermost module whose forward cannot be traced
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         self._numbering = Numbering({name for name, _ in root.named_modules()})
@@ -116,13 +113,9 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        try:
-            if self.is_leaf_module(m, self.path_of_module(m)):
-                self.leaves.update(m.modules())
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            self.failed_in = self.failed_in or self.submodule_paths.get(m, "")
-            raise
+        if self.is_leaf_module(m, self.path_of_module(m)):
+            self.leaves.update(m.modules())
+        return super().call_module(m, forward, args, kwargs)
 
     def _apply(self, kind: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
         if not any(isinstance(arg, fx.Proxy) for arg in args):
@@ -214,8 +207,9 @@ def _name(model: nn.Module) -> str:
     return type(model).__name__
 
 
-def failure(error: Exception, root: nn.Module, qualified: str = "") -> Fault:
+def failure(error: Exception, root: nn.Module) -> Fault:
     """Where in the model's own code reading it failed, and what it means."""
+    qualified = _innermost(error, root)
     place = f"in its forward (module '{qualified}')" if qualified else "in its forward"
     ours = ("/torch/", "feature_extraction.py", "pcgraph/tracing/", "<eval_with_key>")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -230,6 +224,14 @@ def failure(error: Exception, root: nn.Module, qualified: str = "") -> Fault:
             "into Python numbers. Compute it with tensor operations, or fix it when the model is built."
         )
     return Fault(f"{_name(root)} cannot be traced {place}: {text}", hint=hint)
+
+
+def _innermost(error: Exception, root: nn.Module) -> str:
+    """The innermost module whose code was running when the error was raised."""
+    names = {id(module): name for name, module in root.named_modules()}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    running = [names.get(id(frame.f_locals.get("self")), "") for frame in frames]
+    return next((name for name in reversed(running) if name), "")
 
 
 _DECIDES = ("control flow", "iterated", "__len__", "data-dependent", "Constraints violated", "specialized")

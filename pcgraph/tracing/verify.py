@@ -99,7 +99,9 @@ def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics =
     return Observed(images, (first, second.detach()), gradient)
 
 
-def compare(root: nn.Module, graph: fx.Graph, names: Mapping[str, str], observed: Observed) -> Difference | None:
+def compare(
+    root: nn.Module, graph: fx.Graph, names: Mapping[str, str], observed: Observed
+) -> Difference | None:
     """Where a graph differs from what was observed: bit for bit in values, beyond rounding in the gradient.
 
     On devices whose kernels add in any order, values may differ by rounding too.
@@ -134,7 +136,9 @@ def explain(
     with quiet_contexts():
         what, hint = _cause(model, graph, observed, difference)
         place = "" if difference.what == "gradient" else _first_differing(model, graph, names, image)
-    text = f"what was read of {name} differs from {name} itself: its {difference.what} by {difference.size:.3g}"
+    text = (
+        f"what was read of {name} differs from {name} itself: its {difference.what} by {difference.size:.3g}"
+    )
     text += f", first in module '{place}'" if place else ""
     return ModelError(Fault(f"{text}; {what}", hint=hint))
 
