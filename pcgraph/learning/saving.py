@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 from pcgraph.datasets import preprocess_for
@@ -36,8 +37,9 @@ def save_network(
         network.save_weights(folder / PREDICTORS)
         update["weights"] = PREDICTORS
     if backbone and network.drive is not None and spec.backbone is not None:
-        tensors = {
-            name: t.detach().cpu().contiguous() for name, t in network.drive.model.state_dict().items()
+        tensors = {  # each a tensor of its own, for shared weights have several names
+            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, t in network.drive.model.state_dict().items()
         }
         with whole_file(folder / BACKBONE) as partial:
             save_file(tensors, partial)

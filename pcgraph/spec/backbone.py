@@ -27,8 +27,9 @@ class Backbone(Model):
     """The pretrained network whose graph is read."""
 
     model: Annotated[str, AfterValidator(model_name)] | None = None
-    """`torchvision:NAME`, `timm:NAME`, `transformers:NAME` (a class, or what is published),
-    `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs trust). Left out: the program that builds the network hands the model over, `build(spec, model=...)`."""
+    """`torchvision:NAME`, `timm:NAME`, `transformers:NAME` (a class, or what is published), the name
+    `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs trust). Left out: the program that builds the
+    network hands the model over, `build(spec, model=...)`."""
     weights: Annotated[str | None, BeforeValidator(weights_name)] = None
     """`DEFAULT` or another name of the model's library; a `.safetensors` or `.pth` file; or
     `package:PACKAGE/FILE`, a file inside an installed Python package. Left out: random weights."""

@@ -63,6 +63,7 @@ class InContext:
         return getattr(self.function, "__name__", "function")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
         with self.context.set():
             return self.function(*args, **kwargs)
 
@@ -78,6 +79,7 @@ class CustomFunction:
         return self.kind.__name__
 
     def __call__(self, *args: Any) -> Any:
+        """Apply it."""
         return self.kind.apply(*args)
 
 
@@ -122,7 +124,7 @@ def custom_functions(
         result = called(cls, args)
         return original.__get__(None, cls)(*args, **kwargs) if result is NotImplemented else result
 
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
+    torch.autograd.Function.apply = classmethod(apply)
     try:
         yield
     finally:

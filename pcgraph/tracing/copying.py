@@ -1,4 +1,4 @@
-"""A model's own copy, in eval mode: wrappers taken off where that is exact, and what cannot be read refused."""
+"""A model's own copy; wrappers are taken off where that is exact, and what cannot be read is refused."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def unwrap(model: nn.Module) -> nn.Module:
         ModelError: The wrapper has hooks or a forward of its own, which would be lost.
     """
     while (inner := _inside(model)) is not None:
-        if any(vars(model)[hooks] for hooks in HOOKS) or "forward" in vars(model) and not _compiled(model):
+        if any(vars(model)[hooks] for hooks in HOOKS) or ("forward" in vars(model) and not _compiled(model)):
             raise ModelError(
                 Fault(
-                    f"the {type(model).__name__} around {type(inner).__name__} has hooks or a forward of its own",
+                    f"the {type(model).__name__} around {type(inner).__name__} "
+                    "has hooks or a forward of its own",
                     hint="Put them on the module inside.",
                 )
             )

@@ -1,4 +1,4 @@
-"""From a model to a graph of ATen operations, by `torch.export`: for models that symbolic tracing cannot read.
+"""From a model to a graph of ATen operations, by `torch.export`: for what symbolic tracing cannot read.
 
 The model runs on fake tensors that know their shape and type, so it may ask for them; only the number of
 images stays open. Names follow the module of each operation and the function that its code called.
@@ -58,6 +58,8 @@ def export(
     names = _name_places(graph, root)
     place_by_image(graph, like_weights(root)[1])
     avoid_keywords(root, graph)
+    for node in graph.nodes:  # the rest is of the export, and cannot be pickled
+        node.meta = {key: node.meta[key] for key in ("place", "op") if key in node.meta}
     graph.lint()
     return graph, names
 

@@ -110,7 +110,8 @@ def load_backbone(
         elif isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN)):
             raise ModelError(
                 Fault(
-                    f"weights '{weights}': only torchvision, timm and transformers models have weights by name",
+                    f"weights '{weights}': only torchvision, timm and transformers models "
+                    "have weights by name",
                     ("weights",),
                     hint="Give a .safetensors or .pth file, or leave 'weights' out.",
                 )
@@ -338,7 +339,8 @@ def _transformers_model(
             Fault(
                 f"{TRANSFORMERS}{name} has no weights '{weights}'",
                 ("weights",),
-                hint=f"Name what was published, such as '{TRANSFORMERS}microsoft/resnet-50', or give a weight file.",
+                hint=f"Name what was published, such as '{TRANSFORMERS}microsoft/resnet-50', or give a "
+                "weight file.",
             )
         )
     if pretrained and weights != "DEFAULT":

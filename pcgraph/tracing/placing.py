@@ -21,6 +21,7 @@ class Beside:
         return str(getattr(self.function, "__name__", "function")).replace(".", "_")
 
     def __call__(self, other: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Call it on the device of ``other``."""
         return self.function(*args, **{**kwargs, "device": other.device})
 
 

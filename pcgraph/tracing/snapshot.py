@@ -29,11 +29,11 @@ class Snapshot:
             for value in attributes.values()
             if type(value) in CONTAINERS
         ]
-        self._buffers = [(buffer, buffer.detach().clone()) for buffer in root.buffers()]
+        self._buffers = {id(buffer): (buffer, buffer.detach().clone()) for buffer in root.buffers()}
 
     def lend_buffers(self) -> None:
         """Let the model write into copies of its buffers until it is restored."""
-        lent = {id(old): copy.clone() for old, copy in self._buffers}
+        lent = {key: kept.clone() for key, (_, kept) in self._buffers.items()}
         for module in self._root.modules():
             for name, buffer in module._buffers.items():
                 if buffer is not None:
@@ -42,7 +42,7 @@ class Snapshot:
     def changed(self, among: Collection[nn.Module]) -> str | None:
         """A buffer of the model, or an attribute of a module in ``among``, that has another value now."""
         for name, buffer in self._root.named_buffers():
-            if not any(buffer is old and _same(buffer, kept) for old, kept in self._buffers):
+            if id(buffer) not in self._buffers or not _same(*self._buffers[id(buffer)]):
                 return name
         for name, (module, kept) in self._attributes.items():
             if module in among:
@@ -61,9 +61,9 @@ class Snapshot:
             value.clear()
             value.extend(content) if isinstance(value, list) else value.update(content)
         with torch.no_grad():
-            for buffer, old in self._buffers:
-                if not _same(buffer, old):
-                    buffer.copy_(old)
+            for buffer, kept in self._buffers.values():
+                if not _same(buffer, kept):
+                    buffer.copy_(kept)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

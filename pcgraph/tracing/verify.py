@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,15 @@ class Observed:
         images: One image of normal noise, and a batch of two with pixels from 0 to 1, normalised.
         outputs: The model's output for each.
         gradient: The gradient of a fixed weighted sum of the first output in the first image; None where
-            there is none.
+            the output does not depend on it.
+        differentiable: Whether the model can be differentiated at all; some change in place what their own
+            gradient needs.
     """
 
     images: tuple[Tensor, Tensor]
     outputs: tuple[Tensor, Tensor]
     gradient: Tensor | None
+    differentiable: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Model:
         self.output = output
 
     def __call__(self, image: Tensor) -> Tensor:
+        """The network's output for a batch."""
         before = Snapshot(self.root)
         before.lend_buffers()
         try:
@@ -93,10 +97,14 @@ def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics =
         pixels = (pixels - mean) / std
     images = (noise.to(device, dtype), pixels.to(device, dtype))
     with quiet_contexts(), _seeded(1):
-        first, gradient = _forth_and_back(model, images[0])
-        with torch.no_grad():
-            second = model(images[1])
-    return Observed(images, (first, second.detach()), gradient)
+        gradient, differentiable = None, True
+        try:
+            first, gradient = _forth_and_back(model, images[0])
+        except RuntimeError:
+            differentiable = False
+            first = _forth(model, images[0])
+        outputs = (first, _forth(model, images[1]))
+    return Observed(images, outputs, gradient, differentiable)
 
 
 def compare(
@@ -115,13 +123,15 @@ def compare(
         return result
 
     with quiet_contexts(), _seeded(2):
-        first, gradient = _forth_and_back(program, observed.images[0])
+        if observed.differentiable:
+            first, gradient = _forth_and_back(program, observed.images[0])
+        else:
+            first, gradient = _forth(program, observed.images[0]), None
         if not _equal(first, observed.outputs[0]):
             return Difference(0, "output", _far(first, observed.outputs[0]), "")
         if not _close(gradient, observed.gradient):
             return Difference(0, "gradient", _far(gradient, observed.gradient), "")
-        with torch.no_grad():
-            second = program(observed.images[1])
+        second = _forth(program, observed.images[1])
         if not _equal(second, observed.outputs[1]):
             return Difference(1, "output", _far(second, observed.outputs[1]), "")
     return None
@@ -146,7 +156,12 @@ def explain(
 # ---- the parts --------------------------------------------------------------------------------------
 
 
-def _forth_and_back(function: Any, image: Tensor) -> tuple[Tensor, Tensor | None]:
+def _forth(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    with torch.no_grad():
+        return function(image).detach()
+
+
+def _forth_and_back(function: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, Tensor | None]:
     image = image.detach().requires_grad_()
     output = function(image)
     if not output.requires_grad or not output.dtype.is_floating_point:
@@ -211,7 +226,8 @@ def _cause(model: Model, graph: fx.Graph, observed: Observed, difference: Differ
         return f"{what} has a backward of its own that could not be read", _AS_A_LEAF
     if difference.batch == 1:
         return (
-            "it agrees for one image of noise: the model decides by how many images there are, or by what they show",
+            "it agrees for one image of noise: the model decides by how many images there are, or by what "
+            "they show",
             "Compute it with tensor operations, or fix it when the model is built.",
         )
     return "its forward does something that could not be read", _AS_A_LEAF

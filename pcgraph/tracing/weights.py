@@ -136,6 +136,7 @@ def load_weights(model: nn.Module, path: Path, match: Literal["name", "order"] =
                     f"but the model's tensor {place} is '{name}' with shape {tuple(old.shape)}"
                 )
         given = dict(zip(own, given.values(), strict=True))
+    given = _shared(model, given)
     faults = _misfits(own, given)
     if faults:
         hint = ""
@@ -146,6 +147,19 @@ def load_weights(model: nn.Module, path: Path, match: Literal["name", "order"] =
                 hint += " For the same network written by another library, use 'match: order'."
         raise ModelError(Fault(f"'{path}' does not fit the model: {'; '.join(faults)}", hint=hint))
     model.load_state_dict(given, strict=False)
+
+
+def _shared(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A file's tensors with all names of shared ones, of which some writers keep one."""
+    names: dict[int, list[str]] = {}
+    for found in (model.named_parameters, model.named_buffers):
+        for name, value in found(remove_duplicate=False):
+            names.setdefault(id(value), []).append(name)
+    full = dict(given)
+    for same in names.values():
+        kept = [name for name in same if name in given]
+        full.update({name: given[kept[0]] for name in same if kept and name not in given})
+    return full
 
 
 def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:

@@ -9,16 +9,18 @@ import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from pcgraph.errors import ModelError
-from pcgraph.tracing import Drive, trace
+from pcgraph.tracing import Drive, load_model, trace
 
 from .test_drive import sweep
 
@@ -680,15 +682,15 @@ def test_another_gradient_is_refused() -> None:
         Drive(BackwardAndSizes(), {}, SHAPE)
 
 
-def test_a_difference_names_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_is_refused() -> None:
     """A counter outside torch's sight: every second call of `late` doubles."""
 
-    class Late(nn.Module):
-        calls = [0]
+    calls = [0]
 
+    class Late(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            self.calls[0] += 1
-            return x * (1 + self.calls[0] % 2)
+            calls[0] += 1
+            return x * (1 + calls[0] % 2)
 
     class Outside(Net):
         def __init__(self) -> None:
@@ -729,3 +731,30 @@ def test_names_are_the_same_whichever_way_a_model_is_read() -> None:
     assert [row.shape for row in exported] == [row.shape for row in plain]
     assert exported["conv"].cost == plain["conv"].cost
     assert exported.total_parameters == plain.total_parameters
+
+
+class Tied(nn.Module):
+    """One convolution under three names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.more = nn.ModuleList([self.conv, nn.Sequential(self.conv, nn.ReLU())])
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        for layer in self.more:
+            x = x + layer(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_shared_weights_are_loaded_from_files_that_name_them_once(tmp_path: Path) -> None:
+    model = Tied().eval()
+    save_model(model, str(tmp_path / "once.safetensors"))
+    save_file({k: v.clone() for k, v in model.state_dict().items()}, tmp_path / "all.safetensors")
+    image = torch.randn(2, *SHAPE)
+    for name in ("once", "all"):
+        other = load_model(Tied().eval(), weights=str(tmp_path / f"{name}.safetensors"))
+        assert torch.equal(other(image), model(image))
+    check(model)
