@@ -26,10 +26,12 @@ from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
 from pcgraph.runs.record import check_written
-from pcgraph.spec import EnergyDynamics, Spec, SpecLike, as_spec
+from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of
 from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
+from pcgraph.tracing.shapes import like_weights
+from pcgraph.tracing.verify import IMAGENET, Statistics
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
 
 
@@ -215,6 +217,7 @@ def build(
     trust: bool = False,
     seed: int = 0,
     weights: bool = True,
+    verify: bool = True,
 ) -> PCNetwork:
     """Build the network that a spec describes.
 
@@ -227,9 +230,11 @@ def build(
         seed: Seed of the predictors' (and a random backbone's) first weights.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
             may have no storage, and C is not counted.
+        verify: Whether to compare what was read of the backbone with the model itself, before anything
+            runs: two forward passes and a backward one of each, on three images in all.
 
     Returns:
-        The network in eval mode; the backbone's parameters are frozen.
+        The network in eval mode, of the backbone's type and on its device; the backbone is frozen.
 
     Raises:
         SpecError: The spec is not valid or does not fit the model.
@@ -239,7 +244,7 @@ def build(
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = _build(spec, model, trust, weights)
+            network = _build(spec, model, trust, weights, verify and weights)
         if weights and spec.weights is not None:
             network.load_weights(weight_file(spec))
         if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
@@ -288,8 +293,8 @@ def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
         return drive.states(image.to(network.device, network.dtype))
 
 
-def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> PCNetwork:
-    drive = _drive(spec, model, trust, weights)
+def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool) -> PCNetwork:
+    drive = _drive(spec, model, trust, weights, verify)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
         graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
@@ -313,18 +318,47 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> P
             faults += error.faults
     if faults:
         raise SpecError(faults)
-    return PCNetwork(spec, graph, drive, predictors, _dynamics(spec, graph, predictors, weights), starts)
+    dynamics = _dynamics(spec, graph, predictors, weights)
+    network = PCNetwork(spec, graph, drive, predictors, dynamics, starts)
+    if drive is not None:
+        _follow(network, drive)
+    return network
 
 
-def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool) -> Drive | None:
+def _follow(network: PCNetwork, drive: Drive) -> None:
+    """Give everything else the type of the backbone's weights, and their device if they have storage."""
+    dtype, device = like_weights(drive.model)
+    for child in network.children():
+        if child is not drive and device.type not in ("meta", "cpu"):
+            child.to(device)
+        if child is not drive and dtype != torch.get_default_dtype():
+            child.to(dtype)
+
+
+def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool) -> Drive | None:
     places = {name: node.module for name, node in spec.nodes.items() if node.module is not None}
     if spec.backbone is None:
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
-    backbone = load_backbone(spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder)
+    backbone, constants = load_backbone(
+        spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder
+    )
     with about_backbone():
-        return Drive(backbone, places, spec.backbone.input, owned=True)
+        return Drive(
+            backbone,
+            places,
+            spec.backbone.input,
+            owned=True,
+            constants=constants,
+            output=spec.backbone.output,
+            statistics=_statistics(spec.backbone),
+            verify=verify,
+        )
+
+
+def _statistics(backbone: Backbone) -> Statistics:
+    return (backbone.preprocess.mean, backbone.preprocess.std) if backbone.preprocess else IMAGENET
 
 
 def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool) -> Dynamics:

@@ -19,6 +19,7 @@ from pcgraph.cli.options import (
     Device,
     Force,
     Memory,
+    NoVerify,
     Out,
     Quiet,
     Seed,
@@ -124,6 +125,7 @@ def evaluate(
     ] = False,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -166,7 +168,7 @@ def evaluate(
             if processes.count > 1 and where.type == "cuda" and where.index is None:
                 where = find_device(f"cuda:{processes.local}")
             made = given.schedule.steps if steps is None else steps
-            network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust))
+            network = Setup(made, seed, where, Precision.float32).build(given, trusted(trust), not no_verify)
             images = open_data(
                 data,
                 "test",

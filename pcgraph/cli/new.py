@@ -17,6 +17,7 @@ from pcgraph.cli.options import (
     Force,
     InputShape,
     Model,
+    NoVerify,
     Quiet,
     Trust,
     beside_spec,
@@ -49,6 +50,7 @@ def new(
     ] = None,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -68,7 +70,7 @@ def new(
         from pcgraph.spec import parse_spec
         from pcgraph.tracing.table import suggest_nodes, trace
 
-        table = trace(model, shape, trust=trusted(trust))
+        table = trace(model, shape, trust=trusted(trust), verify=not no_verify)
         nodes = suggest_nodes(table)
         try:  # what we write is valid
             text, feedback = holding_spec(table, nodes, beside_spec(weights, output), output.parent, trust)

@@ -17,6 +17,10 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import 'python:' objects (this runs their code), from this folder too."),
 ]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Do not compare what is read of the model with the model itself first."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists already.")]
 SpecFile = Annotated[
     str,
@@ -27,7 +31,8 @@ SpecFile = Annotated[
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="torchvision:NAME, timm:NAME, or python:PACKAGE.MODULE:NAME (--trust)."
+        metavar="MODEL",
+        help="torchvision:NAME, timm:NAME, transformers:NAME, or python:PACKAGE.MODULE:NAME (--trust).",
     ),
 ]
 InputShape = Annotated[

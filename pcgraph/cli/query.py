@@ -17,6 +17,7 @@ from pcgraph.cli.options import (
     AsJson,
     Device,
     Force,
+    NoVerify,
     Out,
     Quiet,
     Seed,
@@ -86,6 +87,7 @@ def query(
     out: Out = None,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -111,7 +113,8 @@ def query(
             from pcgraph.network import build
 
             noisy = None if noise is None else Noise.parse(noise)
-            network = build(given_spec, trust=trusted(trust), seed=seed).to(find_device(device))
+            network = build(given_spec, trust=trusted(trust), seed=seed, verify=not no_verify)
+            network = network.to(find_device(device))
             asked = ask_for(network, clamp, free or [], mask or [], soft or [], noisy, seed)
         with screen.working(f"Asking {given_spec.name}"):
             answer = asked.answer(network, steps, seed)

@@ -21,6 +21,7 @@ from pcgraph.cli.options import (
     Device,
     Force,
     Memory,
+    NoVerify,
     Out,
     Quiet,
     Seed,
@@ -97,6 +98,7 @@ def run(
     out: Out = None,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -119,7 +121,7 @@ def run(
 
             noisy = None if noise is None else Noise.parse(noise)
             setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
-            network = setup.build(given, trusted(trust))
+            network = setup.build(given, trusted(trust), not no_verify)
             inputs = find_inputs(network, images or [], noisy, seed)
             made = given.schedule.steps if steps is None else steps
             check_room(own.work, recorded_bytes(network, record or [], made, len(inputs)))
@@ -166,13 +168,13 @@ class Setup:
     memory: str | None = None
     compiled: bool = False
 
-    def build(self, spec: Spec, trust: bool) -> PCNetwork:
+    def build(self, spec: Spec, trust: bool, verify: bool = True) -> PCNetwork:
         """The network, where and in what it is to compute."""
         import torch
 
         from pcgraph.network import build
 
-        network = build(spec, trust=trust, seed=self.seed)
+        network = build(spec, trust=trust, seed=self.seed, verify=verify)
         return network.to(self.device, torch.float64 if self.dtype == Precision.float64 else torch.float32)
 
     def run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgraph.cli.options import AsJson, InputShape, Model, Quiet, Trust, input_shape, trusted
+from pcgraph.cli.options import AsJson, InputShape, Model, NoVerify, Quiet, Trust, input_shape, trusted
 from pcgraph.cli.screen import Screen
 
 
@@ -10,6 +10,7 @@ def trace(
     model: Model,
     input: InputShape = None,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -19,5 +20,5 @@ def trace(
     with screen.working(f"Tracing {model}"):
         from pcgraph.tracing.table import trace as trace_model
 
-        table = trace_model(model, shape, trust=trusted(trust))
+        table = trace_model(model, shape, trust=trusted(trust), verify=not no_verify)
     screen.result(table.to_dict(), table)

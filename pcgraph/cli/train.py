@@ -8,6 +8,7 @@ from pcgraph.cli.options import (
     Download,
     Epochs,
     Force,
+    NoVerify,
     Out,
     Quiet,
     Rate,
@@ -45,6 +46,7 @@ def train(
     resume: Resume = False,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -67,7 +69,7 @@ def train(
         settings = settings_of(
             given.train or Train(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
         )
-        network = build(given, trust=trusted(trust), seed=seed)
+        network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = make_task(network, settings)
         images, held = training_data(network, settings, seed, download, skip_broken)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)

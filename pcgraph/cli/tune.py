@@ -10,6 +10,7 @@ from pcgraph.cli.options import (
     Download,
     Epochs,
     Force,
+    NoVerify,
     Out,
     Quiet,
     Rate,
@@ -52,6 +53,7 @@ def tune(
     resume: Resume = False,
     force: Force = False,
     trust: Trust = False,
+    no_verify: NoVerify = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -73,7 +75,7 @@ def tune(
         settings = settings_of(
             given.tune or Tune(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
         )
-        network = build(given, trust=trusted(trust), seed=seed)
+        network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = DynamicsTask(network, settings)
         images, held = (
             with_noise(part, settings.noise)

@@ -28,8 +28,9 @@ class Backbone(Model):
     """The pretrained network whose graph is read."""
 
     model: Annotated[str, AfterValidator(model_name)] | None = None
-    """`torchvision:NAME`, `timm:NAME`, `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs
-    trust). Left out: the program that builds the network hands the model over, `build(spec, model=...)`."""
+    """`torchvision:NAME`, `timm:NAME`, `transformers:NAME` (a class, or what is published), the name
+    `pcgraph:digits_cnn`, or `python:PACKAGE.MODULE:NAME` (needs trust). Left out: the program that builds the
+    network hands the model over, `build(spec, model=...)`."""
     weights: BackboneWeights = None
     """`DEFAULT` or another name of the model's library (it has no '.' and no '/'); a file of safetensors, of
     `torch.save`, of `numpy.savez`, or the index of a sharded one; `package:PACKAGE/FILE`, a file inside an
@@ -40,6 +41,11 @@ class Backbone(Model):
     input: Shape = (3, 224, 224)
     """Shape of one input, without the batch."""
     arguments: dict[str, Argument] = {}
-    """Keyword arguments for the model's constructor, such as `num_classes`."""
+    """Keyword arguments for the model's constructor, such as `num_classes`; those that it does not take and
+    the model's forward does are constants that it is given besides each image."""
+    output: Annotated[str, Field(min_length=1)] | None = None
+    """Which tensor of the model's output is the network's, where it gives several: a key or field, such as
+    `logits`, or a place, such as `"0"`; dotted where it lies deeper. Left out: the first tensor of shape
+    (batch, classes), or else the first tensor."""
     preprocess: Preprocess | None = None
     """For image files. Left out: what the weights come with, or ImageNet's customary values."""

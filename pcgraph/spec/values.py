@@ -55,19 +55,22 @@ def _python_object(text: str) -> str:
     return text
 
 
+LIBRARIES = ("torchvision", "timm", "transformers", "pcgraph")
+
+
 def model_name(text: str) -> str:
     """Refuse what is not ``LIBRARY:NAME``."""
     scheme, colon, name = text.partition(":")
     if colon and scheme == "python":
         return _python_object(text)
-    if colon and scheme in ("torchvision", "timm", "pcgraph") and name.strip():
+    if colon and scheme in LIBRARIES and name.strip():
         return text
     if not colon:
         hint = f"Write 'torchvision:{text}' or 'timm:{text}'." if text.strip() else ""
         raise refuse(f"'{text}' does not say which library the model is from", hint)
     if not name.strip():
         raise refuse(f"'{text}' names no model", f"Write '{scheme}:NAME'.")
-    raise refuse(f"unknown library '{scheme}'", closest(scheme, ("torchvision", "timm", "pcgraph", "python")))
+    raise refuse(f"unknown library '{scheme}'", closest(scheme, (*LIBRARIES, "python")))
 
 
 def weights_name(value: Any) -> Any:
@@ -77,6 +80,8 @@ def weights_name(value: Any) -> Any:
 
 
 def _argument(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_argument(part) for part in value]
     if not isinstance(value, (bool, int, float, str)):
         raise refuse(f"expected a number, text, true or false, got {show(value)}")
     if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "true", "false"):
@@ -153,9 +158,9 @@ ErrorGain = Annotated[
 Delay = Annotated[int, Field(ge=0)]
 Shape = Annotated[tuple[PositiveInt, ...], Strict(False), Field(min_length=1)]
 Argument = Annotated[
-    bool | int | float | str,
+    bool | int | float | str | list[Any],
     BeforeValidator(_argument),
-    WithJsonSchema({"type": ["boolean", "number", "string"]}),
+    WithJsonSchema({"type": ["boolean", "number", "string", "array"]}),
 ]
 Predictor = Annotated[
     Annotated[

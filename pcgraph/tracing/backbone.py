@@ -12,13 +12,15 @@ from torch import nn
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.spec import Backbone
 from pcgraph.spec.weights import library_name
-from pcgraph.tracing.models import load_model
+from pcgraph.tracing.models import load_with_constants
 
 
 def load_backbone(
     backbone: Backbone, model: nn.Module | None, *, trust: bool, meta: bool = False, folder: Path
-) -> nn.Module:
+) -> tuple[nn.Module, dict[str, object]]:
     """The model that a spec names, or a copy of the one that is given, with the spec's weights.
+
+    With it comes what its forward is given besides the image; see `load_with_constants`.
 
     Args:
         backbone: What the spec says.
@@ -36,7 +38,7 @@ def load_backbone(
         hint = "Name one under 'model', or pass build(model=...)."
         raise SpecError(Fault("the spec names no model", ("backbone",), hint))
     with about_backbone():
-        return load_model(
+        return load_with_constants(
             named,
             weights=backbone.weights if model is None or library_name(backbone.weights) is None else None,
             match=backbone.match,

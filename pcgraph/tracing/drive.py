@@ -10,10 +10,10 @@ from torch import Tensor, fx, nn
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
 from pcgraph.tracing.layout import NEEDS_VALUES, layouts, operations
-from pcgraph.tracing.operations import aten_nodes
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
-from pcgraph.tracing.shapes import Value, propagate
-from pcgraph.tracing.tracer import trace_copy
+from pcgraph.tracing.reading import Asked, Reading, read
+from pcgraph.tracing.shapes import Value
+from pcgraph.tracing.verify import IMAGENET, Statistics
 
 __all__ = ["Drive", "Stage"]
 
@@ -30,6 +30,11 @@ class Drive(nn.Module):
         nodes: For each cut its place: a qualified name, or a module's name for its last operation.
         input_shape: Shape of one image.
         owned: Whether the model is nobody else's, so that its weights need not be copied.
+        constants: What the model's forward is given besides the image, by parameter.
+        output: Which part of the model's output is the network's; left out, its first tensor of shape
+            (batch, classes), or else its first tensor.
+        statistics: Mean and standard deviation of the images, for the comparison with the model.
+        verify: Whether to compare the graph with the model before anything else; see `read`.
 
     Attributes:
         nodes: The qualified name of each cut, in the order of execution.
@@ -42,7 +47,7 @@ class Drive(nn.Module):
 
     Raises:
         SpecError: A place that does not exist or cannot hold a state; all such faults at once.
-        ModelError: The model cannot be traced, or cannot take such images.
+        ModelError: The model cannot be read, cannot take such images, or differs from what was read.
     """
 
     def __init__(
@@ -52,20 +57,24 @@ class Drive(nn.Module):
         input_shape: tuple[int, ...],
         *,
         owned: bool = False,
+        constants: Mapping[str, Any] = {},
+        output: str | None = None,
+        statistics: Statistics = IMAGENET,
+        verify: bool = True,
     ) -> None:
         super().__init__()
-        root, graph, names = trace_copy(model, owned=owned)
-        qualified = {name: qualname for qualname, name in names.items()}
-        values = propagate(root, graph, tuple(input_shape), qualified)
-        place = _Places(graph, names, values).resolve(nodes)
+        asked = Asked(tuple(input_shape), constants, output, statistics)
+        self._reading = reading = read(model, asked, owned=owned, verify=verify)
+        graph, values = reading.graph, reading.values
+        qualified = {name: qualname for qualname, name in reading.names.items()}
+        place = _Places(reading).resolve(nodes)
         rank = {node.name: index for index, node in enumerate(graph.nodes)}
-        self.model = root
+        self.model = reading.root
         self.order: tuple[str, ...] = tuple(sorted(place, key=lambda cut: rank[place[cut]]))
         self.nodes: dict[str, str] = {cut: qualified[place[cut]] for cut in self.order}
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: tuple(input_shape)}
         self.shapes.update((cut, values[place[cut]].shape or ()) for cut in self.order)
         self.output_shape: tuple[int, ...] | None = values[graph.output_node().name].shape
-        self._names = names
         self._cut = CutGraph(graph, {cut: place[cut] for cut in self.order})
         self._made: dict[object, tuple[Stage, ...]] = {}
         reads = self._cut.dependences({name for name, value in values.items() if value.holds_tensor})
@@ -120,12 +129,12 @@ class Drive(nn.Module):
         return list(self._made[key])
 
     def operations(self) -> dict[str, fx.Node]:
-        """The ATen operation behind each place, by qualified name; see `aten_nodes`.
+        """The ATen operation behind each place, by qualified name; see `Reading.operations`.
 
         ``drive.operations()[drive.nodes[cut]]`` is what makes the state of a cut, its ``users`` what read it.
         It is worked out anew at each call, on shapes alone.
         """
-        return aten_nodes(self.model, self._cut.graph, self._names, self.shapes[INPUT])
+        return self._reading.operations()
 
     def states(self, image: Tensor) -> dict[str, Tensor]:
         """The image (batch, *shape), and the value of each cut in the plain network."""
@@ -161,8 +170,9 @@ class Drive(nn.Module):
 class _Places:
     """The places of a traced graph where a state can live."""
 
-    def __init__(self, graph: fx.Graph, names: Mapping[str, str], values: Mapping[str, Value]) -> None:
-        self.names = names
+    def __init__(self, reading: Reading) -> None:
+        graph, values = reading.graph, reading.values
+        self.names = reading.names
         self.values = values
         self.image = next(iter(graph.find_nodes(op="placeholder"))).name
         self.reached = reached_by_input(graph, values)

@@ -103,6 +103,8 @@ def functionalise(root: nn.Module, graph: fx.Graph, qualified: dict[str, str]) -
         changed = _changed(node, modules, tensors)
         if changed is None:
             continue
+        if changed.op == "get_attr":
+            raise ModelError(f"'{qualified.get(node.name, node.name)}' writes into '{changed.target}'")
         _make_out_of_place(node, modules)
         if changed is node:
             continue

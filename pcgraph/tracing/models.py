@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 import sys
 import warnings
@@ -24,10 +23,12 @@ from pcgraph.spec import objects
 from pcgraph.spec.backbone import Preprocess
 from pcgraph.spec.weights import WeightFile, library_name
 from pcgraph.tracing.builtin import BUILTIN, DIGITS_INPUT
+from pcgraph.tracing.copying import copy_model, refuse_unreadable, unwrap
 from pcgraph.tracing.weights import load_reference
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
+TRANSFORMERS = "transformers:"
 OWN = "pcgraph:"
 # Their customary initialisation takes many seconds, and scales the activations no better.
 SLOW_INITIALISATION = ("googlenet", "inception_v3")
@@ -51,7 +52,7 @@ def load_model(
         weights: None for random weights; ``DEFAULT`` or another name of the model's library, without '.' and
             '/'; a file, see `load_weights`; ``package:PACKAGE/FILE``; or a file in the spec's long form.
         match: How a weight file's tensors find their place: by name, or by their order.
-        arguments: Keyword arguments for the constructor.
+        arguments: Keyword arguments for the constructor; see `load_with_constants`.
         trust: Whether ``python:`` may import and run foreign code.
         meta: Build without storage and without weights where the model can (to look at it only).
         folder: What relative weight files are relative to.
@@ -59,21 +60,51 @@ def load_model(
     Raises:
         ModelError: There is no such model or weights, they cannot be had, or do not fit.
     """
+    return load_with_constants(
+        ref, weights=weights, match=match, arguments=arguments, trust=trust, meta=meta, folder=folder
+    )[0]
+
+
+def load_with_constants(
+    ref: str | nn.Module,
+    *,
+    weights: str | WeightFile | None = None,
+    match: Literal["name", "order"] = "name",
+    arguments: Mapping[str, object] = {},
+    trust: bool = False,
+    meta: bool = False,
+    folder: Path | None = None,
+) -> tuple[nn.Module, dict[str, object]]:
+    """Like `load_model`, with those ``arguments`` besides that are constants for the model's forward.
+
+    Of a module that is handed over those are the ones that its forward takes; of a class or function
+    named by ``python:`` the ones that it does not take itself. All others are for the constructor.
+    """
+    constants: dict[str, object] = {}
     name = library_name(weights)
     if isinstance(ref, nn.Module):
-        model = copy.deepcopy(ref)
+        inside = unwrap(ref)
+        refuse_unreadable(inside)
+        model = copy_model(inside)
+        taken = parameters_of(model.forward)[1:]
+        constants = {name: value for name, value in arguments.items() if name in taken}
     elif ref.startswith(TORCHVISION):
         _no_file_too(name, folder)
         model = _torchvision_model(ref.removeprefix(TORCHVISION), name, arguments, meta)
     elif ref.startswith(TIMM):
         _no_file_too(name, folder)
         model = _timm_model(ref.removeprefix(TIMM), name, arguments, meta)
+    elif ref.startswith(TRANSFORMERS):
+        model = _transformers_model(ref.removeprefix(TRANSFORMERS), name, arguments, meta)
     elif ref.startswith(OWN):
         model = _own_model(ref.removeprefix(OWN), arguments, meta)
     elif ref.startswith(objects.PREFIX):
-        model = _python_model(ref, arguments, trust, meta)
+        model, constants = _python_model(ref, arguments, trust, meta)
     else:
-        hint = "Write 'torchvision:NAME', 'timm:NAME', 'pcgraph:NAME' or 'python:PACKAGE.MODULE:NAME'."
+        hint = (
+            "Write 'torchvision:NAME', 'timm:NAME', 'transformers:NAME', 'pcgraph:NAME' or "
+            "'python:PACKAGE.MODULE:NAME'."
+        )
         if ref in torchvision.models.list_models():
             hint = f"Did you mean '{TORCHVISION}{ref}'?"
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
@@ -84,12 +115,19 @@ def load_model(
         elif isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN)):
             raise ModelError(
                 Fault(
-                    f"weights '{weights}': only torchvision and timm models have weights by name",
+                    f"weights '{weights}': only torchvision, timm and transformers models "
+                    "have weights by name",
                     ("weights",),
                     hint=f"Give a file (one of that name is './{weights}'), or leave 'weights' out.",
                 )
             )
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), constants
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's parameters, in order; ``**`` stands for any name."""
+    parameters = inspect.signature(function).parameters.values()
+    return ["**" if p.kind is p.VAR_KEYWORD else p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
 
 
 def _no_file_too(name: str | None, folder: Path | None) -> None:
@@ -304,6 +342,60 @@ def _timm_config(name: str, weights: str | None) -> Any:
     return timm.get_pretrained_cfg(name)
 
 
+# transformers --------------------------------------------------------------------------------------
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(
+            Fault("the package transformers is not installed", hint="Install it: pip install transformers")
+        ) from error
+    return transformers
+
+
+def _transformers_model(
+    name: str, weights: str | None, arguments: Mapping[str, object], meta: bool
+) -> nn.Module:
+    """A class of transformers with random weights, or a published image classifier."""
+    transformers = _transformers()
+    kind = getattr(transformers, name, None) if name.isidentifier() else None
+    pretrained = weights is not None
+    if kind is None and name.isidentifier() and name.endswith(_TASKS):
+        known = [known for known in dir(transformers) if known.endswith(_TASKS)]
+        raise ModelError(Fault(f"transformers has no model '{name}'", hint=closest(name, known)))
+    if kind is not None and pretrained:
+        raise ModelError(
+            Fault(
+                f"{TRANSFORMERS}{name} has no weights '{weights}'",
+                ("weights",),
+                hint=f"Name what was published, such as '{TRANSFORMERS}microsoft/resnet-50', or give a "
+                "weight file.",
+            )
+        )
+    if pretrained and weights != "DEFAULT":
+        raise ModelError(
+            Fault(f"{TRANSFORMERS}{name} has no weights '{weights}'", ("weights",), hint="Write 'DEFAULT'.")
+        )
+
+    def build() -> nn.Module:
+        model: nn.Module
+        if kind is not None:
+            model = kind(kind.config_class(**arguments))
+        elif pretrained and not meta:
+            model = transformers.AutoModelForImageClassification.from_pretrained(name, **arguments)
+        else:
+            config = transformers.AutoConfig.from_pretrained(name, **arguments)
+            model = transformers.AutoModelForImageClassification.from_config(config)
+        return model
+
+    return _construct(f"{TRANSFORMERS}{name}", build, meta, downloads=kind is None)
+
+
+_TASKS = ("Model", "ForImageClassification", "Backbone", "ForSemanticSegmentation")
+
+
 # pcgraph -------------------------------------------------------------------------------------------
 
 
@@ -316,16 +408,39 @@ def _own_model(name: str, arguments: Mapping[str, object], meta: bool) -> nn.Mod
 # python --------------------------------------------------------------------------------------------
 
 
-def _python_model(ref: str, arguments: Mapping[str, object], trust: bool, meta: bool) -> nn.Module:
+def _python_model(
+    ref: str, arguments: Mapping[str, object], trust: bool, meta: bool
+) -> tuple[nn.Module, dict[str, object]]:
     found = objects.import_object(ref, trust=trust)
     if isinstance(found, nn.Module):
-        return copy.deepcopy(found)
+        return load_with_constants(found, arguments=arguments)
     if not callable(found):
         raise ModelError(f"'{ref}' is neither a torch.nn.Module nor a callable, but {type(found).__name__}")
-    model = _construct(ref, lambda: found(**arguments), meta, downloads=False)
+    own, constants = _divide(found, arguments)
+    model = _construct(ref, lambda: found(**own), meta, downloads=False)
     if not isinstance(model, nn.Module):
         raise ModelError(f"'{ref}' returned no torch.nn.Module, but {type(model).__name__}")
-    return model
+    taken = parameters_of(model.forward)[1:]
+    for name in constants:
+        if name not in taken:
+            near = closest(name, [*parameters_of(found), *taken])
+            raise ModelError(
+                Fault(f"neither '{ref}' nor its forward takes '{name}'", ("arguments", name), near)
+            )
+    return model, constants
+
+
+def _divide(
+    found: Callable[..., Any], arguments: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The arguments for a constructor, and those that only the forward of what it makes can take."""
+    own = parameters_of(found)
+    forward = parameters_of(found.forward) if isinstance(found, type) and hasattr(found, "forward") else []
+    later = {name for name in arguments if name not in own and ("**" not in own or name in forward)}
+    return (
+        {name: value for name, value in arguments.items() if name not in later},
+        {name: value for name, value in arguments.items() if name in later},
+    )
 
 
 # construction --------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import io
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import rich.table
@@ -17,10 +18,10 @@ from torch import fx, nn
 
 from pcgraph.display.text import format_count, format_shape
 from pcgraph.errors import Fault, InputError, closest
+from pcgraph.spec.objects import PREFIX
 from pcgraph.tracing.drive import reached_by_input
-from pcgraph.tracing.models import default_input, load_model
-from pcgraph.tracing.shapes import propagate
-from pcgraph.tracing.tracer import trace_copy
+from pcgraph.tracing.models import default_input, load_with_constants
+from pcgraph.tracing.reading import Asked, read
 
 HEADS = ("node", "op", "shape", "parameters", "cost")
 """Columns of the table."""
@@ -158,6 +159,7 @@ def trace(
     *,
     trust: bool = False,
     arguments: Mapping[str, object] = {},
+    verify: bool = True,
 ) -> Table:
     """List the places of a model where a state can live.
 
@@ -166,69 +168,64 @@ def trace(
             is not changed.
         input_shape: Shape of one image. Left out: what the model was made for.
         trust: Whether ``python:`` may import and run foreign code.
-        arguments: Keyword arguments for the model's constructor.
+        arguments: Keyword arguments for the model's constructor, and constants for its forward.
+        verify: Whether to compare what was read with the model itself. Models of torchvision and timm
+            are read without their weights, and not compared before they are built.
 
     Raises:
-        ModelError: There is no such model, or it cannot be traced or take such images.
+        ModelError: There is no such model, or it cannot be read, take such images, or differs from
+            what was read.
     """
     shape = tuple(input_shape) if input_shape is not None else default_input(model)
-    built = (
-        model
-        if isinstance(model, nn.Module)
-        else load_model(model, arguments=arguments, trust=trust, meta=True)
-    )
-    root, graph, names = trace_copy(built)
-    qualified = {name: qualname for qualname, name in names.items()}
-    values = propagate(root, graph, shape, qualified)
+    meta = isinstance(model, str) and not model.startswith(PREFIX)
+    built, constants = load_with_constants(model, arguments=arguments, trust=trust, meta=meta)
+    reading = read(built, Asked(shape, constants), owned=True, verify=verify)
+    graph, values = reading.graph, reading.values
+    qualified = {name: qualname for qualname, name in reading.names.items()}
     reached = reached_by_input(graph, values)
     trunk = _trunk(graph, reached)
-    modules = dict(root.named_modules())
+    rows: dict[str, Candidate] = {}
+    parameters: Counter[str] = Counter()
+    cost: Counter[str] = Counter()
     counted: set[int] = set()
-    total_parameters = 0
-    rows: list[Candidate] = []
     for node in graph.nodes:
-        if node.op in ("placeholder", "output", "get_attr"):
-            continue
-        parameters = _parameters(root, modules, node, counted)
-        total_parameters += parameters
-        if node.name in reached:
-            rows.append(
-                Candidate(
-                    name=qualified[node.name],
-                    op=_op(node, modules),
-                    shape=values[node.name].shape,
-                    parameters=parameters,
-                    cost=values[node.name].cost,
-                    trunk=node.name in trunk,
-                )
-            )
+        place = node.meta.get("place", node.name)  # of several operations that make one value
+        parameters[place] += _parameters(reading.root, node, counted)
+        cost[place] += values[node.name].cost
+        if node.op.startswith("call_") and node.name in reached and node.name in qualified:
+            name, shape_here = qualified[node.name], values[node.name].shape
+            rows[place] = Candidate(name, _op(node, reading.root), shape_here, 0, 0, node.name in trunk)
     return Table(
         model=model if isinstance(model, str) else type(model).__name__,
         input_shape=shape,
-        candidates=tuple(rows),
-        total_cost=sum(value.cost for value in values.values()),
-        total_parameters=total_parameters,
+        candidates=tuple(
+            replace(row, parameters=parameters[name], cost=cost[name]) for name, row in rows.items()
+        ),
+        total_cost=cost.total(),
+        total_parameters=parameters.total(),
     )
 
 
-def _op(node: fx.Node, modules: Mapping[str, nn.Module]) -> str:
+def _op(node: fx.Node, root: nn.Module) -> str:
+    if "op" in node.meta:
+        return str(node.meta["op"])
     if node.op == "call_module":
-        return type(modules[str(node.target)]).__name__
+        return type(root.get_submodule(str(node.target))).__name__
     return str(node.target) if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
-def _parameters(root: nn.Module, modules: Mapping[str, nn.Module], node: fx.Node, counted: set[int]) -> int:
+def _parameters(root: nn.Module, node: fx.Node, counted: set[int]) -> int:
+    """How many weights an operation reads that no earlier one has read."""
     found: list[nn.Parameter] = []
-    if node.op == "call_module":
-        found += modules[str(node.target)].parameters()
-    for operand in node.all_input_nodes:
-        if operand.op == "get_attr":
-            owner, _, name = str(operand.target).rpartition(".")
-            value = getattr(modules.get(owner, root), name, None)
-            found += [value] if isinstance(value, nn.Parameter) else []
-    new = [parameter for parameter in found if id(parameter) not in counted]
-    counted.update(id(parameter) for parameter in new)
-    return sum(parameter.numel() for parameter in new)
+    for user in (node, *node.all_input_nodes):
+        if user.op in ("call_module", "get_attr"):
+            value = operator.attrgetter(str(user.target))(root)
+            found += value.parameters() if isinstance(value, nn.Module) else [value]
+    new = {
+        id(value): value for value in found if isinstance(value, nn.Parameter) and id(value) not in counted
+    }
+    counted.update(new)
+    return sum(value.numel() for value in new.values())
 
 
 def _trunk(graph: fx.Graph, reached: set[str]) -> set[str]:

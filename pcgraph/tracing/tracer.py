@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import inspect
 import math
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torchvision
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torchvision.models import feature_extraction
 
 from pcgraph.errors import Fault, ModelError
+from pcgraph.tracing.contexts import Context, CustomFunction, custom_functions, keep_contexts
+from pcgraph.tracing.copying import copy_model
 from pcgraph.tracing.functional import InPlaceProxy, functionalise
+from pcgraph.tracing.names import Numbering, avoid_keywords
+from pcgraph.tracing.outputs import plain
+from pcgraph.tracing.snapshot import Snapshot
 
 
 def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -31,52 +36,76 @@ def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
     Raises:
         ModelError: The model cannot be traced, or changes a view of a tensor in place.
     """
-    root, graph, names = trace_copy(model)
+    root = copy_model(model).eval()
+    graph, names = trace_symbolically(root)
     return fx.GraphModule(root, graph), names
 
 
-def trace_copy(model: nn.Module, *, owned: bool = False) -> tuple[nn.Module, fx.Graph, dict[str, str]]:
-    """Like :func:`symbolic_trace`, with the copy itself as the module that the graph refers to.
+def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tuple[fx.Graph, dict[str, str]]:
+    """Run ``root`` once on a stand-in for the image and write down what happens to it.
 
-    With ``owned`` the model is used up instead of copied.
+    The graph refers to ``root``, whose modules are changed to compute nothing in place. Modules of torch,
+    and those that say so, are called as they are.
+
+    Args:
+        root: A copy of a model, in eval mode.
+        constants: What its forward is given besides the image.
+
+    Returns:
+        The graph, and the name of the node of each qualified name.
+
+    Raises:
+        ModelError: It cannot be read so. What the run has changed in ``root`` is as it was before.
     """
-    try:
-        root = model if owned else copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(f"{_name(model)} cannot be copied: {type(error).__name__}: {error}") from error
-    root = root.eval()
-    tracer = _Tracer()
+    before = Snapshot(root)
+    tracer = _Tracer(constants)
     try:
         graph = tracer.trace(root)
-    except ModelError:
-        raise
+        changed = before.changed(tracer.leaves)
+        if changed:
+            raise ModelError(f"{_name(root)} changes '{changed}' while it runs")
+        names = {qualified: node.name for node, qualified in tracer.node_to_qualname.items()}
+        functionalise(root, graph, {name: qualified for qualified, name in names.items()})
     except Exception as error:
-        raise ModelError(_fault(error, root, tracer.failed_in)) from error
-    names = {qualified: node.name for node, qualified in tracer.node_to_qualname.items()}
-    functionalise(root, graph, {name: qualified for qualified, name in names.items()})
-    _constants_to_buffers(root)
+        before.restore()
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(failure(error, root)) from error
+    before.restore(but=lambda name: name == "inplace" or name.startswith("_tensor_constant"))
+    _constants_to_buffers(root, graph)
+    keep_contexts(graph)
+    avoid_keywords(root, graph)
     kept = {node.name for node in graph.nodes}
-    return root, graph, {qualified: name for qualified, name in names.items() if name in kept}
+    return graph, {qualified: name for qualified, name in names.items() if name in kept}
 
 
 class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
-    """torchvision's tracer of qualified names, that also sees ``x += y`` and ``x[i] = y``."""
+    """torchvision's tracer of qualified names, that also sees what plain tracing forgets.
 
-    def __init__(self) -> None:
-        leaves = list(feature_extraction._get_leaf_modules_for_ops())
-        functions: list[Callable[..., Any]] = []
-        layers: Any = sys.modules.get("timm.layers")
-        if layers is not None:  # a model of timm's has imported it
-            leaves += layers.get_notrace_modules()
-            functions += layers.get_notrace_functions()
+    That is ``x += y`` and ``x[i] = y``, blocks of ``no_grad`` and ``autocast``, functions with a backward
+    of their own, and hooks and a forward that were put on the model itself.
+    """
+
+    def __init__(self, constants: Mapping[str, Any]) -> None:
         super().__init__(
             autowrap_modules=(math, torchvision.ops),
-            autowrap_functions=tuple(functions),
-            leaf_modules=leaves,
+            autowrap_functions=tuple(leaf_functions()),
+            leaf_modules=list(leaf_kinds()),
         )
-        self.failed_in = ""  # the innermost module whose forward cannot be traced
-        self._counts: dict[str, int] = {}
-        self._module_names: set[str] = set()
+        self.given = constants
+        self.leaves: set[nn.Module] = set()
+
+    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        self._numbering = Numbering({name for name, _ in root.named_modules()})
+        with quiet_contexts(), custom_functions(self._apply):
+            self._outer = Context.now()
+            graph: fx.Graph = super().trace(root, concrete_args)
+            return graph
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node: fx.Node = super().create_node(*args, **kwargs)
+        node.meta["context"] = Context.now().since(self._outer)
+        return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return InPlaceProxy(node, self)
@@ -84,80 +113,125 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            self.failed_in = self.failed_in or self.path_of_module(m)
-            raise
+        if self.is_leaf_module(m, self.path_of_module(m)):
+            self.leaves.update(m.modules())
+        return super().call_module(m, forward, args, kwargs)
+
+    def _apply(self, kind: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
+        if not any(isinstance(arg, fx.Proxy) for arg in args):
+            return NotImplemented
+        return self.create_proxy("call_function", CustomFunction(kind), args, {})
 
     def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
-        """The name that torchvision gives, except that a module called ``conv_1`` keeps that name.
-
-        There it would be listed as ``conv``, and ``conv_1`` could mean ``conv_2``.
-        """
         base = module_qualname
         if node.op != "call_module":
             base = ".".join(part for part in (module_qualname, re.sub(r"_[0-9]+$", "", str(node))) if part)
-        if base not in self._counts:
-            self._counts[base] = 0
-            return base
-        if not self._module_names:
-            self._module_names = {name for name, _ in self.root.named_modules()}
-        while True:
-            self._counts[base] += 1
-            name = f"{base}_{self._counts[base]}"
-            if name not in self._module_names and name not in self._counts:
-                self._counts[name] = 0
-                return name
+        return self._numbering.name(base)
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
     ) -> tuple[Callable[..., Any], list[Any]]:
-        """One placeholder, the image; every other parameter of ``forward`` keeps its default."""
-        _, *parameters = inspect.signature(root_fn).parameters.values()
-        needed = [p.name for p in parameters[1:] if p.default is p.empty and p.kind not in _VARIADIC]
-        if not parameters or parameters[0].kind in (inspect.Parameter.KEYWORD_ONLY, _VARIADIC[1]):
-            raise ModelError(f"{_name(self.root)} takes no input")
-        if needed:
-            raise ModelError(
-                Fault(
-                    f"{_name(self.root)} takes {len(needed) + 1} inputs: "
-                    f"{', '.join([parameters[0].name, *needed])}",
-                    hint="Wrap it in a module whose forward takes one tensor.",
-                )
+        """One placeholder, the image; every other parameter is a constant or keeps its default."""
+        image = self.create_proxy("placeholder", image_parameter(self.root, self.given), (), {})
+        # Past the patched __call__, which takes a module's own hooks and forward to be its caller's.
+        return lambda root, x: plain(root._call_impl(x, **self.given)), [self.root, image]
+
+
+def leaf_kinds() -> list[type[nn.Module]]:
+    """Modules besides torch's own that are called as they are: what torchvision and timm say of theirs."""
+    kinds = list(feature_extraction._get_leaf_modules_for_ops())
+    layers: Any = sys.modules.get("timm.layers")  # a model of timm's has imported it
+    return kinds if layers is None else kinds + layers.get_notrace_modules()
+
+
+def leaf_functions() -> list[Callable[..., Any]]:
+    """The functions of timm that are called as they are."""
+    layers: Any = sys.modules.get("timm.layers")
+    return [] if layers is None else list(layers.get_notrace_functions())
+
+
+def image_parameter(root: nn.Module, constants: Mapping[str, Any]) -> str:
+    """The name of the one parameter of a model's forward that is the image.
+
+    Raises:
+        ModelError: It takes no input, needs more than the constants, or has no such parameter.
+    """
+    parameters = list(inspect.signature(root.forward).parameters.values())
+    if not parameters or parameters[0].kind in (inspect.Parameter.KEYWORD_ONLY, _VARIADIC[1]):
+        raise ModelError(f"{_name(root)} takes no input")
+    first, *others = parameters
+    needed = [p.name for p in others if p.default is p.empty and p.kind not in _VARIADIC]
+    if missing := [name for name in needed if name not in constants]:
+        raise ModelError(
+            Fault(
+                f"{_name(root)} takes {len(needed) + 1} inputs: {', '.join([first.name, *needed])}",
+                hint=f"Give constants for {', '.join(missing)} under the backbone's 'arguments', or wrap the "
+                "model in a module whose forward takes one tensor.",
             )
-        image = self.create_proxy("placeholder", parameters[0].name, (), {})
-        return root_fn, [self.root, image]
+        )
+    return first.name
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def _constants_to_buffers(root: nn.Module) -> None:
-    """Let tensors that the tracer has set on the module move with it from device to device."""
-    for name, value in list(vars(root).items()):
-        if name.startswith("_tensor_constant") and isinstance(value, torch.Tensor):
-            delattr(root, name)
-            root.register_buffer(name, value, persistent=False)
+@contextlib.contextmanager
+def quiet_contexts() -> Iterator[None]:
+    """Gradients on and autocast off, whatever the caller has set, and compiled functions as plain ones."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device, _, on in Context.now().autocast:
+            if on:
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _constants_to_buffers(root: nn.Module, graph: fx.Graph) -> None:
+    """Let tensors that are plain attributes move with the module from device to device."""
+    made: dict[int, str] = {}
+    for node in graph.find_nodes(op="get_attr"):
+        owner, _, name = str(node.target).rpartition(".")
+        holder = root.get_submodule(owner)
+        value = vars(holder).get(name)
+        if isinstance(value, Tensor):
+            if id(value) not in made:
+                made[id(value)] = f"_constant_{len(made)}"
+                root.register_buffer(made[id(value)], value, persistent=False)
+            node.target = made[id(value)]
 
 
 def _name(model: nn.Module) -> str:
     return type(model).__name__
 
 
-def _fault(error: Exception, root: nn.Module, qualified: str) -> Fault:
-    """Where in the model's own code tracing failed, and what it means."""
+def failure(error: Exception, root: nn.Module) -> Fault:
+    """Where in the model's own code reading it failed, and what it means."""
+    qualified = _innermost(error, root)
     place = f"in its forward (module '{qualified}')" if qualified else "in its forward"
-    ours = ("torch/fx/", "torch/nn/modules/module.py", "feature_extraction.py", "pcgraph/tracing/")
+    ours = ("/torch/", "feature_extraction.py", "pcgraph/tracing/", "<eval_with_key>")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename.replace("\\", "/") for part in ours):
             place += f", line {frame.lineno} of {frame.filename} (`{frame.line}`)"
             break
     hint = "A model is read by running it once on a stand-in for the image."
-    text = str(error).partition("\n")[0]
-    if "control flow" in text or "iterated" in text or "__len__" in text or isinstance(error, TypeError):
+    text = str(error).strip().partition("\n")[0]
+    if any(sign in text for sign in _DECIDES) or isinstance(error, TypeError):
         hint = (
-            "There the model decides by the image's values or size, or turns them into Python "
-            "numbers. Compute it with tensor operations, or fix it when the model is built."
+            "There the model decides by the image's values or by how many images there are, or turns them "
+            "into Python numbers. Compute it with tensor operations, or fix it when the model is built."
         )
     return Fault(f"{_name(root)} cannot be traced {place}: {text}", hint=hint)
+
+
+def _innermost(error: Exception, root: nn.Module) -> str:
+    """The innermost module whose code was running when the error was raised."""
+    names = {id(module): name for name, module in root.named_modules()}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    running = [names.get(id(frame.f_locals.get("self")), "") for frame in frames]
+    return next((name for name in reversed(running) if name), "")
+
+
+_DECIDES = ("control flow", "iterated", "__len__", "data-dependent", "Constraints violated", "specialized")

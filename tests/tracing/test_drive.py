@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pcgraph.errors import ModelError, SpecError
-from pcgraph.tracing import Drive, load_model, suggest_nodes, trace
+from pcgraph.tracing import Drive, load_model, suggest_nodes, symbolic_trace, trace
 from tests.nets import INPLACE, DictOutput, Residual, Shared, TupleOutput, chain, settled
 
 IMAGE = frozenset({"input"})
@@ -196,20 +196,17 @@ def test_module_called_twice() -> None:
     assert torch.equal(env["output"], model.head(torch.relu(env["second"]).mean((2, 3))))
 
 
-def test_outputs_keep_their_structure() -> None:
+def test_one_tensor_is_the_output() -> None:
     image = torch.randn(2, 3, 8, 8)
     model = settled(TupleOutput())
     drive = Drive(model, {"e1": "conv"}, (3, 8, 8))
-    output = sweep(drive, image)["output"]
-    assert isinstance(output, tuple)
-    assert all(map(torch.equal, output, model(image)))
-    assert drive.output_shape is None
+    assert torch.equal(sweep(drive, image)["output"], model(image)[0])
+    assert drive.output_shape == (4,)
 
     nested = settled(DictOutput())
-    got, expected = sweep(Drive(nested, {"e1": "conv"}, (3, 8, 8)), image)["output"], nested(image)
-    assert torch.equal(got["out"], expected["out"])
-    assert torch.equal(got["more"][0], expected["more"][0])
-    assert got["more"][1] == 3
+    for wanted, expected in ((None, nested(image)["out"]), ("more", nested(image)["more"][0])):
+        drive = Drive(nested, {"e1": "conv"}, (3, 8, 8), output=wanted)
+        assert torch.equal(sweep(drive, image)["output"], expected)
 
 
 def test_cut_at_the_output() -> None:
@@ -262,27 +259,31 @@ def test_in_place_operations_mean_the_same(kind: type[nn.Module], cut: bool) -> 
         assert torch.equal(state, kept)
 
 
-def test_in_place_through_a_view_is_an_error() -> None:
-    class Viewing(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = torch.relu(x)
-            y.view(-1).add_(1)
-            return y
-
-    with pytest.raises(ModelError, match=r"'add_' changes 'view' in place, and with it 'relu'"):
-        Drive(Viewing(), {}, (3, 4, 4))
+class ThroughView(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        y.view(-1).add_(1)
+        return y
 
 
-def test_view_taken_before_is_an_error() -> None:
-    class Viewing(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            y = torch.relu(x)
-            z = y.flatten(1)
-            y.mul_(2)
-            return z
+class ViewTakenBefore(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        z = y.flatten(1)
+        y.mul_(2)
+        return z
 
-    with pytest.raises(ModelError, match=r"'mul_' changes 'relu' in place, and with it 'flatten'"):
-        Drive(Viewing(), {}, (3, 4, 4))
+
+@pytest.mark.parametrize("kind", [ThroughView, ViewTakenBefore])
+def test_in_place_and_views(kind: type[nn.Module]) -> None:
+    """What changes a view changes the tensor, and the other way round."""
+    image = torch.randn(2, 3, 4, 4)
+    drive = Drive(kind(), {"e1": "relu"}, (3, 4, 4))
+    env = sweep(drive, image)
+    assert torch.equal(env["output"], kind()(image))
+    assert torch.equal(env["e1"], torch.relu(image))
+    with pytest.raises(ModelError, match=r"changes '.*' in place, and with it"):
+        symbolic_trace(kind())
 
 
 def test_the_callers_model_is_not_changed() -> None:

@@ -1,0 +1,182 @@
+"""A model is read: as modules where that shows all that it does, else as ATen operations, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pcgraph.errors import Fault, ModelError
+from pcgraph.tracing.copying import copy_model, refuse_unreadable, unwrap
+from pcgraph.tracing.hooks import drop_observers
+from pcgraph.tracing.outputs import choose, follow
+from pcgraph.tracing.shapes import Value, like_weights, propagate
+from pcgraph.tracing.snapshot import Snapshot
+from pcgraph.tracing.tracer import image_parameter, trace_symbolically
+from pcgraph.tracing.verify import IMAGENET, Model, Observed, Statistics, compare, explain, observe
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a model besides its weights.
+
+    Attributes:
+        input_shape: Shape of one image.
+        constants: What its forward is given besides the image, by parameter.
+        output: Which part of its output is meant; left out, the first tensor (batch, classes).
+        statistics: Mean and standard deviation of each channel, by which images are normalised.
+    """
+
+    input_shape: tuple[int, ...]
+    constants: Mapping[str, Any]
+    output: str | None = None
+    statistics: Statistics = IMAGENET
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model as a graph.
+
+    Attributes:
+        root: The copy of the model that the graph refers to.
+        graph: One placeholder, the image; nothing in place; one value as output.
+        names: The name of the node of each place, by qualified name, in the order of execution.
+        values: What each node computes, by node name.
+        input_shape: Shape of one image.
+    """
+
+    root: nn.Module
+    graph: fx.Graph
+    names: dict[str, str]
+    values: dict[str, Value]
+    input_shape: tuple[int, ...]
+
+    def operations(self) -> dict[str, fx.Node]:
+        """The ATen operation behind each place; see `aten_nodes`."""
+        from pcgraph.tracing.operations import aten_nodes  # torch.fx.experimental takes long to import
+
+        return aten_nodes(self.root, self.graph, self.names, self.input_shape)
+
+
+def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = True) -> Reading:
+    """Read a model, and compare what was read with the model itself.
+
+    Symbolic tracing, which calls modules as they are, comes first. `torch.export` reads what that cannot:
+    models that ask for shapes, change their modules or buffers while they run, or make modules on the way.
+
+    Args:
+        model: The model.
+        asked: What it is given, and which output is meant.
+        owned: Whether the model is nobody else's, so that it need not be copied.
+        verify: Whether to run it: two forward passes and a backward one of model and graph. A model
+            without storage is not run.
+
+    Raises:
+        ModelError: It cannot be read, cannot take such images, or differs from what was read.
+    """
+    model = unwrap(model)
+    refuse_unreadable(model)
+    root = (model if owned else copy_model(model)).eval()
+    image_parameter(root, asked.constants)
+    asked = replace(asked, constants=_placed(asked.constants, root))
+    stored = not any(tensor.is_meta for tensor in (*root.parameters(), *root.buffers()))
+    if stored:
+        drop_observers(root, asked.input_shape, asked.constants)
+    observed: Observed | None = None
+    broken: Exception | None = None
+    if verify and stored:
+        try:
+            observed = observe(
+                Model(root, asked.constants, asked.output), asked.input_shape, asked.statistics
+            )
+        except Exception as error:
+            broken = error
+    return _either(root, asked, observed, broken)
+
+
+def _placed(constants: Mapping[str, Any], root: nn.Module) -> dict[str, Any]:
+    """Lists of numbers as tensors, of the type and on the device of the weights."""
+    dtype, device = like_weights(root)
+
+    def place(value: Any) -> Any:
+        value = torch.tensor(value) if isinstance(value, list) else value
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype if value.is_floating_point() else value.dtype)
+
+    return {name: place(value) for name, value in constants.items()}
+
+
+def _either(root: nn.Module, asked: Asked, observed: Observed | None, broken: Exception | None) -> Reading:
+    before = Snapshot(root)
+    first: ModelError
+    try:
+        reading = _symbolic(root, asked)
+        _check(reading, asked, observed, broken)
+        return reading
+    except ModelError as error:
+        first = error
+    before.restore()
+    if broken is not None:
+        raise first if _blames_input(first) else _cannot_run(asked, broken) from broken
+    try:
+        reading = _exported(root, asked)
+        _check(reading, asked, observed, None)
+        return reading
+    except ModelError as error:
+        raise first if _blames_input(first) else error from first
+
+
+def _symbolic(root: nn.Module, asked: Asked) -> Reading:
+    graph, names = trace_symbolically(root, asked.constants)
+    qualified = {name: qualname for qualname, name in names.items()}
+    values = propagate(root, graph, asked.input_shape, qualified)
+    output = graph.output_node()
+
+    def shape(part: Any) -> tuple[int, ...] | None:
+        return values[part.name].shape if isinstance(part, fx.Node) else None
+
+    chosen = follow(output.args[0], choose(output.args[0], shape, asked.output))
+    output.args = (chosen,)
+    if isinstance(chosen, fx.Node):
+        values[output.name] = values[chosen.name]
+    return Reading(root, graph, names, values, asked.input_shape)
+
+
+def _exported(root: nn.Module, asked: Asked) -> Reading:
+    from pcgraph.tracing.exporting import export  # torch.export takes seconds to import
+
+    graph, names = export(root, asked.input_shape, asked.constants, asked.output)
+    qualified = {name: qualname for qualname, name in names.items()}
+    values = propagate(root, graph, asked.input_shape, qualified)
+    return Reading(root, graph, names, values, asked.input_shape)
+
+
+def _check(reading: Reading, asked: Asked, observed: Observed | None, broken: Exception | None) -> None:
+    if broken is not None:
+        raise _cannot_run(asked, broken)
+    if observed is None:
+        return
+    difference = compare(reading.root, reading.graph, reading.names, observed)
+    if difference is not None:
+        model = Model(reading.root, asked.constants, asked.output)
+        raise explain(model, reading.graph, reading.names, observed, difference)
+
+
+def _blames_input(error: ModelError) -> bool:
+    return any("cannot take an input of shape" in fault.message for fault in error.faults)
+
+
+def _cannot_run(asked: Asked, error: Exception) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    text = str(error).strip().partition("\n")[0]
+    return ModelError(
+        Fault(
+            f"the model cannot take an input of shape {asked.input_shape}: {type(error).__name__}: {text}",
+            hint="Give the input shape that it was made for, without the batch.",
+        )
+    )
