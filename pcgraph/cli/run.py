@@ -282,7 +282,7 @@ class Inputs:
             for name, tensor in self.tensors.items()
             for place in range(len(tensor))
         ]
-        parts = torch.cat(list(self.tensors.values())).split(size)
+        parts = torch.split(torch.cat(list(self.tensors.values())), size)
         return [(names[i * size : (i + 1) * size], part) for i, part in enumerate(parts)]
 
 

@@ -44,7 +44,7 @@ class MaskedLinear(Masked, nn.Linear):
 class _MaskedConv(Masked, nn.modules.conv._ConvNd):
     def forward(self, input: Tensor) -> Tensor:
         """See the layer of `torch.nn` without a mask."""
-        predicted: Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)  # type: ignore[operator]
+        predicted: Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)
         return predicted
 
 
@@ -71,7 +71,7 @@ class _MaskedConvTranspose(Masked, nn.modules.conv._ConvTransposeNd):
             self.weight * self.mask,
             self.bias,
             self.stride,
-            self.padding,
+            self.padding,  # type: ignore[arg-type]
             self.output_padding,
             self.groups,
             self.dilation,

@@ -155,13 +155,13 @@ def indexed(node: fx.Node, known: Known, shape: Shape) -> Dims:
 def turned(node: fx.Node, known: Known, shape: Shape) -> Dims:
     """`flip`, `roll` and `index_select`."""
     places = node.args[2 if name_of(node) == "roll" else 1] if len(node.args) > 1 else ()
-    places = [places] if isinstance(places, int) else list(places)  # type: ignore[call-overload, arg-type]
+    places = [places] if isinstance(places, int) else list(places)  # type: ignore[arg-type]
     return _picked(*(places or range(len(shape))))(first(node, known), shape)
 
 
 def concatenated(node: fx.Node, known: Known, shape: Shape) -> Dims:
     """`cat`."""
-    tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr]
+    tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr, index]
     tensors = [dims for dims in tensors if len(dims) == len(shape)]
     place = index_of(argument(node, 1, "dim", 0), len(shape))
     return tuple(
@@ -174,7 +174,7 @@ def concatenated(node: fx.Node, known: Known, shape: Shape) -> Dims:
 
 def stacked(node: fx.Node, known: Known, shape: Shape) -> Dims:
     """`stack`: a new dimension."""
-    tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr]
+    tensors = [known[operand] for operand in node.args[0]]  # type: ignore[union-attr, index]
     place = index_of(argument(node, 1, "dim", 0), len(shape))
     rest = [*shape[:place], *shape[place + 1 :]]
     dims = [agreed([one[index] for one in tensors], size) for index, size in enumerate(rest)]
