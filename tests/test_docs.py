@@ -53,7 +53,7 @@ def test_commands_in_the_pages_are_understood(text: str):
         command.make_context(command.name, words)  # a usage error where it cannot be parsed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_links_between_files_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
         if not target.startswith("http"):
