@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,15 @@ def test_check_names_the_edge_the_factor_and_a_value_that_holds(cli: Cli, tmp_pa
     assert warning["where"] == "bad.yaml:6:42"
     assert warning["field"] == "dynamics.nodes.e2.error"
     limit = next(one for one in edge_limits(build("bad.yaml", trust=True)) if one.source == "e2" and one.gain)
-    said = f"edge 'e2->e1' carries errors back to 'e2' {40 / limit.limit:.3g} times as strongly as it bears"
-    assert warning["message"] == said
+    said = re.fullmatch(
+        r"edge 'e2->e1' carries errors back to 'e2' ([\d.]+) times as strongly as it bears",
+        warning["message"],
+    )
+    assert said is not None
+    factor = float(said[1])  # of other random weights than those of `build`, which loads a backbone, too
+    assert factor == pytest.approx(40 / limit.limit, rel=0.3)
     value = warning["hint"].split("'")[1]
-    assert value == f"error: {limit.limit / 4:.2g}"
+    assert float(value.removeprefix("error: ")) == pytest.approx(10 / factor, rel=0.05)
     (tmp_path / "good.yaml").write_text(SMALL + DYNAMICS.replace("error: 40.0", value))
     assert cli("check", "good.yaml", "--trust", "--json").json["warnings"] == []
     (tmp_path / "auto.yaml").write_text(SMALL + DYNAMICS.replace("error: 40.0", "error: auto"))

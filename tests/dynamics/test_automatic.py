@@ -26,7 +26,7 @@ CHAIN: dict[str, Any] = {
 
 
 def jacobian(module: nn.Module, x: Tensor) -> Tensor:
-    rows: Tensor = torch.autograd.functional.jacobian(lambda x: module(x).flatten(), x)
+    rows: Tensor = torch.autograd.functional.jacobian(lambda x: module(x).flatten(), x, vectorize=True)
     return rows.flatten(1)
 
 
