@@ -119,11 +119,8 @@ def check(
         way = "ATen operations" if "torch.ops.aten" in drive.code else "modules"
     except (PCGraphError, AssertionError, RuntimeError, ValueError) as error:
         return f"| {name} | FAILED: {str(error).splitlines()[0][:150]} |", False
-    return (
-        f"| {name} | {way} | {len(table)} places | {len(nodes)} nodes "
-        f"| {time.process_time() - begun:.1f} s |",
-        True,
-    )
+    took = time.process_time() - begun
+    return f"| {name} | {way} | {len(table)} places | {len(nodes)} nodes | {took:.1f} s |", True
 
 
 def _torchvision() -> Iterator[Entry]:

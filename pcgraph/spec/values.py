@@ -80,8 +80,6 @@ def weights_name(value: Any) -> Any:
 
 
 def _argument(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_argument(part) for part in value]
     if not isinstance(value, (bool, int, float, str)):
         raise refuse(f"expected a number, text, true or false, got {show(value)}")
     if isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "true", "false"):
@@ -158,9 +156,9 @@ ErrorGain = Annotated[
 Delay = Annotated[int, Field(ge=0)]
 Shape = Annotated[tuple[PositiveInt, ...], Strict(False), Field(min_length=1)]
 Argument = Annotated[
-    bool | int | float | str | list[Any],
+    bool | int | float | str,
     BeforeValidator(_argument),
-    WithJsonSchema({"type": ["boolean", "number", "string", "array"]}),
+    WithJsonSchema({"type": ["boolean", "number", "string"]}),
 ]
 Predictor = Annotated[
     Annotated[

@@ -96,7 +96,8 @@ def _export(model: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     image = torch.zeros((BATCH, *input_shape), dtype=dtype, device=device)
     batch = {0: Dim("batch", min=1, max=MOST)}
     program = torch.export.export(model, (image,), strict=False, dynamic_shapes=(batch,))
-    return program.run_decompositions({})  # nothing decomposed, but nothing in place any more
+    functional: ExportedProgram = program.run_decompositions({})  # nothing is decomposed, nor in place
+    return functional
 
 
 def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Graph:

@@ -236,11 +236,11 @@ def _cause(model: Model, graph: fx.Graph, observed: Observed, difference: Differ
 _AS_A_LEAF = "Write that part as a module whose forward uses tensor operations only."
 
 
-class _RandomOperations(TorchDispatchMode):
+class _RandomOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the first operation that draws random numbers, and the module that it is in."""
 
     def __init__(self, root: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.root = root
         self.found: tuple[str, str] | None = None
         self._inside: list[str] = []
@@ -253,14 +253,14 @@ class _RandomOperations(TorchDispatchMode):
                 module.register_forward_pre_hook(lambda *_, place=place: self._inside.append(place)),
                 module.register_forward_hook(lambda *_: self._leave(), always_call=True),
             ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def _leave(self) -> None:
         self._inside.pop()
 
     def __exit__(self, *args: Any) -> None:
-        super().__exit__(*args)
+        super().__exit__(*args)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
 
