@@ -61,9 +61,9 @@ class Snapshot:
             value.clear()
             value.extend(content) if isinstance(value, list) else value.update(content)
         with torch.no_grad():
-            for buffer, kept in self._buffers.values():
-                if not _same(buffer, kept):
-                    buffer.copy_(kept)
+            for buffer, before in self._buffers.values():
+                if not _same(buffer, before):
+                    buffer.copy_(before)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
