@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from pcgraph.cli.process import TERMINATED, Terminated
+from pcgraph.display.safe import printable
 from pcgraph.errors import Fault, PCGraphError, PCGraphWarning
 
 INTERRUPTED = 130
@@ -69,7 +70,7 @@ def notes() -> Iterator[None]:
 
         def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, PCGraphWarning):
-                print(f"Note: {message}", file=sys.stderr)
+                print(printable(f"Note: {message}"), file=sys.stderr)
             else:
                 show(message, category, *where, **more)
 
@@ -87,7 +88,7 @@ def report(faults: Iterable[Fault], as_json: bool) -> int:
         print(json.dumps({"faults": [asdict(fault) for fault in faults]}), file=sys.stderr)
     else:
         for fault in faults:
-            print(fault, file=sys.stderr)
+            print(printable(str(fault)), file=sys.stderr)
         if len(faults) > 1:
             print(f"{len(faults)} faults.", file=sys.stderr)
     return FAULT

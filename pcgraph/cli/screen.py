@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from pcgraph.display.progress import progress_bar
+from pcgraph.display.safe import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +35,7 @@ class Screen:
     def result(self, data: Any, *shown: RenderableType) -> None:
         """Print what the command was asked for: ``data`` with ``--json``, else what is ``shown``."""
         if self.as_json:
-            print(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+            print(json_text(_plain(data), sys.stdout.encoding))
             return
         self._print(*shown)
 
@@ -47,7 +47,7 @@ class Screen:
     def aside(self, text: str) -> None:
         """Print what a person likes to know in the course of long work, on standard error."""
         if not (self.as_json or self.quiet):
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     @contextmanager
     def working(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -69,10 +69,10 @@ class Screen:
             yield advance
 
     def _print(self, *shown: RenderableType) -> None:
-        from rich.console import Console
+        from pcgraph.display.console import SafeConsole
 
         fits = sys.stdout.isatty() or "COLUMNS" in os.environ
-        console = Console(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
+        console = SafeConsole(width=None if fits else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
         for item in shown:
             console.print(item, soft_wrap=isinstance(item, str))
 

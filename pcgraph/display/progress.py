@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pcgraph.display.safe import printable
+
 SWITCH = "PCGRAPH_PROGRESS"
 """The environment variable that turns all bars off, with ``0``."""
 PATIENCE = 1.0
@@ -32,10 +34,11 @@ def progress_bar(
         yield lambda done: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     progress = Progress(console=Console(stderr=True), transient=True)
-    task = progress.add_task(what, total=total)
+    task = progress.add_task(escape(printable(what)), total=total)
     timer = threading.Timer(PATIENCE, progress.start)
     timer.daemon = True
     timer.start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from pcgraph.display.safe import csv_cell, from_csv_cell
 from pcgraph.errors import Fault, InputError
 from pcgraph.evaluation.conditions import CLEAN, from_key
 from pcgraph.evaluation.corruptions import CORRUPTIONS
@@ -186,12 +187,18 @@ def _same_images(runs: Sequence[Measured]) -> int:
 
 
 def write_table(rows: Iterable[Row], path: Path) -> None:
-    """Write rows as CSV; numbers have nine digits."""
+    """Write rows as CSV; numbers have nine digits, and no text is a formula."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in rows:
-            writer.writerow([f"{v:.9g}" if isinstance(v, float) else v for v in astuple(row)])
+            writer.writerow([_cell(value) for value in astuple(row)])
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return csv_cell(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def read_table(path: Path) -> list[Row]:
@@ -199,6 +206,6 @@ def read_table(path: Path) -> list[Row]:
     kinds = {"level": float, "step": int, "value": float, "low": float, "high": float, "n": int}
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Row(**{name: kinds.get(name, str)(text) for name, text in row.items()})
+            Row(**{name: kinds.get(name, from_csv_cell)(text) for name, text in row.items()})
             for row in csv.DictReader(file)
         ]

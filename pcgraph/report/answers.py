@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from pcgraph.display.safe import figure_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -103,14 +105,14 @@ def answers_figure(title: str, rows: Mapping[str, Sequence[Picture]], heads: Seq
     figure = Figure(
         figsize=(1.1 + 0.95 * count, 0.75 + 0.98 * len(rows)), facecolor="white", layout="constrained"
     )
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", color=INK, size=10)
+    figure.suptitle(figure_text(title), x=0.01, ha="left", weight="bold", color=INK, size=10)
     axes = figure.subplots(len(rows), count, squeeze=False)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name, size=8, color=INK, rotation=0, ha="right", va="center")
+        line[0].set_ylabel(figure_text(name), size=8, color=INK, rotation=0, ha="right", va="center")
         for axis, picture in zip(line, pictures, strict=False):
             axis.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     for axis, head in zip(axes[0], heads, strict=False):
-        axis.set_title(head, size=8, color=INK)
+        axis.set_title(figure_text(head), size=8, color=INK)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pcgraph.display.safe import figure_text
 from pcgraph.report.summary import first_class, mean_energy
 from pcgraph.report.trajectory import Numbers, Trajectory
 
@@ -29,7 +30,7 @@ def run_figure(
     """Left: the classes of one image, or how the first answers of many fare. Right: the energies."""
     classes = bool(trajectories[0].classes)
     figure = Figure(figsize=(10.4 if classes else 6.4, 4.2), facecolor="white", layout="constrained")
-    figure.suptitle(title, x=0.012, ha="left", weight="bold", color=INK, size=12)
+    figure.suptitle(figure_text(title), x=0.012, ha="left", weight="bold", color=INK, size=12)
     *first, last = figure.subplots(1, 2 if classes else 1, squeeze=False)[0]
     for axes in first:
         if len(trajectories) == 1:
@@ -69,8 +70,8 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
     """Lines over steps, each with its name at its end. A share runs from 0 to 1."""
     for index, (name, values) in enumerate(lines.items()):
         style = STYLES[index // len(CYCLE) % len(STYLES)]
-        colour = CYCLE[index % len(CYCLE)]
-        axes.plot(values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=3, label=name)
+        colour, shown = CYCLE[index % len(CYCLE)], figure_text(name)
+        axes.plot(values, color=colour, linestyle=style, linewidth=1.8, marker="o", markersize=3, label=shown)
     steps = max((len(values) for values in lines.values()), default=1) - 1
     axes.set_xlim(-0.02 * steps - 0.1, steps * 1.02 + 0.1)
     axes.set_xticks(range(0, steps + 1, max(1, steps // 10)))
@@ -136,7 +137,7 @@ def draw_predictions(axes: NDArray[Any], pictures: Sequence[Prediction]) -> None
         for axis, picture in zip(axes[:2, column], (shown.target, shown.prediction), strict=True):
             axis.imshow(picture, **({} if picture.ndim == 3 else {"cmap": "viridis", **limits}))
         axes[2, column].imshow(shown.error, cmap="RdBu_r", vmin=-wide, vmax=wide)
-        axes[0, column].set_title(shown.edge, size=9, color=INK)
+        axes[0, column].set_title(figure_text(shown.edge), size=9, color=INK)
         axes[2, column].set_xlabel(f"±{wide:.2g}", size=7.5, color=FADED, labelpad=2)
     for row, name in zip(axes, ("target", "prediction", "error"), strict=True):
         row[0].set_ylabel(name, size=9, color=INK)
@@ -180,11 +181,11 @@ def demo_figure(
             the predictions at the last step.
     """
     figure = Figure(figsize=(8.2 * len(shown), 13.2), facecolor="white", layout="constrained")
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", weight="bold", color=INK, size=15)
-    figure.text(0.01, 0.972, note, color=FADED, size=10.5, va="top")
+    figure.suptitle(f"{figure_text(title)}\n", x=0.01, ha="left", weight="bold", color=INK, size=15)
+    figure.text(0.01, 0.972, figure_text(note), color=FADED, size=10.5, va="top")
     parts = figure.subfigures(1, len(shown), wspace=0.04, squeeze=False)[0]
     for part, (name, (picture, trajectory, predictions)) in zip(parts, shown.items(), strict=True):
-        part.suptitle(name, weight="bold", color=INK, size=12)
+        part.suptitle(figure_text(name), weight="bold", color=INK, size=12)
         upper, energies, lower = part.subfigures(3, 1, height_ratios=(1, 1, 1.45))
         image, classes = upper.subplots(1, 2, width_ratios=(1, 1.75))
         image.imshow(picture)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pcgraph.display.safe import csv_cell
 from pcgraph.files import write_text
 from pcgraph.files.tensors import save_tensors
 from pcgraph.report.trajectory import Trajectory
@@ -43,7 +44,7 @@ def write_run_folder(
             tape.
     """
     write_text(folder / SPEC, to_yaml(pinned(rooted(spec))))
-    with (folder / METRICS).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with (folder / METRICS).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for one in trajectories:
@@ -59,9 +60,10 @@ def _rows(
     one: Trajectory, terms: Sequence[str], labels: Sequence[str]
 ) -> list[tuple[str, int, str, str, str]]:
     rows = []
+    image, names = csv_cell(one.image), [csv_cell(label) for label in labels]
     for step in range(one.steps + 1):
         for index, probability in zip(one.classes, one.probability, strict=True):
-            rows.append((one.image, step, "probability", labels[index], f"{probability[step]:.9g}"))
+            rows.append((image, step, "probability", names[index], f"{probability[step]:.9g}"))
         for term, energy in zip(terms, one.energy, strict=True):
-            rows.append((one.image, step, "energy", term, f"{energy[step]:.9g}"))
+            rows.append((image, step, "energy", csv_cell(term), f"{energy[step]:.9g}"))
     return rows

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
+from pcgraph.display.safe import figure_text
 from pcgraph.evaluation.conditions import CLEAN
 from pcgraph.evaluation.corruptions import CORRUPTIONS
 from pcgraph.evaluation.table import ALL, Row
@@ -201,8 +202,8 @@ def _panels(
     width = max(size[0] * columns, 7.2)
     layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.62 / height))
     figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
-    figure.text(0.01, 1 - 0.08 / height, title, color=INK, size=12, weight="bold", va="top")
-    figure.text(0.01, 1 - 0.36 / height, subtitle, color=FADED, size=9, va="top")
+    figure.text(0.01, 1 - 0.08 / height, figure_text(title), color=INK, size=12, weight="bold", va="top")
+    figure.text(0.01, 1 - 0.36 / height, figure_text(subtitle), color=FADED, size=9, va="top")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for empty in axes[count:]:
         empty.set_visible(False)

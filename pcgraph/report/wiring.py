@@ -15,6 +15,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
+from pcgraph.display.safe import figure_text
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text, start_text
@@ -86,7 +87,7 @@ class _Drawing:
         self.paths: dict[tuple[str, str], Path] = {}
 
     def draw(self) -> Figure:
-        name = self.network.spec.name if self.network else ""
+        name = figure_text(self.network.spec.name) if self.network else ""
         rule, letters = rule_text(self.network) if self.network else "", self._letters()
         left, right = self.routes.extent()
         left, right = left - MARGIN, right + MARGIN
@@ -133,7 +134,7 @@ class _Drawing:
         widths = {}
         for name, node in self.graph.nodes.items():
             texts = (_text_width(name, 11, bold=True), _text_width(self._second_line(name), 8))
-            widths[name] = max(*texts, _text_width(node.module or "", 7), 1.05) + 0.3
+            widths[name] = max(*texts, _text_width(figure_text(node.module or ""), 7), 1.05) + 0.3
         rank = levels(self.graph)
         if len(set(rank.values())) == len(rank):  # a column: equal boxes, with room for the labels between
             between: dict[int, list[float]] = defaultdict(list)
@@ -178,7 +179,7 @@ class _Drawing:
         axes.add_patch(box)
         lines = [(name, 11, "bold", INK), (self._second_line(name), 8, "normal", INK)]
         if node.module:
-            lines.append((node.module, 7, "normal", FADED))
+            lines.append((figure_text(node.module), 7, "normal", FADED))
         heights = {2: (0.4, 0.17), 3: (0.47, 0.285, 0.125)}[len(lines)]
         for (text, size, weight, ink), height in zip(lines, heights, strict=True):
             axes.text(

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from pcgraph.display.safe import printable
+
 Numbers = NDArray[np.float64]
 SIZE = (4.3, 2.75)
 """Inches; the page scales it."""
@@ -226,7 +228,7 @@ def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None) ->
         title: What it shows.
         tips: By the id of a line, what each of its markers says where the mouse rests.
     """
-    buffer = io.StringIO()
+    title, buffer = printable(title), io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False}):
         figure.savefig(buffer, format="svg", metadata=nothing)
@@ -236,7 +238,7 @@ def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None) ->
             if group.get("id") == line:
                 markers = group.iter(f"{{{SVG}}}use")
                 for marker, text in zip(markers, said, strict=False):
-                    ET.SubElement(marker, f"{{{SVG}}}title").text = text
+                    ET.SubElement(marker, f"{{{SVG}}}title").text = printable(text)
     prefix = f"f{zlib.crc32(buffer.getvalue().encode()):x}-"
     for element in root.iter():
         for name, value in list(element.attrib.items()):

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from pcgraph import __version__
+from pcgraph.display.safe import printable
 from pcgraph.files import write_text
 from pcgraph.report.page.evaluation import evaluation
 from pcgraph.report.page.parts import Section
@@ -58,7 +59,10 @@ def report_page(
             sections.append(show(title, own))
     sections += [wirings(found, trust, networks or {}), _specs(found)]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
     )
     names = list(dict.fromkeys(str(run.record.get("name", run.label)) for run in found))
     return environment.get_template("page.html").render(
@@ -68,6 +72,11 @@ def report_page(
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         sections=[section for section in sections if _holds(section)],
     )
+
+
+def _shown(value: object) -> object:
+    """What the template is about to escape, without characters that are not to be seen."""
+    return printable(value) if type(value) is str else value
 
 
 def _holds(section: Section) -> bool:

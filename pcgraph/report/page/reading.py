@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pcgraph.display.safe import from_csv_cell
 from pcgraph.errors import Fault, InputError
 from pcgraph.files.seals import FILES, check_record
 from pcgraph.report.results import COLUMNS
@@ -123,7 +124,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 
 def _value(name: str, text: str, where: str) -> Any:
     if name not in NUMBERS | COUNTS:
-        return text
+        return from_csv_cell(text)
     if name in NUMBERS and not text:
         return math.nan
     try:

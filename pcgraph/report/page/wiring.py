@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib
-
 from pcgraph.errors import PCGraphError
 from pcgraph.report.page.charts import svg
 from pcgraph.report.page.parts import Section
@@ -41,8 +39,7 @@ def wirings(runs: Sequence[RunFolder], trust: bool, networks: Mapping[str, PCNet
         except PCGraphError as error:
             notes.append(f"{run.label}: no wiring is drawn. {error.faults[0]}")
             continue
-        with matplotlib.rc_context({"text.parse_math": False}):
-            drawing = svg(wiring_figure(network), f"Wiring of {network.spec.name}")
+        drawing = svg(wiring_figure(network), f"Wiring of {network.spec.name}")
         by_drawing.setdefault(drawing, []).append(run.label)
     named = len(runs) > 1
     drawings = [(", ".join(labels) if named else "", drawing) for drawing, labels in by_drawing.items()]
