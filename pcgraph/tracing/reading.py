@@ -141,6 +141,8 @@ def _symbolic(root: nn.Module, asked: Asked) -> Reading:
 
     chosen = follow(output.args[0], choose(output.args[0], shape, asked.output))
     output.args = (chosen,)
+    if isinstance(chosen, fx.Node) and values[chosen.name].type != "Tensor":
+        raise ModelError("the output comes out of a module that gives several tensors")
     if isinstance(chosen, fx.Node):
         values[output.name] = values[chosen.name]
     return Reading(root, graph, names, values, asked.input_shape)
