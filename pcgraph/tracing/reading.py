@@ -144,7 +144,7 @@ def _symbolic(root: nn.Module, asked: Asked) -> Reading:
     if isinstance(chosen, fx.Node) and values[chosen.name].type != "Tensor":
         raise ModelError("the output comes out of a module that gives several tensors")
     if isinstance(chosen, fx.Node):
-        values[output.name] = values[chosen.name]
+        values[output.name] = replace(values[chosen.name], cost=0)
     return Reading(root, graph, names, values, asked.input_shape)
 
 
