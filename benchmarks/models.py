@@ -66,7 +66,6 @@ HUGGING: dict[str, tuple[str, int, dict[str, Any]]] = {
     "MobileViT": ("MobileViTForImageClassification", 64, {"image_size": 64}),
     "RegNet": ("RegNetForImageClassification", 64, {"depths": [1] * 4, "hidden_sizes": [16, 16, 32, 32]}),
     "PoolFormer": ("PoolFormerForImageClassification", 64, {"depths": [1] * 4}),
-    "BiT": ("BitForImageClassification", 64, {"depths": [1] * 4, "hidden_sizes": [32, 32, 64, 64]}),
 }
 
 
