@@ -38,7 +38,7 @@ DENSE: dict[str, tuple[int, ...]] = {
     "r3d_18": (3, 8, 32, 32),
     "mc3_18": (3, 8, 32, 32),
     "r2plus1d_18": (3, 8, 32, 32),
-    "s3d": (3, 16, 64, 64),
+    "s3d": (3, 16, 224, 224),
 }
 HUGGING: dict[str, tuple[str, int, dict[str, Any]]] = {
     "ResNet": (
@@ -66,7 +66,6 @@ HUGGING: dict[str, tuple[str, int, dict[str, Any]]] = {
     "MobileViT": ("MobileViTForImageClassification", 64, {"image_size": 64}),
     "RegNet": ("RegNetForImageClassification", 64, {"depths": [1] * 4, "hidden_sizes": [16, 16, 32, 32]}),
     "PoolFormer": ("PoolFormerForImageClassification", 64, {"depths": [1] * 4}),
-    "BiT": ("BitForImageClassification", 64, {"depths": [1] * 4, "hidden_sizes": [32, 32, 64, 64]}),
 }
 
 

@@ -141,8 +141,10 @@ def _symbolic(root: nn.Module, asked: Asked) -> Reading:
 
     chosen = follow(output.args[0], choose(output.args[0], shape, asked.output))
     output.args = (chosen,)
+    if isinstance(chosen, fx.Node) and values[chosen.name].type != "Tensor":
+        raise ModelError("the output comes out of a module that gives several tensors")
     if isinstance(chosen, fx.Node):
-        values[output.name] = values[chosen.name]
+        values[output.name] = replace(values[chosen.name], cost=0)
     return Reading(root, graph, names, values, asked.input_shape)
 
 

@@ -53,13 +53,13 @@ class Snapshot:
 
     def restore(self, *, but: Callable[[str], bool] = lambda name: False) -> None:
         """Undo what was changed, ``but`` for the attributes of these names."""
-        for module, kept in self._attributes.values():
+        for module, attributes in self._attributes.values():
             new = {key: value for key, value in vars(module).items() if but(key)}
             vars(module).clear()
-            vars(module).update({**kept, **new})
-        for value, content in self._contents:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
+            vars(module).update({**attributes, **new})
+        for container, content in self._contents:
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
         with torch.no_grad():
             for buffer, before in self._buffers.values():
                 if not _same(buffer, before):

@@ -100,7 +100,10 @@ def test_python_object_faults(own_module: str) -> None:
     assert fault(f"python:{own_module}:wrong").message.endswith("returned no torch.nn.Module, but str")
     assert "takes 'depth'" in fault(f"python:{own_module}:Net", arguments={"depth": 3}).message
     assert fault("python:own_nets").hint.startswith("Write 'python:PACKAGE.MODULE:NAME'")
-    assert "only torchvision and timm" in fault(f"python:{own_module}:Net", weights="DEFAULT").message
+    assert (
+        "only torchvision, timm and transformers"
+        in fault(f"python:{own_module}:Net", weights="DEFAULT").message
+    )
 
 
 @pytest.mark.parametrize(
