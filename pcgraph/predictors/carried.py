@@ -12,7 +12,7 @@ from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.graph import PCGraph
 from pcgraph.predictors.reach import POINTWISE, without_last_activations
 
-PART = 24
+PART = 12
 """Side of the part of a map by which convolutions are judged: their norm is that of the whole, nearly."""
 
 

@@ -21,7 +21,7 @@ class Loud(nn.Sequential):
     """A backbone whose maps grow: it and untrained feedback make each other louder."""
 
     def __init__(self) -> None:
-        super().__init__(*(nn.Conv2d(c, 8, 3, padding=1) for c in (3, 8, 8)))
+        super().__init__(*(nn.Conv2d(c, 8, 3, stride=2, padding=1) for c in (3, 8, 8)))
         with torch.no_grad():
             for layer, size in zip(self, (1.0, 40.0, 40.0), strict=True):
                 layer.weight.normal_(0, size / 9, generator=torch.Generator().manual_seed(1))
@@ -29,11 +29,14 @@ class Loud(nn.Sequential):
 
 
 def test_check_names_the_edge_the_factor_and_a_value_that_holds(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(SMALL + DYNAMICS)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    build("small.yaml", trust=True, seed=5).save_weights("w.safetensors")
+    dynamics = f"{DYNAMICS}weights: w.safetensors\n"
+    (tmp_path / "bad.yaml").write_text(SMALL + dynamics)
     outcome = cli("check", "bad.yaml", "--trust", "--json")
     assert outcome.status == 0
     (warning,) = outcome.json["warnings"]
-    assert warning["where"] == "bad.yaml:6:42"
+    assert warning["where"] == "bad.yaml:6:39"
     assert warning["field"] == "dynamics.nodes.e2.error"
     limit = next(one for one in edge_limits(build("bad.yaml", trust=True)) if one.source == "e2" and one.gain)
     said = re.fullmatch(
@@ -41,15 +44,15 @@ def test_check_names_the_edge_the_factor_and_a_value_that_holds(cli: Cli, tmp_pa
         warning["message"],
     )
     assert said is not None
-    factor = float(said[1])  # of other random weights than those of `build`, which loads a backbone, too
-    assert factor == pytest.approx(40 / limit.limit, rel=0.3)
+    factor = float(said[1])
+    assert factor == pytest.approx(40 / limit.limit, rel=0.01)
     value = warning["hint"].split("'")[1]
     assert float(value.removeprefix("error: ")) == pytest.approx(10 / factor, rel=0.05)
-    (tmp_path / "good.yaml").write_text(SMALL + DYNAMICS.replace("error: 40.0", value))
+    (tmp_path / "good.yaml").write_text(SMALL + dynamics.replace("error: 40.0", value))
     assert cli("check", "good.yaml", "--trust", "--json").json["warnings"] == []
-    (tmp_path / "auto.yaml").write_text(SMALL + DYNAMICS.replace("error: 40.0", "error: auto"))
+    (tmp_path / "auto.yaml").write_text(SMALL + dynamics.replace("error: 40.0", "error: auto"))
     assert cli("check", "auto.yaml", "--trust", "--json").json["warnings"] == []
-    assert "Warning: bad.yaml:6:42 dynamics.nodes.e2.error: edge" in cli("check", "bad.yaml", "--trust").out
+    assert "Warning: bad.yaml:6:39 dynamics.nodes.e2.error: edge" in cli("check", "bad.yaml", "--trust").out
 
 
 @pytest.mark.parametrize(
