@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 FieldPath = tuple[str | int, ...]
-SUGGESTED = 50
+SUGGESTED = 20
 """Misspelt names that are compared with all others; to do it for thousands would take minutes."""
 
 
@@ -111,7 +111,7 @@ def closest(name: str, choices: Iterable[str], limit: int = 3) -> str:
 
 
 def suggestions(choices: Iterable[str]) -> Callable[[str], str]:
-    """`closest` for each of many misspelt names; from the 51st on there is no hint."""
+    """`closest` for each of many misspelt names; from the 21st on there is no hint."""
     known, given = list(choices), dict[str, str]()
 
     def hint(name: str) -> str:
