@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 FieldPath = tuple[str | int, ...]
+SUGGESTED = 20
+"""Misspelt names that are compared with all others; to do it for thousands would take minutes."""
 
 
 def join_path(path: FieldPath) -> str:
@@ -106,3 +108,15 @@ def closest(name: str, choices: Iterable[str], limit: int = 3) -> str:
         return f"Did you mean {' or '.join(repr(match) for match in matches)}?"
     shown = ", ".join(repr(choice) for choice in known[:8])
     return f"Choose from {shown}{', ...' if len(known) > 8 else ''}."
+
+
+def suggestions(choices: Iterable[str]) -> Callable[[str], str]:
+    """`closest` for each of many misspelt names; from the 21st on there is no hint."""
+    known, given = list(choices), dict[str, str]()
+
+    def hint(name: str) -> str:
+        if name not in given and len(given) < SUGGESTED:
+            given[name] = closest(name, known)
+        return given.get(name, "")
+
+    return hint

@@ -159,11 +159,15 @@ class PCGraph:
 
     def terms_into(self, node: str, kind: Kind | None = None) -> list[str]:
         """Names of the error terms whose target is ``node``."""
-        return [
-            name
-            for name, (edge, *_) in self.terms.items()
-            if edge.target == node and kind in (None, edge.kind)
-        ]
+        own = self._terms_of.get(node, ())
+        return [name for name in own if kind in (None, self.terms[name][0].kind)]
+
+    @cached_property
+    def _terms_of(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, (edge, *_) in self.terms.items():
+            found.setdefault(edge.target, []).append(name)
+        return found
 
     def to_networkx(self, kind: Kind | None = None, delay: int | None = None) -> nx.MultiDiGraph:
         """The graph as networkx sees it; an edge with several sources becomes one arc a source.

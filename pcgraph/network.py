@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
-from pcgraph.errors import Fault, ModelError, SpecError, closest
+from pcgraph.errors import Fault, ModelError, SpecError, suggestions
 from pcgraph.files.tensors import save_tensors
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import Edge, PCGraph, assemble
@@ -160,8 +160,9 @@ class PCNetwork(nn.Module):
             raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
         own, tied = self._learned(), self._tied()
         absent = [name for name in own if not any(other in weights for other in tied.get(name, [name]))]
-        faults = [_weight_fault(name, "is missing", weights) for name in absent]
-        faults += [_weight_fault(name, "belongs to no edge", own) for name in weights if name not in own]
+        there, ours = suggestions(weights), suggestions(own)
+        faults = [_weight_fault(name, "is missing", there) for name in absent]
+        faults += [_weight_fault(name, "belongs to no edge", ours) for name in weights if name not in own]
         faults += [
             Fault(
                 f"'{name}' has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}",
@@ -178,8 +179,8 @@ class PCNetwork(nn.Module):
         if faults:
             raise ModelError(faults)
         for part, prefix in self._parts():
-            there = {name: weights[prefix + name] for name in part.state_dict() if prefix + name in weights}
-            part.load_state_dict(there, strict=False)
+            held = {name: weights[prefix + name] for name in part.state_dict() if prefix + name in weights}
+            part.load_state_dict(held, strict=False)
         self.feedback_trained = True
 
     def _learned(self) -> dict[str, Tensor]:
@@ -201,8 +202,8 @@ class PCNetwork(nn.Module):
         return [(self.predictors, ""), (self.energies, ""), (self.starts, "start:")]
 
 
-def _weight_fault(name: str, problem: str, others: Iterable[str]) -> Fault:
-    return Fault(f"tensor '{name}' {problem} in the weight file", ("weights",), closest(name, others))
+def _weight_fault(name: str, problem: str, suggest: Callable[[str], str]) -> Fault:
+    return Fault(f"tensor '{name}' {problem} in the weight file", ("weights",), suggest(name))
 
 
 def read(edge: Edge, values: Mapping[str, Tensor]) -> list[Tensor]:

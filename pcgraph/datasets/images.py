@@ -44,6 +44,7 @@ def find_images(references: Iterable[str]) -> list[Path]:
                 raise InputError(Fault("this folder holds no image", hint=hint, where=reference))
             found += inside
         elif path.exists():
+            check_regular(path)
             found.append(path)
         elif reference == "photos":
             found += [photo(name) for name in photos()]
@@ -55,6 +56,16 @@ def find_images(references: Iterable[str]) -> list[Path]:
             hint = hint if hint.startswith("Did") else "Give image files, folders of them, or 'photos'."
             raise InputError(Fault("no such file, folder or data set", hint=hint, where=reference))
     return found
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, socket or device, which could be read for ever.
+
+    Raises:
+        InputError: It is one.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(Fault("a pipe, socket or device, expected a file", where=str(path)))
 
 
 def image_name(path: Path) -> str:
@@ -96,6 +107,7 @@ def load_planes(path: Path, channels: int) -> list[Image.Image]:
     Raises:
         InputError: The file is no readable image.
     """
+    check_regular(path)
     try:
         with Image.open(path, formats=tuple(FORMATS)) as file:
             file.load()

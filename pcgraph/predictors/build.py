@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
 from pcgraph.predictors.automatic import NoPredictorError, automatic, check_dense
+from pcgraph.predictors.room import check_room
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.spec.layout import Layout, Shape
 from pcgraph.spec.objects import import_object
@@ -42,20 +46,23 @@ def build_predictor(edge: Edge, graph: PCGraph, trust: bool = False) -> nn.Modul
     path = (*edge.path, "predictor")
     if isinstance(edge.predictor, str) and edge.predictor != "auto":
         module = _imported(edge.predictor, sources, target, path, trust)
+        predicted = _predicted(module, edge, sources, path)
     else:
         source = nodes[0] if len(nodes) == 1 else _joined(nodes, edge)
         try:
             if edge.predictor == "auto":
                 module = without_constants(automatic(source, graph.nodes[edge.target]))
+                predicted = _predicted_by_auto(_bare(source), _bare(graph.nodes[edge.target]))
             else:
                 assert isinstance(edge.predictor, list)
-                module = _from_layers(edge.predictor, source.shape, target, path)
+                module, predicted = _from_layers(edge.predictor, source.shape, target, path)
         except NoPredictorError as reason:
             where = edge.path if edge.predictor == "auto" else path
             raise SpecError(Fault(f"edge '{edge.name}': {reason}", where, reason.hint)) from None
         if len(sources) > 1:
             module = Joined(module)
-    _check_shape(module, edge, sources, target, path)
+    if predicted != target:
+        raise SpecError(_wrong_shape(edge, predicted, target, path))
     return module
 
 
@@ -120,8 +127,14 @@ def _imported(
     return found
 
 
-def _from_layers(layers: Sequence[Layer], source: Shape, target: Shape, path: FieldPath) -> nn.Module:
-    """Build the layers one after the other, sizes left out worked out on the way (on no data)."""
+def _from_layers(
+    layers: Sequence[Layer], source: Shape, target: Shape, path: FieldPath
+) -> tuple[nn.Module, Shape]:
+    """Build the layers one after the other, sizes left out worked out on the way (on no data).
+
+    Returns:
+        The module, and the shape that it predicts.
+    """
     shape = source
     built: list[nn.Module] = []
     last_sized = max((i for i, layer in enumerate(layers) if _output_size(layer.name)), default=-1)
@@ -132,15 +145,38 @@ def _from_layers(layers: Sequence[Layer], source: Shape, target: Shape, path: Fi
         _fill_sizes(layer.name, arguments, shape, target, index == last_sized, unflattens, where)
         _check_complete(layer.name, arguments, where)
         try:
-            module: nn.Module = getattr(nn, layer.name)(**arguments)
-            shape = _shape_after(module, [shape])
-        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+            after, size = _measured(layer.name, tuple(arguments.items()), shape)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError, IndexError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise SpecError(
                 Fault(f"{layer.name} does not fit states of shape {shape}: {reason}", where)
             ) from None
-        built.append(module)
-    return built[0] if len(built) == 1 else nn.Sequential(*built)
+        check_room(size, f"the weights of {layer.name}", where)
+        check_room(4 * math.prod(after), f"what {layer.name} makes, {after},", where)
+        built.append(getattr(nn, layer.name)(**arguments))
+        shape = after
+    return (built[0] if len(built) == 1 else nn.Sequential(*built)), shape
+
+
+@lru_cache(maxsize=4096)
+def _measured(name: str, arguments: tuple[tuple[str, Any], ...], shape: Shape) -> tuple[Shape, int]:
+    """Of a layer of `torch.nn` without storage: the shape that it makes of states, and its size in bytes."""
+    with torch.device("meta"), torch.no_grad():
+        module: nn.Module = getattr(nn, name)(**dict(arguments)).eval()
+        predicted = module(torch.empty(2, *shape))
+    held = sum(part.nbytes for part in (*module.parameters(), *module.buffers()))
+    return _shape_of(predicted), held
+
+
+@lru_cache(maxsize=4096)
+def _predicted_by_auto(source: Node, target: Node) -> Shape:
+    """What ``auto`` predicts, computed once for all edges between such nodes."""
+    with torch.random.fork_rng(devices=[]):
+        return _shape_after(automatic(source, target), [source.shape])
+
+
+def _bare(node: Node) -> Node:
+    return replace(node, name="", module=None)
 
 
 def _output_size(name: str) -> str | None:
@@ -203,37 +239,49 @@ def _fill_sizes(
         arguments.setdefault("unflattened_size", target)
 
 
-def _check_shape(
-    module: nn.Module, edge: Edge, sources: Sequence[Shape], target: Shape, path: FieldPath
-) -> None:
+def _predicted(module: nn.Module, edge: Edge, sources: Sequence[Shape], path: FieldPath) -> Shape:
+    """The shape that foreign code makes of the sources."""
     try:
-        predicted = _shape_after(module, sources)
+        return _shape_after(module, sources)
     except Exception as error:  # a foreign predictor may raise anything
         given = ", ".join(f"'{name}' {shape}" for name, shape in zip(edge.sources, sources, strict=True))
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SpecError(Fault(f"the predictor does not take states {given}: {reason}", path)) from None
-    if predicted != target:
-        hint = ""
-        if math.prod(predicted) == math.prod(target):
-            hint = "End the predictor with 'Unflatten'." if len(predicted) == 1 else "Add 'Flatten'."
-        raise SpecError(
-            Fault(
-                f"edge '{edge.name}' predicts shape {predicted}, but node '{edge.target}' has shape {target}",
-                path,
-                hint,
-            )
-        )
+
+
+def _wrong_shape(edge: Edge, predicted: Shape, target: Shape, path: FieldPath) -> Fault:
+    hint = ""
+    if math.prod(predicted) == math.prod(target):
+        hint = "End the predictor with 'Unflatten'." if len(predicted) == 1 else "Add 'Flatten'."
+    message = f"edge '{edge.name}' predicts shape {predicted}, but node '{edge.target}' has shape {target}"
+    return Fault(message, path, hint)
 
 
 def _shape_after(module: nn.Module, sources: Sequence[Shape]) -> Shape:
     """Shape that ``module`` makes of the sources, without the batch and without computing."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), _silent():
         training = module.training
         module.eval()
         try:
             predicted = module(*(torch.empty(2, *shape) for shape in sources))
         finally:
             module.train(training)
+    return _shape_of(predicted)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without torch's log of what does not fit: it goes before our message, and is twenty lines long."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _shape_of(predicted: Any) -> Shape:
+    """The shape of a prediction from a batch of 2, without the batch."""
     if not isinstance(predicted, Tensor):
         raise TypeError(f"it returns {type(predicted).__name__}, not a tensor")
     if predicted.shape[:1] != (2,):

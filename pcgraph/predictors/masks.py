@@ -222,7 +222,7 @@ def _array(file: Path) -> Tensor:
     if file.suffix == ".npy":
         import numpy as np
 
-        return torch.from_numpy(np.load(file, allow_pickle=False).copy())
+        return torch.from_numpy(np.array(np.load(file, mmap_mode="r", allow_pickle=False)))
     from safetensors.torch import load_file
 
     tensors = load_file(file)

@@ -123,11 +123,13 @@ class Plan:
         self.watched = watched
         graph = network.graph
         self.moving = tuple(name for name in graph.nodes if name not in fixed and _in(name, block))
+        self._moves = frozenset(self.moving)
         self.constants: Stage | None = network.drive.constants(fixed) if network.drive else None
         needed = watched | {edge.bundle for edge in graph.edges.values() if self._acts(edge)}
         wanted = [edge for edge in graph.edges.values() if edge.bundle in needed]
         resting = [e for e in graph.edges.values() if e.predictor is not None and fixed.issuperset(e.sources)]
-        others = [edge for edge in wanted if edge not in resting]
+        at_rest = {edge.name for edge in resting}
+        others = [edge for edge in wanted if edge.name not in at_rest]
         self.once = self._blocks(resting)
         self.delayed = self._blocks(edge for edge in others if edge.delay)
         instant = [edge for edge in others if edge.delay == 0]
@@ -135,7 +137,7 @@ class Plan:
         self.terms = {name: members for name, members in graph.terms.items() if name in needed}
         self.energy = {name: network.energy(name) for name in self.terms}
         self.groups = tuple(self._groups())
-        self.visits = tuple(self._visits([edge for edge in instant if edge.target in self.moving]))
+        self.visits = tuple(self._visits([edge for edge in instant if edge.target in self._moves]))
 
     @cached_property
     def observed(self) -> tuple[Block, ...]:
@@ -153,11 +155,11 @@ class Plan:
         return self.gains.source[owner] * self.gains.scale.get(owner[0], 1.0)
 
     def _acts(self, edge: Edge) -> bool:
-        drawn = edge.target in self.moving and _nonzero(self.gains.target[edge.bundle])
+        drawn = edge.target in self._moves and _nonzero(self.gains.target[edge.bundle])
         return drawn or bool(self._pulled([edge]))
 
     def _pulled(self, edges: Iterable[Edge]) -> tuple[str, ...]:
-        pairs = [(edge.name, source) for edge in edges for source in edge.sources if source in self.moving]
+        pairs = [(edge.name, source) for edge in edges for source in edge.sources if source in self._moves]
         return tuple(dict.fromkeys(node for name, node in pairs if (name, node) in self.gains.source))
 
     def _blocks(self, edges: Iterable[Edge]) -> tuple[Block, ...]:
@@ -188,11 +190,14 @@ class Plan:
         tied.add_edges_from((i, e.bundle) for i, block in enumerate(self.delayed) for e in block.edges)
         tied.add_nodes_from(name for name, members in self.terms.items() if members[0].delay)
         together: set[int | str] = set()
+        count = 0
         for members in nx.connected_components(tied):
-            if together and self._numbers(together) + self._numbers(members) > SMALL:
+            added = self._numbers(members)
+            if together and count + added > SMALL:
                 yield self._group(together)
-                together = set()
+                together, count = set(), 0
             together |= members
+            count += added
         if together:
             yield self._group(together)
 
@@ -208,7 +213,7 @@ class Plan:
         return sum(math.prod(nodes[self.terms[m][0].target].shape) for m in members if isinstance(m, str))
 
     def _draws(self, term: str) -> bool:
-        return self.terms[term][0].target in self.moving and _nonzero(self.gains.target[term])
+        return self.terms[term][0].target in self._moves and _nonzero(self.gains.target[term])
 
     def _drive_blocks(self, groups: list[list[Edge]]) -> list[Block]:
         """Consecutive passes of the drive program, one a group; a later one reuses the earlier's values."""
@@ -224,15 +229,16 @@ class Plan:
         return blocks
 
     def _visits(self, instant: list[Edge]) -> list[Visit]:
-        order = [name for name in self.network.graph.sweep_order() if name in self.moving]
+        order = [name for name in self.network.graph.sweep_order() if name in self._moves]
         driven = {edge.target: edge for edge in instant if edge.predictor is None}
         groups = [[driven[name]] for name in order if name in driven]
         passes = {block.edges[0].target: block for block in self._drive_blocks(groups)} if groups else {}
         visits = []
+        into: dict[str, list[Edge]] = {}
+        for edge in instant:
+            into.setdefault(edge.target, []).append(edge)
         for name in order:
-            blocks = [
-                self._predictor_block(e) for e in instant if e.target == name and e.predictor is not None
-            ]
+            blocks = [self._predictor_block(e) for e in into.get(name, ()) if e.predictor is not None]
             if name in passes:
                 blocks.append(passes[name])
             terms = [term for term in self.network.graph.terms_into(name) if term in self.terms]

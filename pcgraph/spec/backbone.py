@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, Strict
+from pydantic import AfterValidator, Field, Strict
 
 from pcgraph.spec.model import Model
 from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name
@@ -14,7 +14,7 @@ from pcgraph.spec.weights import BackboneWeights
 class Preprocess(Model):
     """How a photograph becomes the network's input: resize, centre crop, normalise."""
 
-    resize: PositiveInt | None = None
+    resize: Annotated[int, Field(gt=0, le=16384)] | None = None
     """Length of the shorter side in pixels before the crop to `input`. Left out: `input`'s own."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How pixels are interpolated when the photograph is resized (antialiased)."""

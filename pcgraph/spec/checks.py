@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.errors import Fault, FieldPath, closest, suggestions
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import Skip
 from pcgraph.spec.node import Node
@@ -70,11 +70,12 @@ def _names(parts: Parts) -> Iterator[Fault]:
     """Edges and dynamics name nodes that there are."""
     if not parts.names:
         return
-    known = [*([INPUT] if parts.has_backbone else []), *parts.names]
+    known = dict.fromkeys([*([INPUT] if parts.has_backbone else []), *parts.names])
+    suggest = suggestions(known)
 
     def unknown(name: str, path: FieldPath) -> Iterator[Fault]:
         if name not in known:
-            hint = closest(name, known)
+            hint = suggest(name)
             if name == INPUT:
                 hint = "Without a backbone there is no 'input'; declare it under 'nodes' with a shape."
             yield Fault(f"unknown node '{name}'", path, hint)

@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    PositiveInt,
     Strict,
     Tag,
     model_validator,
@@ -21,7 +20,7 @@ from pcgraph.errors import closest
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import show
 from pcgraph.spec.training import Moment
-from pcgraph.spec.values import ErrorGain, NodeName, NonNegative, Positive, Share, refuse
+from pcgraph.spec.values import Count, ErrorGain, NodeName, NonNegative, Positive, Share, refuse
 
 
 class NodeGains(Model):
@@ -70,7 +69,7 @@ class Decay(Model):
     """The rates at step t are multiplied by this number to the power of t."""
     inverse: Positive | None = None
     """They are divided by 1 + t / `inverse`: halved after so many steps."""
-    cosine: PositiveInt | None = None
+    cosine: Count | None = None
     """They follow half a cosine, down to zero after so many steps."""
 
     @model_validator(mode="after")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, PositiveInt, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from pcgraph.errors import closest
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import show
-from pcgraph.spec.values import refuse
+from pcgraph.spec.values import Count, refuse
 
 PATTERNS = ("chain", "to_input", "dense", "none")
 EDGE_FIELDS = (
@@ -31,7 +31,7 @@ EDGE_FIELDS = (
 class Skip(Model):
     """Each node predicts the nodes that lie `skip` feedforward edges below it."""
 
-    skip: PositiveInt
+    skip: Count
     """How many feedforward edges lie between; 1 is `chain`."""
 
 

@@ -51,6 +51,10 @@ SIZED = frozenset({"barabasi_albert", "erdos_renyi", "newman_watts_strogatz", "w
 """Those that make a graph of ``n`` nodes, so that ``n`` may be left out where it is known."""
 
 
+MOST_ARCS = 10_000_000
+"""Edges of a graph that networkx is asked for: a few gigabytes, and a minute."""
+
+
 class Graph(BaseModel):
     """A generator of networkx: `{NAME: {argument: value}}`."""
 
@@ -132,6 +136,13 @@ class Graph(BaseModel):
             if n is None:
                 raise SpecError(Fault(f"{self.name} needs 'n'", (self.name,), "The number of nodes."))
             arguments["n"] = n
+        count, arcs = self._size(arguments)
+        if n is not None and count > n:
+            message = f"the graph has {count} nodes for {n} units"
+            raise SpecError(Fault(message, (self.name,), "They are as many."))
+        if arcs > MOST_ARCS:
+            message = f"a graph of about {arcs:.2g} edges; at most {MOST_ARCS:.2g}"
+            raise SpecError(Fault(message, (self.name,)))
         # a generator of Python's own: networkx would import numpy to look whether it is one of numpy's
         source = {} if self.name == "grid_2d" else {"seed": random.Random(seed)}
         function = getattr(nx, self.name if self.name == "stochastic_block_model" else f"{self.name}_graph")
@@ -140,6 +151,19 @@ class Graph(BaseModel):
         except (nx.NetworkXException, ValueError, IndexError) as error:
             raise SpecError(Fault(f"networkx makes no such graph: {error}", (self.name,))) from None
         return nx.convert_node_labels_to_integers(made)
+
+    def _size(self, arguments: Mapping[str, Any]) -> tuple[int, float]:
+        """Nodes, and edges about, of the graph that is asked for."""
+        if self.name == "grid_2d":
+            count = arguments["m"] * arguments["n"]
+            return count, 2.0 * count
+        if self.name == "stochastic_block_model":
+            sizes, shares = arguments["sizes"], arguments["p"]
+            pairs = ((a * b, p) for a, row in zip(sizes, shares) for b, p in zip(sizes, row))  # noqa: B905
+            return sum(sizes), sum(count * p for count, p in pairs) / 2
+        count = arguments["n"]
+        each = arguments["p"] * (count - 1) / 2 if self.name == "erdos_renyi" else arguments.get("m", 0)
+        return count, count * float(each + arguments.get("k", 0))
 
 
 def _error(faults: list[tuple[tuple[str, ...], str, str]]) -> PydanticCustomError:

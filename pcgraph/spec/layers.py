@@ -37,7 +37,7 @@ def _integer(value: Any, least: int | None) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e30
 
 
 def _each(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:

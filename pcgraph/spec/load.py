@@ -184,9 +184,12 @@ def read_text(path: Path) -> str:
             if not path.parent.is_dir():
                 raise SpecError(Fault(f"no such file: there is no folder '{path.parent}'", where=where))
             raise SpecError(Fault("no such file", hint=_files_in(path.parent, path.name), where=where))
-        if path.stat().st_size > BYTES_LIMIT:
+        if not path.is_file():  # or reading might never end
+            raise SpecError(Fault("a pipe, socket or device, expected a spec file", where=where))
+        with path.open("rb") as file:
+            content = file.read(BYTES_LIMIT + 1)
+        if len(content) > BYTES_LIMIT:
             raise SpecError(Fault("larger than a megabyte; this is no spec", where=where))
-        content = path.read_bytes()
     except OSError as error:
         raise SpecError(Fault(f"cannot be read: {error.strerror or error}", where=where)) from None
     except ValueError as error:  # a path with a null character
@@ -231,9 +234,14 @@ def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
     where = Source(document.places).locate(("extends",))
     chain = [*chain, path]
     target = shipped_spec(base) if base in shipped_specs() else Path(os.path.normpath(path.parent / base))
-    seen = [file.resolve() for file in chain]
-    if target.resolve() in seen:
-        cycle = [file.name for file in chain[seen.index(target.resolve()) :]]
+    try:
+        seen, real = [file.resolve() for file in chain], target.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a null character
+        reason = "links in a circle" if isinstance(error, RuntimeError) else str(error)
+        message = f"{show(base)}: cannot be read: {reason}"
+        raise SpecError(Fault(message, ("extends",), where=where)) from None
+    if real in seen:
+        cycle = [file.name for file in chain[seen.index(real) :]]
         message = f"specs extend each other in a circle: {' -> '.join([*cycle, cycle[0]])}"
         raise SpecError(Fault(message, ("extends",), "Let one of them stand alone.", where))
     if len(chain) > CHAIN_LIMIT:
@@ -295,20 +303,31 @@ def _merged(base: Document, top: Document) -> Document:
     below = data["dynamics"].get("rule", "predify") if isinstance(data.get("dynamics"), dict) else rule
     if rule is not None and rule != below:
         data.pop("dynamics")
-    _lay(data, over, places, top.places, ())
-    return Document(data, places)
+    replaced: set[FieldPath] = set()
+    _lay(data, over, places, top.places, (), replaced)
+    kept = {path: at for path, at in places.items() if not _within(path, replaced)}
+    return Document(data, kept | {path: at for path, at in top.places.items() if _within(path, replaced)})
 
 
-def _lay(data: dict[str, Any], over: dict[str, Any], places: Places, new: Places, path: FieldPath) -> None:
-    """Lay ``over`` on ``data``, in place: mappings are merged, everything else is replaced."""
+def _within(path: FieldPath, fields: set[FieldPath]) -> bool:
+    return any(path[:length] in fields for length in range(1, len(path) + 1))
+
+
+def _lay(
+    data: dict[str, Any],
+    over: dict[str, Any],
+    places: Places,
+    new: Places,
+    path: FieldPath,
+    replaced: set[FieldPath],
+) -> None:
+    """Lay ``over`` on ``data``, in place: mappings are merged, everything else is noted as replaced."""
     places[path] = new.get(path, places.get(path, Place("", 1, 1)))
     for name, value in over.items():
         here = (*path, name)
         if isinstance(value, dict) and isinstance(data.get(name), dict):
             data[name] = dict(data[name])
-            _lay(data[name], value, places, new, here)
+            _lay(data[name], value, places, new, here, replaced)
             continue
         data[name] = value
-        for old in [place for place in places if place[: len(here)] == here]:
-            del places[old]
-        places.update((place, at) for place, at in new.items() if place[: len(here)] == here)
+        replaced.add(here)

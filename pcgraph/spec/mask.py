@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 
 from pcgraph.spec.generators import Graph
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import refuse
+from pcgraph.spec.values import Seed, refuse
 
 PATTERNS = ("density", "blocks", "graph", "file")
 ARRAYS = (".npy", ".safetensors")
@@ -35,7 +35,7 @@ class Mask(Model):
     graph in `.edgelist`, `.adjlist` or `.graphml`, whose nodes are the units, numbered from 0. Where
     source and target differ in size the source's units come first, then the target's. Relative to
     this file. `mask: FILE` is short for it."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of `density` and `graph`."""
 
     @model_validator(mode="before")

@@ -49,6 +49,8 @@ SECTIONS: tuple[type[Model], ...] = (
     Loss,
 )
 """The models in the order in which the reference describes them."""
+HUGE = 1e9
+"""Limits from here on are those of all numbers, and are not said of each."""
 
 
 def json_schema() -> Schema:
@@ -207,6 +209,8 @@ def _text(schema: Schema) -> str:
 
 
 def _number(schema: Schema) -> str:
+    ends = ("minimum", "maximum", "exclusiveMaximum")
+    schema = {name: value for name, value in schema.items() if name not in ends or abs(value) < HUGE}
     words = "whole number" if schema.get("type") == "integer" else "number"
     if "minimum" in schema and "maximum" in schema:
         return f"{words} from {schema['minimum']} to {schema['maximum']}"

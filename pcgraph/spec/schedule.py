@@ -30,7 +30,7 @@ class Schedule(Model):
     already updated in this step (delay 0), feedback edges the last step's (delay 1). A list of lists of
     nodes: the blocks move one after the other, each on the newest states (edges of delay 1 read them);
     nodes that stand in no block move last."""
-    steps: Annotated[int, Field(ge=0)] = 10
+    steps: Annotated[int, Field(ge=0, le=10**9)] = 10
     """Steps of a run."""
     initial: Literal["feedforward", "zeros", "normal", "amortised"] = "feedforward"
     """States at step 0: what the plain network computes, zeros, standard normal noise, or learned guesses

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
-from pcgraph.errors import Fault, FieldPath, closest
+from pcgraph.errors import Fault, FieldPath, suggestions
 from pcgraph.spec.model import Model
 from pcgraph.spec.values import NodeName, Predictor, sources_form
 
@@ -41,6 +41,7 @@ def start_faults(starts: Mapping[int, Start], nodes: Sequence[str], driven: Sequ
         driven: Those of the backbone, its image included.
     """
     first: dict[str, int] = {}
+    known, suggest = set(nodes), suggestions(nodes)
     for index, start in starts.items():
         path: FieldPath = ("start", index)
         named: list[tuple[str, FieldPath]] = [(start.target, (*path, "target"))]
@@ -52,8 +53,8 @@ def start_faults(starts: Mapping[int, Start], nodes: Sequence[str], driven: Sequ
                     f"'{name}' is named twice as a source of one edge", here, "Remove one of the two."
                 )
         for name, here in named:
-            if nodes and name not in nodes:
-                yield Fault(f"unknown node '{name}'", here, closest(name, nodes))
+            if known and name not in known:
+                yield Fault(f"unknown node '{name}'", here, suggest(name))
         if start.target in driven:
             message = f"'{start.target}' starts at what the backbone computes"
             yield Fault(

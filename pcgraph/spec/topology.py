@@ -12,7 +12,7 @@ from pcgraph.errors import SpecError
 from pcgraph.spec.generators import Graph
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import Document, Place
-from pcgraph.spec.values import NodeName, Precision, Predictor, Shape, refuse
+from pcgraph.spec.values import NodeName, Precision, Predictor, Seed, Shape, refuse
 
 AREAS_LIMIT = 1000
 """Areas that a topology may have."""
@@ -45,7 +45,7 @@ class Topology(Model):
 
     graph: Graph
     """The graph; its nodes are the areas. The generators are listed under [Graph](#graph)."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the generator."""
     shape: Shape
     """Shape of each area's state. An area that stands under `nodes` has its own."""

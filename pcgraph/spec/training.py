@@ -9,14 +9,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PositiveInt,
     Strict,
     WithJsonSchema,
     model_validator,
 )
 
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import NodeName, NonNegative, Positive, Share, refuse
+from pcgraph.spec.values import Count, NodeName, NonNegative, Positive, Share, refuse
 
 OptimizerName = Literal["Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "SGD"]
 ADAMS = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")
@@ -73,7 +72,7 @@ class LearningRate(Model):
     end of every `every` epochs."""
     warmup: NonNegative = 0.0
     """Epochs (a part of one, too) in which the rate first rises from zero, in a straight line."""
-    every: PositiveInt = 30
+    every: Count = 30
     """Kind `step`: epochs from one drop to the next."""
     factor: Share = 0.1
     """Kind `step`: what a drop leaves of the rate."""
@@ -86,7 +85,7 @@ class Augmentation(Model):
     """Least and greatest share of the picture's area that a random crop takes, as in [0.08, 1]."""
     flip: bool = False
     """Half of the pictures are mirrored, left to right."""
-    shift: Annotated[int, Field(ge=0)] = 0
+    shift: Annotated[int, Field(ge=0, le=4096)] = 0
     """The picture is moved by up to so many pixels in each direction; black moves in."""
 
 
@@ -96,12 +95,12 @@ class Fitting(Model):
     data: str | None = None
     """`digits`, `photos`, `folder:PATH`, `imagenet:PATH`, or `mnist`, `cifar10`, `cifar100`, each with
     `:PATH` for where it is; a relative path starts from the current folder. `--data` overrides it."""
-    epochs: PositiveInt = 10
+    epochs: Count = 10
     """How often every image is seen."""
-    batch: PositiveInt = 64
+    batch: Count = 64
     """Images for one step of the optimizer, over all processes together. What does not fill the last
     batch of an epoch is left out of that epoch."""
-    accumulate: PositiveInt = 1
+    accumulate: Count = 1
     """Parts in which a process computes its share of a batch, one after another, for less memory."""
     optimizer: Optimizer = Optimizer()
     """The optimizer and its arguments."""
@@ -115,9 +114,9 @@ class Fitting(Model):
     """What is random in the images."""
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training images that are held out, and measured after every epoch; 0 for none."""
-    checkpoint: PositiveInt | None = None
+    checkpoint: Count | None = None
     """Batches from one checkpoint to the next. Left out: one after every epoch."""
-    keep: PositiveInt = 2
+    keep: Count = 2
     """How many checkpoints are kept, the latest."""
 
 
@@ -143,7 +142,7 @@ class Train(Fitting):
     `energy`, else `feedback`."""
     learns: Annotated[list[Literal["predictors", "backbone"]], Field(min_length=1)] | None = None
     """Whose weights move. Left out: the predictors' for `feedback`, all for the others."""
-    steps: Annotated[int, Field(ge=0)] | None = None
+    steps: Annotated[int, Field(ge=0, le=10**9)] | None = None
     """Steps of a run. 0 with `through_time` trains the plain network. Left out: `schedule.steps`."""
     loss: Loss = Loss()
     """Task `through_time`: the loss."""
@@ -185,7 +184,7 @@ Levels = Annotated[
     _number_or_range({"type": "number", "minimum": 0}),
 ]
 Steps = Annotated[
-    tuple[PositiveInt, PositiveInt],
+    tuple[Count, Count],
     Strict(False),
     BeforeValidator(_pair),
     AfterValidator(_rising),

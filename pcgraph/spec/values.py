@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    PositiveInt,
     Strict,
     Tag,
     WithJsonSchema,
@@ -138,10 +138,30 @@ NodeName = Annotated[
     AfterValidator(_node_name),
     Field(json_schema_extra={"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
 ]
+LARGEST = 1e30
+"""Of a number: its square would be infinite in float32, and its inverse next to zero."""
+MOST_NUMBERS = 10**10
+"""Numbers of one state: 40 GB."""
+
+
+def _not_tiny(value: float) -> float:
+    if value < 1 / LARGEST:
+        raise refuse(f"expected at least {1 / LARGEST:g}, got {value:g}")
+    return value
+
+
+def _holdable(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if (count := math.prod(shape)) > MOST_NUMBERS:
+        raise refuse(f"a state of {count:.3g} numbers; at most {MOST_NUMBERS:.0g}")
+    return shape
+
+
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False), AfterValidator(_not_tiny)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Precision = Annotated[
     Annotated[Positive, Tag("<number>")]
     | Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1), Tag("<list>")]
@@ -153,8 +173,8 @@ ErrorGain = Annotated[
     | Annotated[Literal["auto"], BeforeValidator(_gain_word), Tag("<word>")],
     Discriminator(_gain_form),
 ]
-Delay = Annotated[int, Field(ge=0)]
-Shape = Annotated[tuple[PositiveInt, ...], Strict(False), Field(min_length=1)]
+Delay = Annotated[int, Field(ge=0, le=10_000)]
+Shape = Annotated[tuple[Count, ...], Strict(False), Field(min_length=1), AfterValidator(_holdable)]
 Argument = Annotated[
     bool | int | float | str,
     BeforeValidator(_argument),

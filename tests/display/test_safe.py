@@ -49,7 +49,9 @@ def test_a_formula_is_text_and_comes_back(text: str) -> None:
     assert from_csv_cell(cell) == printable(text)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+cmd|' /C calc'!A0", "@SUM(A1)", "-2+3", "'=1", "''=1", "'s", "\t=1"])
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+cmd|' /C calc'!A0", "@SUM(A1)", "-2+3", "'=1", "''=1", "'s", "\t=1"]
+)
 def test_names_of_data_in_a_table(name: str, tmp_path: Path) -> None:
     rows = [Row(name, "clean", 0.0, 0, "accuracy", "", -0.5, -1.0, 0.0, 3)]
     write_table(rows, tmp_path / "t.csv")
@@ -80,7 +82,14 @@ def test_json_is_json_in_every_encoding(encoding: str) -> None:
     assert json.loads(text.encode(encoding).decode(encoding)) == data
 
 
-ODD = ["=1+1.png", "\x1b[31mred.png", "US$_$.png", "<b>&.png", os.fsdecode(b"no\xffutf8.png"), "\u202egnp.png"]
+ODD = [
+    "=1+1.png",
+    "\x1b[31mred.png",
+    "US$_$.png",
+    "<b>&.png",
+    os.fsdecode(b"no\xffutf8.png"),
+    "\u202egnp.png",
+]
 
 
 @pytest.fixture

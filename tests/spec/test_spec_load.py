@@ -407,11 +407,11 @@ def test_odd_paths(folder: Path) -> None:
 
 
 def test_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, *mode: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     write(folder, secret=VGG)
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "open", refused)
     assert message("secret.yaml") == "secret.yaml: cannot be read: Permission denied"
 
 

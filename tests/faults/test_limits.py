@@ -1,0 +1,234 @@
+"""What would never end, or never fit: refused before it is opened or made, in one clear sentence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pcgraph as pcg
+from pcgraph.datasets import open_data, preprocess_for
+from pcgraph.errors import InputError, SpecError, closest, suggestions
+from pcgraph.predictors import room
+from pcgraph.spec import load_spec, parse_spec
+from tests.cli.conftest import Cli, cli, small  # noqa: F401
+
+PAIR: dict[str, Any] = {
+    "name": "pair",
+    "nodes": {"a": {"shape": [4]}, "b": {"shape": [4]}},
+    "edges": [{"source": "a", "target": "b", "predictor": ["Linear"]}],
+    "dynamics": {"rule": "energy"},
+}
+
+
+def with_edge(**fields: Any) -> dict[str, Any]:
+    return {**PAIR, "edges": [{**PAIR["edges"][0], **fields}]}
+
+
+def with_layers(*layers: Any) -> dict[str, Any]:
+    return with_edge(predictor=[*layers])
+
+
+TOO_LARGE = {
+    "delay": with_edge(delay=1_000_000_000),
+    "rate": {**PAIR, "dynamics": {"rule": "energy", "rate": 1e39}},
+    "temperature": {**PAIR, "dynamics": {"rule": "energy", "temperature": 1e300}},
+    "error": {**PAIR, "dynamics": {"rule": "predify", "error": 1e300}},
+    "precision": with_edge(precision=1e-300),
+    "gain": {**with_edge(gain=1e200), "dynamics": {"rule": "predify"}},
+    "reach": {**with_edge(reach=1e-320), "dynamics": {"rule": "predify"}},
+    "resize": {**PAIR, "backbone": {"preprocess": {"resize": 1_000_000_000_000}}},
+    "std": {**PAIR, "backbone": {"preprocess": {"std": [1e-300]}}},
+    "input": {**PAIR, "backbone": {"input": [3, 10**9, 10**9]}},
+    "shape": {**PAIR, "nodes": {"a": {"shape": [10**6, 10**6]}, "b": {"shape": [4]}}},
+    "steps": {**PAIR, "schedule": {"steps": 10**30}},
+    "seed": with_edge(mask={"density": 0.5, "seed": 2**64}),
+    "cosine": {**PAIR, "dynamics": {"rule": "energy", "decay": {"cosine": 10**400}}},
+    "epochs": {**PAIR, "train": {"epochs": 10**20}},
+    "shift": {**PAIR, "train": {"augment": {"shift": 10**9}}},
+    "lr": {**PAIR, "train": {"optimizer": {"lr": 1e300}}},
+    "negative_slope": with_layers("Linear", {"LeakyReLU": {"negative_slope": 1e200}}),
+}
+"""By the field that is at fault."""
+
+
+@pytest.mark.parametrize("field", TOO_LARGE)
+def test_ranges(field: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(TOO_LARGE[field])
+    assert any(field in fault.path for fault in caught.value.faults), caught.value
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"Linear": {"out_features": 1_000_000_000_000}}, "Linear"],
+        [{"Unflatten": {"unflattened_size": [1, 4]}}, {"Conv1d": {"kernel_size": 10**12, "padding": 10**12}}],
+        [{"Unflatten": {"unflattened_size": [4, 1]}}, {"Upsample": {"size": 10**13}}, "Flatten", "Linear"],
+        [{"Linear": {"out_features": 10**30}}, "Linear"],
+    ],
+)
+def test_layers_are_measured_before_they_are_made(layers: list[Any]) -> None:
+    began = time.process_time()
+    with pytest.raises(SpecError) as caught:
+        pcg.build(with_layers(*layers), weights=False)
+    assert caught.value.faults[0].path[:3] == ("edges", 0, "predictor")
+    assert time.process_time() - began < 20
+
+
+def test_the_room_that_there_is_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    pcg.build(PAIR)
+    monkeypatch.setattr(room, "memory", lambda: 4.0 * 4 * 4 + 3 * 4)  # one bias too little
+    with pytest.raises(SpecError, match="the weights of Linear would need"):
+        pcg.build(PAIR)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        {"grid_2d": {"m": 20_000, "n": 20_000}},
+        {"erdos_renyi": {"n": 1_000_000, "p": 0.5}},
+        {"barabasi_albert": {"n": 10_000_000, "m": 3}},
+        {"stochastic_block_model": {"sizes": [10**6, 10**6], "p": [[0.5, 0.5], [0.5, 0.5]]}},
+    ],
+)
+def test_a_mask_of_a_graph_that_is_too_large(graph: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="nodes for 4 units"):
+        pcg.build(with_edge(mask={"graph": graph}), weights=False)
+
+
+def test_a_mask_of_a_graph_with_too_many_edges() -> None:
+    spec = with_edge(mask={"graph": {"erdos_renyi": {"p": 1.0}}})
+    spec["nodes"] = {"a": {"shape": [6000]}, "b": {"shape": [6000]}}
+    with pytest.raises(SpecError, match="a graph of about 1.8e\\+07 edges"):
+        pcg.build(spec, weights=False)
+
+
+# ---- files that are none ------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["pipe", "device", "socket"])
+def no_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Something that has a name, and would be read for ever."""
+    path = tmp_path / "odd"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        here = Path.cwd()
+        os.chdir(tmp_path)  # the name of a socket is short
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind("odd")
+        os.chdir(here)
+    return path
+
+
+def test_a_spec_that_is_no_file(no_file: Path) -> None:
+    spec = no_file.rename(no_file.with_suffix(".yaml"))
+    with pytest.raises(SpecError, match="a pipe, socket or device, expected a spec file"):
+        load_spec(spec)
+    own = spec.with_name("own.yaml")
+    own.write_text(f"extends: {spec.name}\n")
+    with pytest.raises(SpecError, match="own.yaml:1:1 extends: 'odd.yaml': a pipe, socket or device"):
+        load_spec(own)
+
+
+def test_an_image_that_is_no_file(no_file: Path, cli: Cli, small: Path) -> None:  # noqa: F811
+    image = no_file.rename(no_file.with_suffix(".png"))
+    outcome = cli("run", "small.yaml", image, "--trust", "--steps", 0)
+    assert outcome.status == 2
+    assert "a pipe, socket or device, expected a file" in outcome.err
+    data = open_data(f"folder:{no_file.parent}", "test", shape=(3, 4, 4), preprocess=preprocess_for(None))
+    with pytest.raises(InputError, match="a pipe, socket or device"):
+        data.item(0)
+
+
+@pytest.mark.parametrize("target", ["loop.yaml", "a.yaml", "no\\0name.yaml", "x" * 5000 + ".yaml"])
+def test_extends_to_what_cannot_be_read(target: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "a.yaml").symlink_to("b.yaml")
+    (tmp_path / "b.yaml").symlink_to("a.yaml")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f'extends: "{target}"\n')
+    with pytest.raises(SpecError) as caught:
+        load_spec(spec)
+    (fault,) = caught.value.faults
+    assert fault.path == ("extends",)
+    assert fault.where == f"{spec}:1:1"
+
+
+# ---- torch's own words ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [5, 3, 1_000])
+def test_a_layer_that_does_not_fit_says_so_alone(count: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SpecError, match="Linear does not fit states of shape"):
+        pcg.build(with_layers({"Linear": {"in_features": count}}))
+    assert capfd.readouterr().err == ""
+
+
+def test_shapes_are_worked_out_without_random_numbers() -> None:
+    """The weights are those that the layers themselves draw from the seed, one after the other."""
+    layers = [{"Linear": {"out_features": 7}}, "Tanh", "Linear"]
+    network = pcg.build({**with_layers(*layers)}, seed=3)
+    torch.manual_seed(3)
+    expected = [torch.nn.Linear(4, 7), torch.nn.Linear(7, 4)]
+    weights = [tensor for tensor in network.predictors["a->b"].parameters()]
+    for layer, weight, bias in zip(expected, weights[::2], weights[1::2], strict=True):
+        assert torch.equal(layer.weight, weight)
+        assert torch.equal(layer.bias, bias)
+
+
+# ---- time ----------------------------------------------------------------------------------------
+
+
+def chain(count: int, target: str = "node_{}_of_the_chain") -> dict[str, Any]:
+    name = "node_{}_of_the_chain"
+    return {
+        "name": "chain",
+        "nodes": {name.format(i): {"shape": [4]} for i in range(count)},
+        "edges": [
+            {"source": name.format(i), "target": target.format(i + 1), "predictor": ["Linear"]}
+            for i in range(count - 1)
+        ],
+        "dynamics": {"rule": "energy"},
+    }
+
+
+def spent(function: Any) -> float:
+    began = time.process_time()
+    function()
+    return time.process_time() - began
+
+
+def test_building_takes_time_in_proportion() -> None:
+    pcg.build(chain(20), weights=False)
+    small_one = min(spent(lambda: pcg.build(chain(400), weights=False)) for _ in range(2))
+    assert spent(lambda: pcg.build(chain(1600), weights=False)) < 9 * small_one  # 16 if it were quadratic
+
+
+def test_thousands_of_misspelt_names() -> None:
+    """Comparing each with all others took a second for each."""
+
+    def fail() -> None:
+        with pytest.raises(SpecError) as caught:
+            parse_spec(chain(3000, target="nod_{}_of_the_chain"))
+        faults = caught.value.faults
+        assert len(faults) == 2999
+        assert faults[0].hint.startswith("Did you mean 'node_1_of_the_chain'")
+        assert faults[-1].message == "unknown node 'nod_2999_of_the_chain'"
+
+    assert spent(fail) < 40
+
+
+def test_few_suggestions_are_those_of_each_alone() -> None:
+    choices = ["alpha", "beta", "gamma"]
+    suggest = suggestions(choices)
+    for name in ("alpah", "betta", "omega", "alpah"):
+        assert suggest(name) == closest(name, choices)
