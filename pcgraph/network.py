@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,9 @@ from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.shapes import like_weights
 from pcgraph.tracing.verify import IMAGENET, Statistics
 from pcgraph.tracing.weight_fit import Own, kind_of, type_of
+
+_SEEDED = threading.RLock()
+"""Held while first weights are drawn: from torch's generator, of which all threads have one."""
 
 
 class PCNetwork(nn.Module):
@@ -228,7 +232,8 @@ def build(
         model: The backbone itself, instead of the one that the spec names; it is copied. Where the spec
             names a weight file for the backbone, as a training's does, the copy gets these weights.
         trust: Whether ``python:`` references in the spec may be imported.
-        seed: Seed of the predictors' (and a random backbone's) first weights.
+        seed: Seed of the predictors' (and a random backbone's) first weights. Several threads that build at
+            once wait for each other, so that each gets those of its own seed.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
             may have no storage, and C is not counted.
         verify: Whether to compare what was read of the backbone with the model itself, before anything
@@ -243,7 +248,7 @@ def build(
     """
     spec = as_spec(spec)
     try:
-        with torch.random.fork_rng():
+        with _SEEDED, torch.random.fork_rng():
             torch.manual_seed(seed)
             network = _build(spec, model, trust, weights, verify and weights)
         if weights and spec.weights is not None:

@@ -41,7 +41,7 @@ def figure_text(text: str) -> str:
 
 
 def json_text(data: Any, encoding: str = "utf-8") -> str:
-    """``data`` as indented JSON for a stream; what it cannot say, or a terminal obeys, is escaped as in JSON."""
+    """``data`` as indented JSON; what a stream cannot say, or a terminal obeys, is escaped as in JSON."""
     plain = encoding.lower().replace("-", "") == "utf8"
     text = json.dumps(data, indent=2, ensure_ascii=not plain, allow_nan=False)
     return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
@@ -50,8 +50,9 @@ def json_text(data: Any, encoding: str = "utf-8") -> str:
 def csv_cell(text: str) -> str:
     """The text of a CSV cell, with an apostrophe before what a spreadsheet would take for a formula.
 
-    Such are texts that begin with ``=``, ``+``, ``-``, ``@`` or a tab. What is not to be seen is written out. An apostrophe that
-    is there already, before one of them, gets another, so that `from_csv_cell` gives every printable text back.
+    Such are texts that begin with ``=``, ``+``, ``-``, ``@`` or a tab. An apostrophe that is there already,
+    before one of them, gets another, so that `from_csv_cell` gives every printable text back; what is not to
+    be seen is written out.
     """
     shown = printable(text)
     return f"'{shown}" if _FORMULA.match(shown) else shown

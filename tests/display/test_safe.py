@@ -87,7 +87,7 @@ ODD = [
     "\x1b[31mred.png",
     "US$_$.png",
     "<b>&.png",
-    os.fsdecode(b"no\xffutf8.png"),
+    os.fsdecode(b"\xff.png"),
     "\u202egnp.png",
 ]
 
