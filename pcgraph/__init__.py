@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pcgraph.acceleration import choose_convolutions
     from pcgraph.analysis.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
+    from pcgraph.building.build import build
     from pcgraph.errors import (
         DivergenceError,
         InputError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     )
     from pcgraph.graph import PCGraph
     from pcgraph.learning import learn
-    from pcgraph.network import PCNetwork, build
+    from pcgraph.network import PCNetwork
     from pcgraph.queries import Answer, query
     from pcgraph.report.notebook import wiring_html as wiring_html
     from pcgraph.scheduler import Scheduler
@@ -38,7 +39,8 @@ _HOMES = {
     "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "PCGraphWarning", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
-    "network": ("PCNetwork", "build"),
+    "building": ("build",),
+    "network": ("PCNetwork",),
     "queries": ("Answer", "query"),
     "report.notebook": ("wiring_html",),  # for notebooks, which ask the objects; not in __all__
     "simulation.recording": ("Run",),

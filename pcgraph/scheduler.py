@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcgraph.building.build import build
 from pcgraph.errors import InputError
-from pcgraph.network import PCNetwork, build
+from pcgraph.network import PCNetwork
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
 from pcgraph.simulation.compiling import find_compiler
 from pcgraph.simulation.memory import parse_memory

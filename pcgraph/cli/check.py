@@ -24,9 +24,9 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
+        from pcgraph.building.build import build, measured
         from pcgraph.display.text import format_count as short
         from pcgraph.dynamics.gains import Predify
-        from pcgraph.network import build, measured
         from pcgraph.report.advice import check_gains
         from pcgraph.report.description import describe, step_cost
 
@@ -74,8 +74,8 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     """
     from dataclasses import replace
 
+    from pcgraph.building.build import weight_file
     from pcgraph.errors import ModelError
-    from pcgraph.network import weight_file
     from pcgraph.spec.weights import is_file_reference
     from pcgraph.tracing.backbone import load_backbone
 

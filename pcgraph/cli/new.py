@@ -65,8 +65,8 @@ def new(
     check_free(output, force=force, suffixes=(".yaml", ".yml"))
     shape = input_shape(input)
     with screen.working(f"Tracing {model}"):
+        from pcgraph.building.build import build
         from pcgraph.errors import ModelError, SpecError
-        from pcgraph.network import build
         from pcgraph.spec import parse_spec
         from pcgraph.tracing.table import suggest_nodes, trace
 
@@ -103,8 +103,8 @@ def holding_spec(
     import torch
 
     from pcgraph.analysis.stability import growth
+    from pcgraph.building.build import build
     from pcgraph.dynamics.gains import Predify
-    from pcgraph.network import build
     from pcgraph.scheduler import Scheduler
     from pcgraph.spec import parse_spec
     from pcgraph.spec.weights import is_file_reference

@@ -107,10 +107,10 @@ def query(
 
     with run_folder(given_spec.name, out, force=force) as own:
         with screen.working("Building the network"):
+            from pcgraph.building.build import build
             from pcgraph.cli.asked import ask_for
             from pcgraph.cli.run import draw, find_device
             from pcgraph.datasets.noise import Noise
-            from pcgraph.network import build
 
             noisy = None if noise is None else Noise.parse(noise)
             network = build(given_spec, trust=trusted(trust), seed=seed, verify=not no_verify)

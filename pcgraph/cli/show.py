@@ -57,9 +57,9 @@ def show(
 
 
 def _network(spec: Spec, trust: bool) -> PCNetwork:
+    from pcgraph.building.build import build
     from pcgraph.dynamics.gains import Predify
     from pcgraph.errors import ModelError
-    from pcgraph.network import build
     from pcgraph.spec.weights import is_file_reference
 
     network = build(spec, trust=trust, weights=False)

@@ -68,8 +68,8 @@ def tune(
     main = is_main_process()
     screen = Screen(as_json and main, quiet or not main)
     with one_voice(), screen.working("Building the network"):
+        from pcgraph.building.build import build
         from pcgraph.learning.dynamics import DynamicsTask, with_noise
-        from pcgraph.network import build
         from pcgraph.spec import Tune
 
         settings = settings_of(

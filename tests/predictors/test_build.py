@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from pcgraph.building.assemble import assemble
 from pcgraph.errors import SpecError
-from pcgraph.graph import PCGraph, assemble
+from pcgraph.graph import PCGraph
 from pcgraph.predictors.build import build_predictor
 from pcgraph.predictors.reach import count_reach
 from pcgraph.spec import parse_spec
