@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pcgraph.datasets import open_data, preprocess_for
 from pcgraph.datasets.images import PIXELS, find_images, load_images
+from pcgraph.datasets.references import MOST_ITEMS, item_numbers
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import INPUT
 from pcgraph.network import PCNetwork
@@ -22,7 +23,6 @@ from pcgraph.spec import Preprocess
 
 HALVES = ("upper", "lower", "left", "right")
 RANDOM = "random"
-MOST_ITEMS = 10_000
 _ITEMS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _EXAMPLES = "3, 0-9, digits:test:0-9, photo.png, values.npy, values.safetensors:KEY or random"
 
@@ -100,7 +100,7 @@ def read_value(network: PCNetwork, node: str, text: str) -> Given:
         if text == RANDOM:
             return Given(node, None, (), ())
         if _ITEMS.fullmatch(text) and not Path(text).exists():
-            return _classes(node, shape, _numbers(text), "class")
+            return _classes(node, shape, item_numbers(text), "class")
         if len(parts := text.rsplit(":", 2)) == 3 and parts[1] in ("train", "test"):
             return _items(network, node, *parts)
         if text.endswith((".npy", ".safetensors")) or stem != text:
@@ -111,19 +111,6 @@ def read_value(network: PCNetwork, node: str, text: str) -> Given:
         raise InputError(
             Fault(f"--clamp {node}: {fault.message}", hint=fault.hint, where=fault.where) for fault in faults
         ) from None
-
-
-def _numbers(text: str) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        low, high = int(first), int(last or first)
-        if high < low:
-            raise InputError(f"'{part}' runs backwards; expected {high}-{low}")
-        if len(found) + high - low >= MOST_ITEMS:
-            raise InputError(f"'{text}' are more than {MOST_ITEMS} items")
-        found += range(low, high + 1)
-    return found
 
 
 def _classes(node: str, shape: tuple[int, ...], numbers: Sequence[int], what: str) -> Given:
@@ -153,7 +140,7 @@ def _items(network: PCNetwork, node: str, reference: str, part: str, items: str)
         shape=(1, 1, 1) if vector else shape,
         preprocess=preprocess_of(network, node),
     )
-    places = _numbers(items)
+    places = item_numbers(items)
     if places and max(places) >= len(data):
         raise InputError(
             f"'{reference}:{part}' holds {len(data)} images, 0 to {len(data) - 1}; got {max(places)}"

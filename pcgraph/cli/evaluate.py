@@ -18,6 +18,7 @@ from pcgraph.cli.options import (
     Compiled,
     Device,
     Force,
+    Limit,
     Memory,
     NoVerify,
     Out,
@@ -28,6 +29,7 @@ from pcgraph.cli.options import (
     Steps,
     Trust,
     Workers,
+    choice,
     read_spec,
     trusted,
 )
@@ -108,10 +110,7 @@ def evaluate(
             "--distances", help="Measure the correlation distance of every node's state to the clean one."
         ),
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Evaluate a random choice of so many images.", show_default=False),
-    ] = None,
+    limit: Limit = None,
     batch: Batch = 64,
     memory: Memory = None,
     compiled: Compiled = False,
@@ -242,17 +241,6 @@ def evaluate(
 
 
 # ---- the pieces ------------------------------------------------------------------------------------
-
-
-def choice(images: int, limit: int, seed: int) -> list[int]:
-    """A random choice of images, in their order."""
-    import torch
-
-    from pcgraph.datasets.noise import mixed_seed
-
-    generator = torch.Generator().manual_seed(mixed_seed(seed))
-    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
-    return chosen
 
 
 def noises(texts: Sequence[str]) -> list[Condition]:

@@ -60,6 +60,10 @@ Compiled = Annotated[
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="Take a random choice of so many images.", show_default=False),
+]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="The run folder. Left out: runs/NAME-TIME.", show_default=False),
@@ -157,3 +161,14 @@ def beside_spec(weights: str | None, spec: Path) -> str | None:
     if weights is None or not is_file_reference(weights):
         return weights
     return shifted_file(weights, os.path.relpath(Path(), spec.parent))
+
+
+def choice(images: int, limit: int, seed: int) -> list[int]:
+    """A random choice of images, in their order."""
+    import torch
+
+    from pcgraph.datasets.noise import mixed_seed
+
+    generator = torch.Generator().manual_seed(mixed_seed(seed))
+    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
+    return chosen

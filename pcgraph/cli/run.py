@@ -64,7 +64,7 @@ def run(
         typer.Argument(
             metavar="[IMAGES]...",
             help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
-            "for one), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' "
+            "for one), images of data sets ('digits:test:0-9'), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' "
             "(one input of standard normal numbers). Left out: 'photos' where the input is an image, else "
             "'random'.",
             show_default=False,
@@ -296,6 +296,7 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
 
     from pcgraph.datasets import preprocess_for
     from pcgraph.datasets.images import find_images, image_shape
+    from pcgraph.datasets.references import part_of
     from pcgraph.datasets.tensors import SUFFIXES, load_tensors
     from pcgraph.errors import Fault, InputError
 
@@ -303,6 +304,8 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
     preprocess = preprocess_for(network.spec.backbone)
     if not images:
         images = ["photos"] if len(shape) == 3 and shape[0] in (1, 3) else ["random"]
+    if any(part_of(image) for image in images):
+        return Inputs([], preprocess, shape, None, seed, named_images(images, shape, preprocess, noise, seed))
     files = [image for image in images if Path(image).suffix.lower() in SUFFIXES and Path(image).is_file()]
     if "random" not in images and not files:
         image_shape(shape)
@@ -317,6 +320,32 @@ def find_inputs(network: PCNetwork, images: Sequence[str], noise: Noise | None, 
         )
     generator = torch.Generator().manual_seed(seed)
     return Inputs([], preprocess, shape, None, seed, {"random": torch.randn(1, *shape, generator=generator)})
+
+
+def named_images(
+    images: Sequence[str], shape: tuple[int, ...], preprocess: Preprocess, noise: Noise | None, seed: int
+) -> dict[str, Tensor]:
+    """Images of data sets (``digits:test:0-9``), by their names: (1, *shape) each.
+
+    Raises:
+        InputError: There are no such images, or something else is named besides.
+    """
+    from pcgraph.datasets import noisy, open_data
+    from pcgraph.datasets.references import part_of
+    from pcgraph.errors import Fault, InputError
+
+    found: dict[str, Tensor] = {}
+    for reference in images:
+        part = part_of(reference)
+        if part is None:
+            hint = "Run it once without the other."
+            raise InputError(Fault("images of data sets stand alone, got others besides", (), hint, reference))
+        data = noisy(open_data(reference, "test", shape=shape, preprocess=preprocess), noise)
+        for index in range(len(data)):
+            item = data.item(index, seed)
+            place = index if data.places is None else int(data.places[index])
+            found[f"{part[1]}:{part[2]}:{place}"] = item.image[None]
+    return found
 
 
 def find_device(name: str) -> torch.device:

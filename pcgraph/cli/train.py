@@ -8,6 +8,7 @@ from pcgraph.cli.options import (
     Download,
     Epochs,
     Force,
+    Limit,
     NoVerify,
     Out,
     Quiet,
@@ -36,6 +37,7 @@ def train(
     batch: TrainingBatch = None,
     lr: Rate = None,
     precision: TrainingPrecision = None,
+    limit: Limit = None,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = 0,
@@ -71,6 +73,6 @@ def train(
         )
         network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = make_task(network, settings)
-        images, held = training_data(network, settings, seed, download, skip_broken)
+        images, held = training_data(network, settings, seed, download, skip_broken, limit)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)

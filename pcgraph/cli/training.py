@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pcgraph.cli.commands import INTERRUPTED
+from pcgraph.cli.options import choice
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
@@ -67,14 +68,19 @@ def settings_of(section: Fitting, **options: Any) -> Any:
 
 
 def training_data(
-    network: PCNetwork, settings: Fitting, seed: int, download: bool, skip_broken: bool
+    network: PCNetwork,
+    settings: Fitting,
+    seed: int,
+    download: bool,
+    skip_broken: bool,
+    limit: int | None = None,
 ) -> tuple[ImageData, ImageData]:
-    """The images to train on, and those held out.
+    """The images to train on, and those held out; with ``limit``, out of a random choice of so many.
 
     Raises:
         InputError: There are none of that name, or nobody says which.
     """
-    from pcgraph.datasets import open_data, preprocess_for, split
+    from pcgraph.datasets import open_data, preprocess_for, split, subset
     from pcgraph.errors import Fault, InputError
 
     if settings.data is None:
@@ -85,6 +91,8 @@ def training_data(
     data = open_data(
         settings.data, "train", shape=shape, preprocess=preprocess, download=download, skip_broken=skip_broken
     )
+    if limit is not None:
+        data = subset(data, choice(len(data), limit, seed))
     return split(data, settings.validation, seed)
 
 

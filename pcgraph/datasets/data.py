@@ -57,6 +57,7 @@ class ImageData(Dataset[Item]):
         changes: Functions on pixels, applied in order.
         noise: Noise on every image.
         skip_broken: Whether `batches` leaves broken files out, or ends with an error.
+        called: What it is called in results; empty: as its source.
         skipped: A fault for each broken file that was left out, in this process; shared with the subsets and
             noisy variants.
     """
@@ -69,12 +70,13 @@ class ImageData(Dataset[Item]):
     changes: tuple[PixelChange, ...] = ()
     noise: Noise | None = None
     skip_broken: bool = False
+    called: str = ""
     skipped: list[Fault] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         """What the data set is called in results."""
-        return self.source.name
+        return self.called or self.source.name
 
     @property
     def classes(self) -> list[str] | None:

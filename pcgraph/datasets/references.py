@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from pcgraph.datasets.augment import PLAIN
-from pcgraph.datasets.data import ImageData
+from pcgraph.datasets.data import ImageData, subset
 from pcgraph.datasets.folders import folder, imagenet, imagenet_c
 from pcgraph.datasets.images import PIXELS, image_shape
 from pcgraph.datasets.library import NAMES, library_data
@@ -21,6 +23,9 @@ from pcgraph.spec import Preprocess
 _FOLDERS = {"imagenet": imagenet, "imagenet-c": imagenet_c}
 KINDS = ("digits", "photos", "folder", *_FOLDERS, *NAMES)
 """The first words of references."""
+MOST_ITEMS = 10_000
+"""Images that numbers may name."""
+_PART = re.compile(r"(.+):(train|test)(?::(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*))?")
 
 
 def open_data(
@@ -38,7 +43,9 @@ def open_data(
     Args:
         reference: ``digits``, ``photos``, ``photos:PATH`` (more photographs to train on), ``folder:PATH``,
             ``imagenet:PATH``, ``imagenet-c:PATH/CORRUPTION/SEVERITY``, or ``mnist``, ``cifar10``,
-            ``cifar100``, each with ``:PATH`` for the folder that they are in.
+            ``cifar100``, each with ``:PATH`` for the folder that they are in. ``:test`` or ``:train`` behind it
+            says the part, whatever ``split`` is, and numbers behind that say which images of the part:
+            ``digits:test:0-9``, ``folder:PATH:train:1,4,7``.
         split: ``train`` or ``test``.
         shape: (channels, height, width) of the network's input; pictures become grey or RGB, and are
             resized, as it needs.
@@ -52,6 +59,21 @@ def open_data(
     """
     if split not in get_args(Split):
         raise InputError(Fault(f"split '{split}' of the data: expected 'train' or 'test'"))
+    if found := part_of(reference):
+        data = open_data(
+            found[1],
+            "train" if found[2] == "train" else "test",
+            shape=shape,
+            preprocess=preprocess,
+            classes=classes,
+            download=download,
+            skip_broken=skip_broken,
+        )
+        places = range(len(data)) if found[3] is None else item_numbers(found[3])
+        if max(places, default=0) >= len(data):
+            message = f"there are {len(data)} images, 0 to {len(data) - 1}; got {max(places)}"
+            raise InputError(Fault(message, where=reference))
+        return replace(subset(data, places), called=reference)
     kind, colon, rest = reference.partition(":")
     path = Path(rest).expanduser() if rest else None
     source: Source
@@ -71,6 +93,31 @@ def open_data(
     return ImageData(
         source, image_shape(shape), preprocess or PIXELS, augment=augment, skip_broken=skip_broken
     )
+
+
+def part_of(reference: str) -> re.Match[str] | None:
+    """The data set, the part and the numbers of ``DATA:SPLIT`` or ``DATA:SPLIT:NUMBERS``; None for others."""
+    found = _PART.fullmatch(reference)
+    is_path = found is not None and Path(reference.partition(":")[2]).expanduser().exists()
+    return found if found is not None and found[1].partition(":")[0] in KINDS and not is_path else None
+
+
+def item_numbers(text: str) -> list[int]:
+    """The numbers that ``0-9`` or ``1,4,7`` means.
+
+    Raises:
+        InputError: A range runs backwards, or there are too many.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise InputError(f"'{part}' runs backwards; expected {high}-{low}")
+        if len(found) + high - low >= MOST_ITEMS:
+            raise InputError(f"'{text}' are more than {MOST_ITEMS} items")
+        found += range(low, high + 1)
+    return found
 
 
 def _unknown(reference: str, kind: str) -> Fault:

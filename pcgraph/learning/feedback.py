@@ -38,7 +38,8 @@ class Feedback:
         edges = [edge for edge in network.graph.edges.values() if edge.kind == "feedback"]
         self.edges = {edge.name: edge for edge in edges if list(network.predictors[edge.name].parameters())}
         if not self.edges:
-            hint = "Write for example 'feedback: chain'."
+            hint = "Write for example 'feedback: chain'. A baseline without feedback learns to classify:"
+            hint += " 'train: {task: through_time}', with 'steps: 0' as the plain network."
             raise InputError(Fault("the network has no feedback that could learn", ("feedback",), hint))
         self.scheduler = Scheduler(network)
         network.requires_grad_(False)

@@ -123,7 +123,7 @@ def test_schema_is_printed_and_written(cli: Cli, tmp_path: Path) -> None:
             ["trace", "torchvision:resnet18", "--input", "3,x"],
             "expected whole numbers such as 3,224,224, got '3,x'",
         ),
-        (["run", "a.yaml", "--stpes", "3"], "no such option"),
+        (["run", "a.yaml", "--stpes", "3"], "no such option: --stpes"),
         (["run", "a.yaml", "--dtype", "float8"], "invalid value for '--dtype'"),
     ],
 )
