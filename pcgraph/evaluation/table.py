@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -203,7 +204,14 @@ def _cell(value: str | float) -> str:
 
 def read_table(path: Path) -> list[Row]:
     """Read what `write_table` wrote."""
-    kinds = {"level": float, "step": int, "value": float, "low": float, "high": float, "n": int}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "level": float,
+        "step": int,
+        "value": float,
+        "low": float,
+        "high": float,
+        "n": int,
+    }
     with path.open(newline="", encoding="utf-8") as file:
         return [
             Row(**{name: kinds.get(name, from_csv_cell)(text) for name, text in row.items()})
