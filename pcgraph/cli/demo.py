@@ -131,7 +131,8 @@ def read_digits(screen: Screen, folder: Path) -> dict[str, list[float]]:
     """Let the small network read noisy digits; gives its accuracy at each step, by condition."""
     with screen.working("Building the network that reads digits"):
         from pcgraph.cli.evaluate import as_data as as_results
-        from pcgraph.cli.evaluate import choice, drawing
+        from pcgraph.cli.evaluate import drawing
+        from pcgraph.cli.options import choice
         from pcgraph.datasets import open_data, preprocess_for, subset
         from pcgraph.datasets.noise import Noise
         from pcgraph.evaluation import Noisy, Settings, evaluate

@@ -64,9 +64,9 @@ def run(
         typer.Argument(
             metavar="[IMAGES]...",
             help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
-            "for one), images of data sets ('digits:test:0-9'), .npy, .npz or .safetensors files of inputs as the network takes them, or 'random' "
-            "(one input of standard normal numbers). Left out: 'photos' where the input is an image, else "
-            "'random'.",
+            "for one), images of data sets ('digits:test:0-9'), .npy, .npz or .safetensors files of inputs "
+            "as the network takes them, or 'random' (one input of standard normal numbers). Left out: "
+            "'photos' where the input is an image, else 'random'.",
             show_default=False,
         ),
     ] = None,
@@ -339,7 +339,9 @@ def named_images(
         part = part_of(reference)
         if part is None:
             hint = "Run it once without the other."
-            raise InputError(Fault("images of data sets stand alone, got others besides", (), hint, reference))
+            raise InputError(
+                Fault("images of data sets stand alone, got others besides", (), hint, reference)
+            )
         data = noisy(open_data(reference, "test", shape=shape, preprocess=preprocess), noise)
         for index in range(len(data)):
             item = data.item(index, seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from pcgraph.datasets.images import PIXELS
 from pcgraph.spec import Backbone, Preprocess
 from pcgraph.tracing.models import default_input, preprocess_of
@@ -17,6 +19,14 @@ def preprocess_for(backbone: Backbone | None) -> Preprocess:
         return PIXELS
     if backbone.preprocess is not None:
         return backbone.preprocess
+    wanted = _wanted(backbone)
+    if backbone.input[0] == 1 and len(wanted.mean) > 1:  # a grey picture takes their averages
+        mean, std = (float(torch.tensor(values).mean()) for values in (wanted.mean, wanted.std))
+        return wanted.model_copy(update={"mean": (mean,), "std": (std,)})
+    return wanted
+
+
+def _wanted(backbone: Backbone) -> Preprocess:
     if backbone.model is None:
         return Preprocess()
     wanted = preprocess_of(backbone.model, backbone.weights)

@@ -43,8 +43,8 @@ def open_data(
     Args:
         reference: ``digits``, ``photos``, ``photos:PATH`` (more photographs to train on), ``folder:PATH``,
             ``imagenet:PATH``, ``imagenet-c:PATH/CORRUPTION/SEVERITY``, or ``mnist``, ``cifar10``,
-            ``cifar100``, each with ``:PATH`` for the folder that they are in. ``:test`` or ``:train`` behind it
-            says the part, whatever ``split`` is, and numbers behind that say which images of the part:
+            ``cifar100``, each with ``:PATH`` for the folder that they are in. ``:test`` or ``:train`` behind
+            it says the part, whatever ``split`` is, and numbers behind that say which images of the part:
             ``digits:test:0-9``, ``folder:PATH:train:1,4,7``.
         split: ``train`` or ``test``.
         shape: (channels, height, width) of the network's input; pictures become grey or RGB, and are

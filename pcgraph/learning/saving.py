@@ -39,6 +39,9 @@ def save_network(
     if backbone and network.drive is not None and spec.backbone is not None:
         save_tensors(network.drive.model.state_dict(), folder / BACKBONE)
         weights = Checkpoint(file=BACKBONE, sha256=digest(folder / BACKBONE))
-        fields = {"weights": weights, "match": "name", "preprocess": preprocess_for(spec.backbone)}
+        shape, fields = spec.backbone.input, dict[str, object](weights=weights, match="name")
+        preprocess = preprocess_for(spec.backbone)
+        if len(shape) == 3 and len(preprocess.mean) == shape[0]:  # else it is no image's
+            fields["preprocess"] = preprocess
         update["backbone"] = spec.backbone.model_copy(update=fields)
     write_text(folder / SPEC, to_yaml(pinned(spec.model_copy(update=update))))

@@ -64,7 +64,9 @@ def test_no_such_items(reference: str, said: str) -> None:
         open_data(reference, "test", shape=(1, 28, 28))
 
 
-def test_a_folder_may_be_called_like_a_part(tmp_path: Path, pictures: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_be_called_like_a_part(
+    tmp_path: Path, pictures: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").rename(tmp_path / "odd:test:0")
     assert len(open_data("folder:odd:test:0", "train", shape=(3, 16, 16))) == 10
@@ -113,7 +115,18 @@ def test_all_images_are_broken(cli: Cli, small: Path, pictures: str, tmp_path: P
     for file in (tmp_path / "pictures").rglob("*.png"):
         file.write_bytes(b"no image")
     outcome = cli(
-        *("evaluate", "small.yaml", "--trust", "--data", pictures, "--skip-broken", "--steps", 1, "--out", "e")
+        *(
+            "evaluate",
+            "small.yaml",
+            "--trust",
+            "--data",
+            pictures,
+            "--skip-broken",
+            "--steps",
+            1,
+            "--out",
+            "e",
+        )
     )
     assert outcome.status == 2
     assert "not one image can be read" in outcome.err
