@@ -13,7 +13,7 @@ from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, InputError
 from pcgraph.network import PCNetwork
-from pcgraph.predictors.carried import measure_carried
+from pcgraph.predictors.error_strength import measure_carried
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State

@@ -18,7 +18,7 @@ from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.build import build_predictor
-from pcgraph.predictors.carried import measure_carried
+from pcgraph.predictors.error_strength import measure_carried
 from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach

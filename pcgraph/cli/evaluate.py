@@ -161,7 +161,7 @@ def evaluate(
             from pcgraph.evaluation import folder as folders
             from pcgraph.evaluation import loop
             from pcgraph.evaluation.store import Store
-            from pcgraph.files.room import check_room
+            from pcgraph.files.free_space import check_room
             from pcgraph.training.identity import identity
 
             if processes.count > 1 and where.type == "cuda" and where.index is None:

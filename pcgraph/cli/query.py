@@ -33,7 +33,7 @@ from pcgraph.cli.screen import Screen
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pcgraph.cli.asked import Asked
+    from pcgraph.cli.query_arguments import Asked
     from pcgraph.network import PCNetwork
     from pcgraph.queries import Answer
     from pcgraph.report.answers import ItemAnswer
@@ -108,7 +108,7 @@ def query(
     with run_folder(given_spec.name, out, force=force) as own:
         with screen.working("Building the network"):
             from pcgraph.building.build import build
-            from pcgraph.cli.asked import ask_for
+            from pcgraph.cli.query_arguments import ask_for
             from pcgraph.cli.run import draw, find_device
             from pcgraph.datasets.noise import Noise
 

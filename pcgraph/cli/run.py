@@ -115,7 +115,7 @@ def run(
     with run_folder(given.name, out, force=force) as own:
         with screen.working("Building the network"):
             from pcgraph.datasets.noise import Noise
-            from pcgraph.files.room import check_room
+            from pcgraph.files.free_space import check_room
             from pcgraph.report.results import TENSORS, write_run_folder
             from pcgraph.simulation.tape import Tape
 

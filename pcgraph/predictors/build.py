@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
 from pcgraph.predictors.automatic import NoPredictorError, automatic, check_dense
-from pcgraph.predictors.room import check_room
+from pcgraph.predictors.size_limits import check_room
 from pcgraph.spec.layers import LAYERS, Layer
 from pcgraph.spec.layout import Layout, Shape
 from pcgraph.spec.objects import import_object

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.path import Path
 
 from pcgraph.graph import Edge, PCGraph
-from pcgraph.report.layout import Slot, lay_out
+from pcgraph.report.placement import Slot, lay_out
 
 # All lengths are in inches on paper.
 BOX_HEIGHT = 0.62

@@ -7,7 +7,7 @@ from rich.tree import Tree
 
 from pcgraph.network import PCNetwork
 from pcgraph.report.labels import gain_text, predictor_text, rate_text, rule_text, shape_text, start_text
-from pcgraph.report.layout import levels
+from pcgraph.report.placement import levels
 
 STYLES = {"feedforward": "blue", "feedback": "red"}
 ARROWS = {"feedforward": "←", "feedback": "⇠"}

@@ -19,7 +19,7 @@ from pcgraph.display.safe import figure_text
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
 from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text, start_text
-from pcgraph.report.layout import levels
+from pcgraph.report.placement import levels
 from pcgraph.report.routes import BOX_HEIGHT, JUNCTION, Joint, Point, Routes
 
 # Everything is in inches: the axes' data are inches on paper, and text widths are measured.

@@ -11,9 +11,9 @@ from pcgraph.spec.feedback import Skip
 from pcgraph.spec.node import Node
 from pcgraph.spec.schedule import Schedule
 from pcgraph.spec.schema import INPUT
-from pcgraph.spec.sound import Parts, PlacedEdge, sound_parts
 from pcgraph.spec.source import show
 from pcgraph.spec.start import start_faults
+from pcgraph.spec.valid_parts import Parts, PlacedEdge, sound_parts
 from pcgraph.spec.weights import is_file_reference
 
 

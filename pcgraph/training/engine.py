@@ -31,7 +31,7 @@ from pcgraph.datasets import (
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.display.progress import progress_bar
 from pcgraph.errors import Fault, InputError
-from pcgraph.files.room import check_room
+from pcgraph.files.free_space import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
 from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint

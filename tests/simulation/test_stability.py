@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 from pcgraph.analysis.stability import edge_limits, spectral_radius, step_eigenvalue
+from pcgraph.dynamics.amplification import pull, stretch
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
-from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.errors import InputError
 from pcgraph.state import State
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcgraph.graph import Edge, Node, PCGraph
-from pcgraph.report.layout import GAP, lay_out, levels
+from pcgraph.report.placement import GAP, lay_out, levels
 from pcgraph.report.routes import BOX_HEIGHT, JUNCTION, Routes
 
 WIDTH, LABEL = 1.4, 0.7

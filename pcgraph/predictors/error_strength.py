@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from pcgraph.dynamics.amplification import pull, stretch
 from pcgraph.dynamics.automatic import Carried
-from pcgraph.dynamics.stretch import pull, stretch
 from pcgraph.graph import PCGraph
 from pcgraph.predictors.reach import POINTWISE, without_last_activations
 
