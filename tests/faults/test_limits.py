@@ -82,7 +82,7 @@ def test_layers_are_measured_before_they_are_made(layers: list[Any]) -> None:
 
 def test_the_room_that_there_is_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     pcg.build(PAIR)
-    monkeypatch.setattr(room, "memory", lambda: 4.0 * 4 * 4 + 3 * 4)  # one bias too little
+    monkeypatch.setattr(size_limits, "memory", lambda: 4.0 * 4 * 4 + 3 * 4)  # one bias too little
     with pytest.raises(SpecError, match="the weights of Linear would need"):
         pcg.build(PAIR)
 
