@@ -14,6 +14,7 @@ import torch
 import pcgraph as pcg
 from pcgraph.datasets import open_data, preprocess_for
 from pcgraph.errors import InputError, SpecError, closest, suggestions
+from pcgraph.predictors import size_limits
 from pcgraph.spec import load_spec, parse_spec
 from tests.cli.conftest import Cli, cli, small  # noqa: F401
 
