@@ -44,7 +44,7 @@ _HOMES = {
     "queries": ("Answer", "query"),
     "report.notebook": ("wiring_html",),  # for notebooks, which ask the objects; not in __all__
     "simulation.recording": ("Run",),
-    "simulation.stability": ("EdgeLimit", "edge_limits", "spectral_radius", "step_eigenvalue"),
+    "analysis.stability": ("EdgeLimit", "edge_limits", "spectral_radius", "step_eigenvalue"),
     "scheduler": ("Scheduler",),
     "spec": ("Spec", "load_spec", "parse_spec"),
     "state": ("State",),

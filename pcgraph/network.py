@@ -91,8 +91,8 @@ class PCNetwork(nn.Module):
             steps: Number of steps; left out, the spec's. A ``tolerance`` in the spec may end them early.
 
         Returns:
-            The backbone's output for the last state, in the form that the model returns it. Without a
-            backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
+            The backbone's output for the last state: what ``backbone.output`` picks of what the model
+            returns. Without a backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
 
         Raises:
             InputError: An input or a number of steps that does not fit.

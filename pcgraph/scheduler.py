@@ -121,7 +121,7 @@ class Scheduler:
             return replace(state, constants=constants, resting=resting_predictions(plan, state.values))
 
     def readout(self, state: State, *, differentiable: Differentiable = False) -> Any:
-        """The backbone's output for a state, in the form that the model returns it.
+        """The backbone's output for a state: what ``backbone.output`` picks of what the model returns.
 
         Raises:
             InputError: There is no backbone.

@@ -47,7 +47,8 @@ def test_weights_come_from_a_package_in_the_precision_of_the_network(package: Pa
         assert value.dtype == torch.float32
         # half precision keeps 11 bits: a relative error of at most 2**-11
         torch.testing.assert_close(value, expected[name], rtol=2**-11, atol=1e-7)
-        assert not torch.equal(value, expected[name])
+        if not name.endswith("bias"):  # biases begin at zero, which is exact
+            assert not torch.equal(value, expected[name])
 
 
 def test_a_missing_file_of_a_package_is_a_fault_of_the_spec(package: Path) -> None:

@@ -46,7 +46,8 @@ def test_the_specs_that_were_promised_are_there() -> None:
 def test_step_0_is_the_plain_network_and_a_step_moves_it(name: str) -> None:
     spec = SPECS[name]
     model = plain_model(spec)
-    network = pcg.build(spec.model_copy(update={"weights": None}), model=model)
+    backbone = spec.backbone.model_copy(update={"weights": None})  # a file's would go into the model, too
+    network = pcg.build(spec.model_copy(update={"weights": None, "backbone": backbone}), model=model)
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(1, *spec.backbone.input, generator=generator)
     run = pcg.Scheduler(network).run(images, steps=1, record=["output", "values", "energy"])
@@ -69,7 +70,7 @@ def test_no_state_runs_away_in_50_steps_with_random_weights(name: str) -> None:
     spec = SPECS[name]
     channels, side, _ = spec.backbone.input
     side = min(side, SMALLER.get(name, 96))
-    backbone = spec.backbone.model_copy(update={"input": (channels, side, side)})
+    backbone = spec.backbone.model_copy(update={"input": (channels, side, side), "weights": None})
     plain = spec.model_copy(update={"weights": None, "backbone": backbone})
     scheduler = pcg.Scheduler(pcg.build(plain, model=plain_model(spec)))
     images = torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(4))
