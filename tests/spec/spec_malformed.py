@@ -816,7 +816,7 @@ DYNAMICS = [
     Case(
         "error gain of an edge",
         VGG + "feedback: [{source: e1, target: input, error: -1}]\n",
-        "spec.yaml:4:40 feedback[0].error: expected 0 or more, got -1",
+        "spec.yaml:4:40 feedback[0].error: expected at least 0, got -1",
     ),
     Case(
         "rate of a node",
