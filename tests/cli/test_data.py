@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pcgraph.datasets import open_data
+from pcgraph.datasets.parts import Split
 from pcgraph.datasets.shipped import digit_arrays
 from pcgraph.errors import InputError
 
@@ -33,8 +34,9 @@ schedule: {order: sweep, steps: 1}
         ("digits:test:5,2,8-9", "test", [5, 2, 8, 9]),
     ],
 )
-def test_items_are_those_of_the_part(reference: str, split: str, places: list[int]) -> None:
+def test_items_are_those_of_the_part(reference: str, split: Split, places: list[int]) -> None:
     whole = digit_arrays(split)
+    asked: Split
     for asked in ("train", "test"):
         data = open_data(reference, asked, shape=(1, 28, 28))
         assert data.name == reference
