@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pcgraph.acceleration import choose_convolutions
     from pcgraph.analysis.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
-    from pcgraph.building.build import build
+    from pcgraph.building.network import build
     from pcgraph.errors import (
         DivergenceError,
         InputError,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcgraph.building.build import build
+from pcgraph.building.network import build
 from pcgraph.errors import InputError
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts

@@ -1,5 +1,5 @@
 """A spec and a model become a graph, and a network that can be run."""
 
-from pcgraph.building.build import build
+from pcgraph.building.network import build
 
 __all__ = ["build"]

@@ -24,7 +24,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
-        from pcgraph.building.build import build, measured
+        from pcgraph.building.network import build, measured
         from pcgraph.display.text import format_count as short
         from pcgraph.dynamics.gains import Predify
         from pcgraph.report.advice import check_gains
@@ -74,7 +74,7 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     """
     from dataclasses import replace
 
-    from pcgraph.building.build import weight_file
+    from pcgraph.building.network import weight_file
     from pcgraph.errors import ModelError
     from pcgraph.spec.weights import is_file_reference
     from pcgraph.tracing.backbone import load_backbone

@@ -63,7 +63,7 @@ def predify(
         check_free(beside, force=force)
     spec = read_predify(config, model, beside_spec(model_weights, output))
     with screen.working("Importing"):
-        from pcgraph.building.build import build
+        from pcgraph.building.network import build
         from pcgraph.importers.predify_weights import fill, find_checkpoints, read_checkpoint
 
         network = build(spec, trust=trusted(trust), weights=False)  # what we write fits the model

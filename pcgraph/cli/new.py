@@ -65,7 +65,7 @@ def new(
     check_free(output, force=force, suffixes=(".yaml", ".yml"))
     shape = input_shape(input)
     with screen.working(f"Tracing {model}"):
-        from pcgraph.building.build import build
+        from pcgraph.building.network import build
         from pcgraph.errors import ModelError, SpecError
         from pcgraph.spec import parse_spec
         from pcgraph.tracing.table import suggest_nodes, trace
@@ -103,7 +103,7 @@ def holding_spec(
     import torch
 
     from pcgraph.analysis.stability import growth
-    from pcgraph.building.build import build
+    from pcgraph.building.network import build
     from pcgraph.dynamics.gains import Predify
     from pcgraph.scheduler import Scheduler
     from pcgraph.spec import parse_spec

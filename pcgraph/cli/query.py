@@ -107,7 +107,7 @@ def query(
 
     with run_folder(given_spec.name, out, force=force) as own:
         with screen.working("Building the network"):
-            from pcgraph.building.build import build
+            from pcgraph.building.network import build
             from pcgraph.cli.query_arguments import ask_for
             from pcgraph.cli.run import draw, find_device
             from pcgraph.datasets.noise import Noise

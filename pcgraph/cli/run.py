@@ -172,7 +172,7 @@ class Setup:
         """The network, where and in what it is to compute."""
         import torch
 
-        from pcgraph.building.build import build
+        from pcgraph.building.network import build
 
         network = build(spec, trust=trust, seed=self.seed, verify=verify)
         return network.to(self.device, torch.float64 if self.dtype == Precision.float64 else torch.float32)

@@ -57,7 +57,7 @@ def show(
 
 
 def _network(spec: Spec, trust: bool) -> PCNetwork:
-    from pcgraph.building.build import build
+    from pcgraph.building.network import build
     from pcgraph.dynamics.gains import Predify
     from pcgraph.errors import ModelError
     from pcgraph.spec.weights import is_file_reference

@@ -64,7 +64,7 @@ def train(
     main = is_main_process()
     screen = Screen(as_json and main, quiet or not main)
     with one_voice(), screen.working("Building the network"):
-        from pcgraph.building.build import build
+        from pcgraph.building.network import build
         from pcgraph.learning.tasks import make_task
         from pcgraph.spec import Train
 

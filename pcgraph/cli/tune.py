@@ -68,7 +68,7 @@ def tune(
     main = is_main_process()
     screen = Screen(as_json and main, quiet or not main)
     with one_voice(), screen.working("Building the network"):
-        from pcgraph.building.build import build
+        from pcgraph.building.network import build
         from pcgraph.learning.dynamics import DynamicsTask, with_noise
         from pcgraph.spec import Tune
 

@@ -55,8 +55,8 @@ def run_folder(folder: Path) -> Any:
 
 def weights(folder: Path) -> Any:
     """What a network is made of."""
-    text = (folder / "spec.yaml").read_text().replace("weights: ", f"weights: {folder}/")
-    network = pcg.build(pcg.parse_spec(text), trust=True)
+    text = (folder / "spec.yaml").read_text()
+    network = pcg.build(pcg.parse_spec(text, folder=folder), trust=True)
     return {name: tensor.tolist() for name, tensor in network.state_dict().items()}
 
 

@@ -61,4 +61,4 @@ def test_a_name_that_is_no_utf8(cli: Cli, small: Path, tmp_path: Path) -> None:
     assert outcome.status == 0, outcome.err
     assert json.loads((tmp_path / "r" / "run.json").read_text())["images"][0]["name"] == name
     with (tmp_path / "r" / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        assert {row["image"] for row in csv.DictReader(file)} == {"caf\\udce9 $1.png"}
+        assert {row["image"] for row in csv.DictReader(file)} == {"caf\\xe9 $1.png"}

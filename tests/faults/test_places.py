@@ -47,15 +47,15 @@ TABLES = {"run": "metrics.csv", "query": "metrics.csv", "evaluate": "evaluation.
 def begin(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes that a network was built: the work has begun."""
     built: list[str] = []
-    import pcgraph.network
+    import pcgraph.building.network
 
-    original = pcgraph.network.build
+    original = pcgraph.building.network.build
 
     def noted(*arguments: Any, **more: Any) -> Any:
         built.append("built")
         return original(*arguments, **more)
 
-    monkeypatch.setattr(pcgraph.network, "build", noted)
+    monkeypatch.setattr(pcgraph.building.network, "build", noted)
     return built
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pcgraph.building.assemble import assemble
+from pcgraph.building.graph import assemble
 from pcgraph.errors import SpecError
 from pcgraph.graph import PCGraph
 from pcgraph.predictors.build import build_predictor

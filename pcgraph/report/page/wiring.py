@@ -24,7 +24,7 @@ def wirings(runs: Sequence[RunFolder], trust: bool, networks: Mapping[str, PCNet
         trust: Whether ``python:`` objects in their specs may be imported.
         networks: Networks that are built already, by the run's label.
     """
-    from pcgraph.building.build import build
+    from pcgraph.building.network import build
     from pcgraph.report.wiring import wiring_figure
 
     notes = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pcgraph.building.assemble import assemble
+from pcgraph.building.graph import assemble
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.files.weights import check_digest, find_weights
