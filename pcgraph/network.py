@@ -92,7 +92,8 @@ class PCNetwork(nn.Module):
 
         Returns:
             The backbone's output for the last state: what ``backbone.output`` picks of what the model
-            returns. Without a backbone, in which no node is the output: the last state of every node (batch, *shape), by name.
+            returns. Without a backbone, in which no node is the output: the last state of every node
+            (batch, *shape), by name.
 
         Raises:
             InputError: An input or a number of steps that does not fit.
