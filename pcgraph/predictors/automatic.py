@@ -80,10 +80,10 @@ def _tokens(shape: Shape, layout: Layout) -> int:
 def automatic(source: Node, target: Node) -> nn.Module:
     """The predictor that ``auto`` stands for.
 
-    From a vector a linear layer. Between states with a grid (maps, sequences, volumes, tokens; channels first
-    or last): linear, bilinear or trilinear resizing to the target's grid, then a transposed convolution with
-    a kernel of 3, the default of the Predify package. Between the same tokens: a linear layer for each. From
-    a grid to a vector: the mean over the grid, then a linear layer.
+    From a vector, or a grid of one place that fits no other, a linear layer. Between states with a grid (maps,
+    sequences, volumes, tokens; channels first or last): linear, bilinear or trilinear resizing to the target's
+    grid, then a transposed convolution with a kernel of 3, the default of the Predify package. Between the
+    same tokens: a linear layer for each. From a grid to a vector: the mean over the grid, then a linear layer.
 
     Raises:
         NoPredictorError: A layout is needed and not known, the grids do not fit, or the linear layer would
@@ -96,6 +96,8 @@ def automatic(source: Node, target: Node) -> nn.Module:
     if to_vector:
         return _mean(source.shape, one, target.shape[0])
     other = _layout(target)
+    if math.prod(one.grid) == 1 and len(one.grid) != len(other.grid):  # a mean over all places is a vector
+        return _dense(source.shape, target.shape)
     if _same_rows(source, target):
         return nn.Linear(one.width, other.width)
     if not (one.ordered and other.ordered and len(one.grid) == len(other.grid) <= 3):

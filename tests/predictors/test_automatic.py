@@ -304,3 +304,14 @@ def test_a_mask_takes_out_channels_of_any_convolution(kind: type[nn.Module]) -> 
         moved[0, channel] = 1.0
         changed = (predict(moved) - before)[0].flatten(1).abs().sum(1) > 1e-7
         assert changed.tolist() == [channel < 2] * 2 + [channel >= 2] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize("one", [(6, 1), (6, 1, 1, 1)])
+def test_a_mean_over_all_places_predicts_as_a_vector(one: tuple[int, ...]) -> None:
+    source, target = Node("a", one, layout=Layout(one, 0)), Node("b", (3, 4, 5), layout=Layout((3, 4, 5), 0))
+    predictor = automatic(source, target)
+    x = torch.randn(2, *one)
+    weights = [parameter for parameter in predictor.parameters() if parameter.dim() == 2]
+    assert [tuple(weight.shape) for weight in weights] == [(60, 6)]
+    (bias,) = (parameter for parameter in predictor.parameters() if parameter.dim() == 1)
+    torch.testing.assert_close(predictor(x).flatten(1), x.flatten(1) @ weights[0].T + bias)

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pcgraph.predictors.build import automatic
+from pcgraph.graph import Node
+from pcgraph.predictors.automatic import automatic
 from pcgraph.predictors.fast.doubling import READS, phased, phases
 from pcgraph.predictors.fast.resizing import by_products, share_of_multiplications, taps
 from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
+from pcgraph.spec.layout import convention
 
 Size = tuple[int, ...]
 
@@ -95,7 +97,8 @@ PRODUCTS, PHASES, LAYERS = "products", "phases", "layers"
     ],
 )
 def test_the_automatic_predictor_is_what_it_says(source: Size, target: Size, way: str) -> None:
-    module = automatic(source, target)
+    nodes = [Node(name, size, layout=convention(size)) for name, size in (("a", source), ("b", target))]
+    module = automatic(*nodes)
     assert isinstance(module, UpsampledConvTranspose2d)
     assert way == (PRODUCTS if module.rows is not None else PHASES if module.reads is not None else LAYERS)
     plain = nn.Sequential(*module)
