@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-fast test-slow test-lowest test-newest coverage lint format docs bench clean
+.PHONY: install demo test test-fast test-heavy test-slow test-lowest test-newest coverage lint format docs bench clean
 
 install: $(INSTALLED)
 
@@ -29,11 +29,15 @@ test: $(INSTALLED)
 FAST := $(addprefix tests/,acceleration datasets dynamics files importers learning predictors simulation spec)
 
 test-fast: $(INSTALLED)
-	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not long" $(FAST)
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not heavy and not long" $(FAST)
 
 # Which lines of pcgraph/ no test runs; what a test starts as a process of its own does not count.
 coverage: $(INSTALLED)
 	$(PYTEST) --cov=pcgraph --cov-report=term-missing:skip-covered
+
+# What starts processes or runs large models.
+test-heavy: $(INSTALLED)
+	$(PYTEST) -m "heavy and not slow"
 
 # What is marked `slow`, and 25 times the random examples.
 test-slow: $(INSTALLED)

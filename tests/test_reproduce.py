@@ -9,6 +9,8 @@ import pytest
 
 from pcgraph.spec import Spec, load_spec, parse_spec
 
+pytestmark = pytest.mark.heavy
+
 PAGE = (Path(__file__).parent.parent / "docs" / "reproduce.md").read_text(encoding="utf-8")
 VGG16, EFFNET = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 TUNING = re.search(r"<<END\n(.*?)^END$", PAGE, re.DOTALL | re.MULTILINE)

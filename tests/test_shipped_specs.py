@@ -18,7 +18,12 @@ from pcgraph.spec import Spec, json_schema
 from pcgraph.tracing.builtin import DigitsCNN
 
 SPECS = {name: pcg.load_spec(shipped_spec(name)) for name in shipped_specs()}
-WITH_BACKBONE = [name for name, spec in SPECS.items() if spec.backbone]
+QUICK = ("digits", "efficientnet_lite0", "mobilenet_v3_small", "resnet18")
+WITH_BACKBONE = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.heavy)
+    for name, spec in SPECS.items()
+    if spec.backbone
+]
 
 
 def plain_model(spec: Spec) -> nn.Module:

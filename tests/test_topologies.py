@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 import pcgraph as pcg
 from pcgraph.cli import app
 
+pytestmark = pytest.mark.heavy
+
 CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)
 SMALL = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"]
 FROM_TIMM = ["resnet10t", "mobilevitv2_050", "vit_tiny_patch16_224"]

@@ -14,7 +14,11 @@ def test_there_are_tutorials() -> None:
     assert TUTORIALS
 
 
-@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(path, marks=[] if path.stem[0] in "12" else pytest.mark.heavy) for path in TUTORIALS],
+    ids=lambda path: path.stem,
+)
 def test_tutorial_runs(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(script), run_name="__main__")

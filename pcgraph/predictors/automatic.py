@@ -80,10 +80,11 @@ def _tokens(shape: Shape, layout: Layout) -> int:
 def automatic(source: Node, target: Node) -> nn.Module:
     """The predictor that ``auto`` stands for.
 
-    From a vector, or a grid of one place that fits no other, a linear layer. Between states with a grid (maps,
-    sequences, volumes, tokens; channels first or last): linear, bilinear or trilinear resizing to the target's
-    grid, then a transposed convolution with a kernel of 3, the default of the Predify package. Between the
-    same tokens: a linear layer for each. From a grid to a vector: the mean over the grid, then a linear layer.
+    From a vector, or a grid of one place that fits no other, a linear layer. Between states with a grid
+    (maps, sequences, volumes, tokens; channels first or last): linear, bilinear or trilinear resizing to the
+    target's grid, then a transposed convolution with a kernel of 3, the default of the Predify package.
+    Between the same tokens: a linear layer for each. From a grid to a vector: the mean over the grid, then a
+    linear layer.
 
     Raises:
         NoPredictorError: A layout is needed and not known, the grids do not fit, or the linear layer would

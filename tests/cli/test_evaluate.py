@@ -135,6 +135,7 @@ def test_dynamics_that_do_not_last_are_warned_of() -> None:
     ]
 
 
+@pytest.mark.heavy
 def test_two_processes_give_the_counts_of_one(cli: Cli, small: Path, folder: Path, tmp_path: Path) -> None:
     """23 images in batches of 4, so that neither batches nor images divide."""
     given = [

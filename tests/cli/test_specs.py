@@ -147,7 +147,9 @@ def test_check_counts_the_work_of_a_step(cli: Cli) -> None:
     assert cli("check", "pc_mlp", "--json").json["cost"] == 2 * (256 * 64 + 64 * 10)
 
 
-@pytest.mark.parametrize("spec", ["vgg16", "resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "spec", [pytest.param("vgg16", marks=pytest.mark.heavy), "resnet18", "efficientnet_b0"]
+)
 def test_check_needs_no_weights(cli: Cli, spec: str) -> None:
     assert cli("check", spec).status == 0
 

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from pcgraph.cli import app
 from tests.cli.conftest import SMALL
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 240
 """Seconds for everything, on a machine that has other things to do."""

@@ -11,6 +11,8 @@ import pytest
 
 from . import SEEDS
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.cli.conftest import SMALL
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 RUN = "run small.yaml pictures --trust --out r"
 

@@ -9,9 +9,19 @@ import torch
 from torch import nn
 
 import pcgraph as pcg
-from pcgraph.predictors.build import automatic
+from pcgraph.graph import Node
+from pcgraph.predictors.automatic import automatic
 from pcgraph.predictors.fast.transposes import Affine, Convolved, Doubled, affine
 from pcgraph.simulation.compiling import Compiler
+from pcgraph.spec.layout import convention
+
+
+def between(*shapes: tuple[int, ...]) -> nn.Module:
+    """The predictor that `auto` stands for, between two maps."""
+    source, target = (
+        Node(name, shape, layout=convention(shape)) for name, shape in zip("ab", shapes, strict=True)
+    )
+    return automatic(source, target)
 
 
 def check(form: Affine | None, layers: nn.Module, source: Sequence[int]) -> None:
@@ -27,7 +37,7 @@ def check(form: Affine | None, layers: nn.Module, source: Sequence[int]) -> None
 @pytest.mark.parametrize("source", [(8, 5, 7), (4, 2, 2), (3, 1, 4), (5, 1, 1)])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_doubled_equals_upsampling_then_convolving(source: tuple[int, ...], has_bias: bool) -> None:
-    predictor = automatic(source, (3, 2 * source[1], 2 * source[2])).double()
+    predictor = between(source, (3, 2 * source[1], 2 * source[2])).double()
     if not has_bias:
         predictor[1].bias = None
     form = affine(predictor)
@@ -47,7 +57,7 @@ def test_convolved_equals_the_transposed_convolution(kernel: int, padding: int, 
 @pytest.mark.parametrize(
     "predictor",
     [
-        automatic((4, 5, 5), (3, 11, 10)),  # does not double
+        between((4, 5, 5), (3, 11, 10)),  # does not double
         nn.ConvTranspose2d(4, 4, 3, stride=2),
         nn.ConvTranspose2d(4, 4, 3, groups=2),
         nn.ConvTranspose2d(4, 4, 3, dilation=2),
@@ -61,7 +71,7 @@ def test_others_are_left_as_they_are(predictor: nn.Module) -> None:
 
 
 def test_the_weights_are_those_of_the_time() -> None:
-    predictor = automatic((4, 3, 3), (2, 6, 6)).requires_grad_(False)
+    predictor = between((4, 3, 3), (2, 6, 6)).requires_grad_(False)
     form, x = affine(predictor), torch.randn(1, 4, 3, 3)
     assert form is not None
     before = predictor(x)

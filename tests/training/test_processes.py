@@ -18,6 +18,8 @@ from pcgraph.cli import app
 
 from .nets import SPEC
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).parents[2]
 TRAIN = """
 train: {epochs: 3, batch: 50, validation: 0.05, checkpoint: 5, optimizer: {name: AdamW}, augment: {shift: 1}}
