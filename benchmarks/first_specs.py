@@ -21,7 +21,7 @@ import pcgraph as pcg
 from pcgraph.analysis.stability import growth
 from pcgraph.cli.new import holding_spec
 from pcgraph.dynamics.gains import Predify
-from pcgraph.tracing.models import default_input
+from pcgraph.tracing.facts import default_input
 from pcgraph.tracing.table import suggest_nodes, trace
 
 BOUND = 3.0

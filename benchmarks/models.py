@@ -26,7 +26,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 
 from pcgraph.errors import PCGraphError
 from pcgraph.tracing import Drive, load_model, suggest_nodes, trace
-from pcgraph.tracing.models import default_input
+from pcgraph.tracing.facts import default_input
 
 KINDS = ("torchvision", "timm", "dense", "transformers")
 # Segmentation, detection backbones and video.

@@ -193,7 +193,7 @@ class Setup:
         from pcgraph.report.summary import class_labels
         from pcgraph.report.trajectory import follow
         from pcgraph.scheduler import Scheduler
-        from pcgraph.tracing.models import categories_of
+        from pcgraph.tracing.facts import categories_of
 
         generator = torch.Generator().manual_seed(self.seed)
         trajectories: list[Trajectory] = []

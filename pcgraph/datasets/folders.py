@@ -166,7 +166,7 @@ def wnids() -> list[str]:
 
 def class_names() -> list[str]:
     """The names of ImageNet's 1,000 classes, by label."""
-    from pcgraph.tracing.models import imagenet_categories
+    from pcgraph.tracing.facts import imagenet_categories
 
     return imagenet_categories()
 

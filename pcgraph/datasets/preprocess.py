@@ -6,7 +6,7 @@ import torch
 
 from pcgraph.datasets.images import PIXELS
 from pcgraph.spec import Backbone, Preprocess
-from pcgraph.tracing.models import default_input, preprocess_of
+from pcgraph.tracing.facts import default_input, preprocess_of
 
 
 def preprocess_for(backbone: Backbone | None) -> Preprocess:

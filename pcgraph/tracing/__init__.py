@@ -1,7 +1,8 @@
 """From a model to its table of candidate nodes, and to the programs of its drive."""
 
 from pcgraph.tracing.drive import Drive, Stage
-from pcgraph.tracing.models import categories_of, load_model, preprocess_of
+from pcgraph.tracing.facts import categories_of, preprocess_of
+from pcgraph.tracing.models import load_model
 from pcgraph.tracing.table import Candidate, Table, suggest_nodes, trace
 from pcgraph.tracing.tracer import symbolic_trace
 

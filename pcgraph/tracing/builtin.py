@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+OWN = "pcgraph:"
+"""What a reference to one of them begins with."""
 DIGITS_INPUT = (1, 28, 28)
 
 

@@ -20,7 +20,8 @@ from pcgraph.display.text import format_count, format_shape
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.spec.objects import PREFIX
 from pcgraph.tracing.drive import reached_by_input
-from pcgraph.tracing.models import default_input, load_with_constants
+from pcgraph.tracing.facts import default_input
+from pcgraph.tracing.models import load_with_constants
 from pcgraph.tracing.reading import Asked, read
 
 HEADS = ("node", "op", "shape", "parameters", "cost")
