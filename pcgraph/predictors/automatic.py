@@ -138,8 +138,9 @@ def _places(layout: Layout) -> str:
 
 def _dense(source: Shape, target: Shape) -> nn.Module:
     check_dense(math.prod(source), math.prod(target))
+    flat = [] if len(source) == 1 else [nn.Flatten()]
     linear = nn.Linear(math.prod(source), math.prod(target))
-    return nn.Sequential(linear, *([] if len(target) == 1 else [nn.Unflatten(1, target)]))
+    return nn.Sequential(*flat, linear, *([] if len(target) == 1 else [nn.Unflatten(1, target)]))
 
 
 def check_dense(inputs: int, outputs: int) -> None:

@@ -306,6 +306,7 @@ def test_noise_is_drawn_for_each_image_and_seed() -> None:
     assert not torch.equal(load(0)[1], load(1)[0])
 
 
+@pytest.mark.heavy
 def test_compiled_runs_and_evaluations_give_the_same(
     cli: Cli, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

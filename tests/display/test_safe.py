@@ -102,6 +102,7 @@ def odd_pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_a_run_on_odd_names(cli: Cli, small: Path, odd_pictures: Path, tmp_path: Path) -> None:  # noqa: F811
     os.chdir(odd_pictures)
     spec = small.read_text().replace("name: small", "name: 'a$_$b'")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import cProfile
 import os
 import socket
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,9 @@ def test_ranges(field: str) -> None:
     ],
 )
 def test_layers_are_measured_before_they_are_made(layers: list[Any]) -> None:
-    began = time.process_time()
     with pytest.raises(SpecError) as caught:
         pcg.build(with_layers(*layers), weights=False)
     assert caught.value.faults[0].path[:3] == ("edges", 0, "predictor")
-    assert time.process_time() - began < 20
 
 
 def test_the_room_that_there_is_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,16 +200,17 @@ def chain(count: int, target: str = "node_{}_of_the_chain") -> dict[str, Any]:
     }
 
 
-def spent(function: Any) -> float:
-    began = time.process_time()
-    function()
-    return time.process_time() - began
+def calls(function: Callable[[], object]) -> int:
+    """How many functions are called on the way."""
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats())
 
 
 def test_building_takes_time_in_proportion() -> None:
     pcg.build(chain(20), weights=False)
-    small_one = min(spent(lambda: pcg.build(chain(400), weights=False)) for _ in range(2))
-    assert spent(lambda: pcg.build(chain(1600), weights=False)) < 9 * small_one  # 16 if it were quadratic
+    few = calls(lambda: pcg.build(chain(200), weights=False))
+    assert calls(lambda: pcg.build(chain(800), weights=False)) < 5 * few  # 16 if it were quadratic
 
 
 def test_thousands_of_misspelt_names() -> None:
@@ -224,7 +224,7 @@ def test_thousands_of_misspelt_names() -> None:
         assert faults[0].hint.startswith("Did you mean 'node_1_of_the_chain'")
         assert faults[-1].message == "unknown node 'nod_2999_of_the_chain'"
 
-    assert spent(fail) < 40
+    assert calls(fail) < 20e6  # 200 million when each was compared with all others
 
 
 def test_few_suggestions_are_those_of_each_alone() -> None:
