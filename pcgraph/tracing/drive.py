@@ -128,14 +128,6 @@ class Drive(nn.Module):
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
 
-    def operations(self) -> dict[str, fx.Node]:
-        """The ATen operation behind each place, by qualified name; see `Reading.operations`.
-
-        ``drive.operations()[drive.nodes[cut]]`` is what makes the state of a cut, its ``users`` what read it.
-        It is worked out anew at each call, on shapes alone.
-        """
-        return self._reading.operations()
-
     def states(self, image: Tensor) -> dict[str, Tensor]:
         """The image (batch, *shape), and the value of each cut in the plain network."""
         fixed = frozenset([INPUT])

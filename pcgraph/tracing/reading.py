@@ -24,7 +24,6 @@ class Asked:
     """What is asked of a model besides its weights.
 
     Attributes:
-        input_shape: Shape of one image.
         constants: What its forward is given besides the image, by parameter.
         output: Which part of its output is meant; left out, the first tensor (batch, classes).
         statistics: Mean and standard deviation of each channel, by which images are normalised.
@@ -52,13 +51,6 @@ class Reading:
     graph: fx.Graph
     names: dict[str, str]
     values: dict[str, Value]
-    input_shape: tuple[int, ...]
-
-    def operations(self) -> dict[str, fx.Node]:
-        """The ATen operation behind each place; see `aten_nodes`."""
-        from pcgraph.tracing.operations import aten_nodes  # torch.fx.experimental takes long to import
-
-        return aten_nodes(self.root, self.graph, self.names, self.input_shape)
 
 
 def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = True) -> Reading:
@@ -145,7 +137,7 @@ def _symbolic(root: nn.Module, asked: Asked) -> Reading:
         raise ModelError("the output comes out of a module that gives several tensors")
     if isinstance(chosen, fx.Node):
         values[output.name] = replace(values[chosen.name], cost=0)
-    return Reading(root, graph, names, values, asked.input_shape)
+    return Reading(root, graph, names, values)
 
 
 def _exported(root: nn.Module, asked: Asked) -> Reading:
@@ -154,7 +146,7 @@ def _exported(root: nn.Module, asked: Asked) -> Reading:
     graph, names = export(root, asked.input_shape, asked.constants, asked.output)
     qualified = {name: qualname for qualname, name in names.items()}
     values = propagate(root, graph, asked.input_shape, qualified)
-    return Reading(root, graph, names, values, asked.input_shape)
+    return Reading(root, graph, names, values)
 
 
 def _check(reading: Reading, asked: Asked, observed: Observed | None, broken: Exception | None) -> None:
