@@ -64,7 +64,7 @@ class Drive(nn.Module):
     ) -> None:
         super().__init__()
         asked = Asked(tuple(input_shape), constants, output, statistics)
-        self._reading = reading = read(model, asked, owned=owned, verify=verify)
+        reading = read(model, asked, owned=owned, verify=verify)
         graph, values = reading.graph, reading.values
         qualified = {name: qualname for qualname, name in reading.names.items()}
         place = _Places(reading).resolve(nodes)
