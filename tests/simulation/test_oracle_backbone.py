@@ -408,7 +408,7 @@ def build(case: Case, net: Net) -> pcg.PCNetwork | None:
         raise
 
 
-@examples(120)
+@examples(60)
 @given(cases())
 def test_every_quantity_at_every_step(case: Case) -> None:
     event(case.spec["dynamics"]["rule"] + ", " + case.spec["schedule"]["order"])
