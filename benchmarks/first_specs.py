@@ -22,7 +22,8 @@ from pcgraph.analysis.stability import growth
 from pcgraph.cli.new import holding_spec
 from pcgraph.dynamics.gains import Predify
 from pcgraph.tracing.facts import default_input
-from pcgraph.tracing.table import suggest_nodes, trace
+from pcgraph.tracing.suggesting import suggest_nodes
+from pcgraph.tracing.table import trace
 
 BOUND = 3.0
 """No state may grow beyond so many times its first norm."""

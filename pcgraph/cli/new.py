@@ -68,7 +68,8 @@ def new(
         from pcgraph.building.network import build
         from pcgraph.errors import ModelError, SpecError
         from pcgraph.spec import parse_spec
-        from pcgraph.tracing.table import suggest_nodes, trace
+        from pcgraph.tracing.suggesting import suggest_nodes
+        from pcgraph.tracing.table import trace
 
         table = trace(model, shape, trust=trusted(trust), verify=not no_verify)
         nodes = suggest_nodes(table)

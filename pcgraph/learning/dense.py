@@ -118,29 +118,49 @@ class Layered:
         Raises:
             DivergenceError: A state is not finite after the last step.
         """
-        first, *rest = self.layers
         with torch.inference_mode(False), torch.no_grad():
-            values = {name: value.detach() for name, value in state.values.items()}
-            start, weight = values[first.source], first.linear.weight
-            base, square = first.linear(start), weight @ weight.T
-            summed = torch.zeros_like(base)
-            for layer in rest:
-                values[layer.source] = values[layer.source].clone()
-            share, scale = self.rate[first.source] * self.precision, 1 / self.precision
+            course = _Course(self, state)
             for _ in range(steps):
-                z = torch.addmm(base, summed, square, alpha=scale)
-                pushed = [first.push(z, values[first.target])]
-                pushed += [one.push(one.linear(values[one.source]), values[one.target]) for one in rest]
-                summed.lerp_(pushed[0][1], share)
-                for (error, _), layer, (_, delta) in zip(pushed, rest, pushed[1:], strict=False):
-                    value, rate = values[layer.source], self.rate[layer.source]
-                    value.sub_(error, alpha=rate).addmm_(delta, layer.linear.weight, alpha=rate)
-            # the first layer's state is larger, and as finite as what it is made of
-            for layer, moved in [(first, summed), *((layer, values[layer.source]) for layer in rest)]:
-                if not torch.isfinite(moved).all():
-                    raise DivergenceError(layer.source, state.step + steps)
-            values[first.source] = torch.addmm(start, summed, weight, alpha=scale)
-        return replace(state, values=values, step=state.step + steps)
+                course.step()
+            return replace(state, values=course.end(state.step + steps), step=state.step + steps)
+
+
+class _Course:
+    """The steps of one inference: s of the first layer and the states of the others move in place."""
+
+    def __init__(self, layered: Layered, state: State) -> None:
+        self.first, *self.rest = layered.layers
+        self.rate, self.scale = layered.rate, 1 / layered.precision
+        self.share = layered.rate[self.first.source] * layered.precision
+        self.values = {name: value.detach() for name, value in state.values.items()}
+        for layer in self.rest:
+            self.values[layer.source] = self.values[layer.source].clone()
+        weight = self.first.linear.weight
+        self.base, self.square = self.first.linear(self.values[self.first.source]), weight @ weight.T
+        self.summed = torch.zeros_like(self.base)
+
+    def step(self) -> None:
+        """All states move once, each by the errors of the same old states."""
+        values = self.values
+        z = torch.addmm(self.base, self.summed, self.square, alpha=self.scale)
+        pushed = [self.first.push(z, values[self.first.target])]
+        pushed += [one.push(one.linear(values[one.source]), values[one.target]) for one in self.rest]
+        self.summed.lerp_(pushed[0][1], self.share)
+        for (error, _), layer, (_, delta) in zip(pushed, self.rest, pushed[1:], strict=False):
+            rate = self.rate[layer.source]
+            values[layer.source].sub_(error, alpha=rate).addmm_(delta, layer.linear.weight, alpha=rate)
+
+    def end(self, step: int) -> dict[str, Tensor]:
+        """The states, the first layer's among them."""
+        source = self.first.source
+        # the first layer's state is larger, and as finite as what it is made of
+        moved = {source: self.summed} | {one.source: self.values[one.source] for one in self.rest}
+        for node, value in moved.items():
+            if not torch.isfinite(value).all():
+                raise DivergenceError(node, step)
+        start = self.values[source]
+        formed = torch.addmm(start, self.summed, self.first.linear.weight, alpha=self.scale)
+        return {**self.values, source: formed}
 
 
 def _dense(predictor: nn.Module) -> tuple[nn.Linear, nn.Module] | None:

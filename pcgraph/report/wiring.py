@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 
 from pcgraph.display.safe import figure_text
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.network import PCNetwork
+from pcgraph.report.label_places import Box, best_place, sampled, text_width
 from pcgraph.report.labels import gain_text, rate_text, rule_text, shape_text, start_text
 from pcgraph.report.placement import levels
 from pcgraph.report.routes import BOX_HEIGHT, JUNCTION, Joint, Point, Routes
@@ -48,26 +45,6 @@ def wiring_figure(wired: PCNetwork | PCGraph) -> Figure:
     return _Drawing(wired).draw()
 
 
-@dataclass
-class _Box:
-    """A rectangle that labels keep away from."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def overlap(self, other: _Box) -> float:
-        wide = min(self.right, other.right) - max(self.left, other.left)
-        high = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return wide * high if wide > 0 and high > 0 else 0.0
-
-    def holds(self, points: np.ndarray[Any, Any]) -> int:
-        x, y = points[:, 0], points[:, 1]
-        inside = (x > self.left) & (x < self.right) & (y > self.bottom) & (y < self.top)
-        return int(inside.sum())
-
-
 class _Drawing:
     def __init__(self, wired: PCNetwork | PCGraph) -> None:
         self.network = None if isinstance(wired, PCGraph) else wired
@@ -75,7 +52,7 @@ class _Drawing:
         self.gains = None if self.network is None else self.network.dynamics.gains(1)
         self.labelled = len(self.graph.edges) <= MANY
         self.labels = {edge.name: self._label(edge) for edge in self.graph.edges.values()}
-        self.label_width = {name: _text_width(text, 7.5) + 0.1 for name, text in self.labels.items()}
+        self.label_width = {name: text_width(text, 7.5) + 0.1 for name, text in self.labels.items()}
         self.loops: dict[str, list[Edge]] = defaultdict(list)
         for edge in self.graph.edges.values():
             if edge.target in edge.sources:
@@ -83,7 +60,7 @@ class _Drawing:
         self.box_width = self._box_widths()
         halves = {name: self._half_width(name) for name in self.graph.nodes}
         self.routes = Routes(self.graph, self.box_width, halves, self.label_width)
-        self.taken: list[_Box] = []
+        self.taken: list[Box] = []
         self.paths: dict[tuple[str, str], Path] = {}
 
     def draw(self) -> Figure:
@@ -91,7 +68,7 @@ class _Drawing:
         rule, letters = rule_text(self.network) if self.network else "", self._letters()
         left, right = self.routes.extent()
         left, right = left - MARGIN, right + MARGIN
-        header = max(_text_width(name, 13, bold=True), _text_width(rule, 8.5), _text_width(letters, 8))
+        header = max(text_width(name, 13, bold=True), text_width(rule, 8.5), text_width(letters, 8))
         missing = max(header, self._legend_width()) + 2 * MARGIN - (right - left)
         left, right = left - max(missing, 0) / 2, right + max(missing, 0) / 2
         top = self.routes.floor[-1] + BOX_HEIGHT + 0.9
@@ -133,8 +110,8 @@ class _Drawing:
     def _box_widths(self) -> dict[str, float]:
         widths = {}
         for name, node in self.graph.nodes.items():
-            texts = (_text_width(name, 11, bold=True), _text_width(self._second_line(name), 8))
-            widths[name] = max(*texts, _text_width(figure_text(node.module or ""), 7), 1.05) + 0.3
+            texts = (text_width(name, 11, bold=True), text_width(self._second_line(name), 8))
+            widths[name] = max(*texts, text_width(figure_text(node.module or ""), 7), 1.05) + 0.3
         rank = levels(self.graph)
         if len(set(rank.values())) == len(rank):  # a column: equal boxes, with room for the labels between
             between: dict[int, list[float]] = defaultdict(list)
@@ -185,7 +162,7 @@ class _Drawing:
             axes.text(
                 x, y + height, text, size=size, weight=weight, color=ink, ha="center", va="center", zorder=4
             )
-        self.taken.append(_Box(x - width / 2, y, x + width / 2, y + BOX_HEIGHT))
+        self.taken.append(Box(x - width / 2, y, x + width / 2, y + BOX_HEIGHT))
 
     # ---- strokes -------------------------------------------------------------------------------
 
@@ -207,7 +184,7 @@ class _Drawing:
                 path = self.routes.path(index, ports[index], stop)
                 self.paths[stroke.edge.name, stroke.source] = path
                 self._draw_line(axes, path, edge.kind, arrow=stop is end)
-            self.taken.append(_Box(end[0] - 0.07, end[1] - 0.1, end[0] + 0.07, end[1] + 0.1))
+            self.taken.append(Box(end[0] - 0.07, end[1] - 0.1, end[0] + 0.07, end[1] + 0.1))
 
     def _draw_line(self, axes: Axes, path: Path, kind: str, arrow: bool) -> None:
         line = FancyArrowPatch(
@@ -228,11 +205,11 @@ class _Drawing:
         colour = COLOURS[edge.kind]
         if not self.routes.is_bundle(edge):
             axes.add_patch(Circle(place, 0.035, color=colour, zorder=3))
-            self.taken.append(_Box(place[0] - 0.06, place[1] - 0.06, place[0] + 0.06, place[1] + 0.06))
+            self.taken.append(Box(place[0] - 0.06, place[1] - 0.06, place[0] + 0.06, place[1] + 0.06))
             return
         axes.add_patch(Circle(place, 0.095, facecolor="white", edgecolor=colour, linewidth=1.2, zorder=4))
         axes.text(*place, "Σ", size=7.5, color=colour, ha="center", va="center_baseline", zorder=5)
-        self.taken.append(_Box(place[0] - 0.1, place[1] - 0.1, place[0] + 0.1, place[1] + 0.1))
+        self.taken.append(Box(place[0] - 0.1, place[1] - 0.1, place[0] + 0.1, place[1] + 0.1))
 
     def _draw_loop(self, axes: Axes, name: str, edge: Edge, index: int) -> None:
         """A self edge: a loop at the box's right side, the next one at the left side."""
@@ -260,38 +237,30 @@ class _Drawing:
                 va="center",
                 linespacing=1.1,
             )
-            width = _text_width(text, 7.5)
+            width = text_width(text, 7.5)
             near, far = sorted((place, place + side * width))
-            self.taken.append(_Box(near, middle - 0.15, far, middle + 0.15))
+            self.taken.append(Box(near, middle - 0.15, far, middle + 0.15))
 
     # ---- labels --------------------------------------------------------------------------------
 
     def _draw_labels(self, axes: Axes) -> None:
         """Put each label on its own line, where it hides least."""
-        points = {key: _sampled(path) for key, path in self.paths.items()}
+        points = {key: sampled(path) for key, path in self.paths.items()}
         for edge in self.graph.edges.values():
             own = {key: line for key, line in points.items() if key[0] == edge.name}
             if not own:
                 continue
             others = [line for key, line in points.items() if key[0] != edge.name]
             text = self.labels[edge.name]
-            width, height = _text_width(text, 7.5) + 0.06, 0.27
-            best: tuple[float, Point, _Box] | None = None
-            for key, line in own.items():
-                direct = self.routes.layout.node[key[1]].level, self.routes.layout.node[edge.target].level
-                far = 0.0 if abs(direct[0] - direct[1]) == 1 else 1.5
-                for index in range(4, len(line) - 4, 2):
-                    x, y = float(line[index, 0]), float(line[index, 1])
-                    box = _Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-                    cost = sum(box.overlap(taken) for taken in self.taken) * 200
-                    cost += sum(box.holds(other) for other in others) * 0.6
-                    cost += abs(index / (len(line) - 1) - 0.5) * 2 + far
-                    if best is None or cost < best[0]:
-                        best = cost, (x, y), box
-            assert best is not None
-            self.taken.append(best[2])
+            target = self.routes.layout.node[edge.target].level
+            lines = [
+                (line, 0.0 if abs(self.routes.layout.node[source].level - target) == 1 else 1.5)
+                for (_, source), line in own.items()
+            ]
+            place, box = best_place(text_width(text, 7.5) + 0.06, 0.27, lines, others, self.taken)
+            self.taken.append(box)
             axes.text(
-                *best[1],
+                *place,
                 text,
                 size=7.5,
                 color=COLOURS[edge.kind],
@@ -312,7 +281,7 @@ class _Drawing:
         return entries
 
     def _legend_width(self) -> float:
-        return sum(0.8 + _text_width(text, 8) for _, text in self._legend()) - 0.3
+        return sum(0.8 + text_width(text, 8) for _, text in self._legend()) - 0.3
 
     def _draw_legend(self, axes: Axes, x: float, y: float) -> None:
         for what, text in self._legend():
@@ -323,21 +292,4 @@ class _Drawing:
                 style: dict[str, Any] = {"color": COLOURS[what], "linestyle": DASHES[what], "linewidth": 1.35}
                 axes.add_line(Line2D([x, x + 0.42], [y, y], **style))
             axes.text(x + 0.5, y, text, size=8, color=INK, va="center")
-            x += 0.8 + _text_width(text, 8)
-
-
-def _text_width(text: str, size: float, bold: bool = False) -> float:
-    """Width of the widest line, in inches."""
-    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
-    lines = [line for line in text.splitlines() if line.strip()]
-    widths = [TextPath((0, 0), line, size=size, prop=font).get_extents().width for line in lines]
-    return float(max(widths, default=0.0)) / 72
-
-
-def _sampled(path: Path, count: int = 61) -> np.ndarray[Any, Any]:
-    """Points along a path, evenly spread over its length."""
-    curves: list[Any] = [curve for curve, _ in path.iter_bezier()]  # type: ignore[misc, has-type]
-    dense = np.concatenate([[curve(t) for t in np.linspace(0, 1, 20)] for curve in curves])
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(dense, axis=0).T))])
-    wanted = np.linspace(0, along[-1], count)
-    return np.stack([np.interp(wanted, along, dense[:, axis]) for axis in (0, 1)], axis=1)
+            x += 0.8 + text_width(text, 8)

@@ -3,7 +3,8 @@
 from pcgraph.tracing.drive import Drive, Stage
 from pcgraph.tracing.facts import categories_of, preprocess_of
 from pcgraph.tracing.models import load_model
-from pcgraph.tracing.table import Candidate, Table, suggest_nodes, trace
+from pcgraph.tracing.suggesting import suggest_nodes
+from pcgraph.tracing.table import Candidate, Table, trace
 from pcgraph.tracing.tracer import symbolic_trace
 
 __all__ = [

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcgraph.errors import Fault, InputError
 from pcgraph.files import whole_folder
 from pcgraph.files.seals import check_file, check_record, seal, to_json
 from pcgraph.files.tensors import save_tensors
+from pcgraph.network import PCNetwork
 
 WEIGHTS, STATE, PROGRESS = "weights.safetensors", "optimizer.pt", "progress.json"
 
@@ -56,6 +57,16 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
     passed_over: list[Path] = field(default_factory=list)
+
+
+def moving_tensors(network: PCNetwork, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """What moves, by name: the parameters that learn, and the buffers of the predictors."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found: dict[str, Tensor] = {
+        names.get(id(parameter), f"parameter.{place}"): parameter
+        for place, parameter in enumerate(parameters)
+    }
+    return {**found, **dict(network.predictors.named_buffers(prefix="predictors"))}
 
 
 def save_checkpoint(

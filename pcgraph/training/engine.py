@@ -34,11 +34,11 @@ from pcgraph.errors import Fault, InputError
 from pcgraph.files.free_space import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
-from pcgraph.training.checkpoints import Progress, load_checkpoint, save_checkpoint
-from pcgraph.training.gradients import clear, differentiate, each_as_one
+from pcgraph.training.batch_step import BatchStep
+from pcgraph.training.checkpoints import Progress, load_checkpoint, moving_tensors, save_checkpoint
 from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
-from pcgraph.training.optimization import make_optimizer, rate_factor
+from pcgraph.training.measuring import measured
 from pcgraph.training.settings import settings_for, with_augmentation
 from pcgraph.training.task import Finishing, Task
 
@@ -173,14 +173,7 @@ class _Fit:
             what = f"a batch of {min(settings.batch, len(data))} images for {self.processes} processes"
             raise InputError(Fault(what, hint="Give a larger 'batch', or more images."))
         task.network.to(self.accelerator.device)
-        self.parameters = task.parameters()
-        if not self.parameters:
-            raise InputError("nothing in this network can learn: it has no weights of that kind")
-        self.optimizer = self.accelerator.prepare(make_optimizer(settings.optimizer, self.parameters))
-        if self.processes > 1:
-            from accelerate.utils import broadcast
-
-            each_as_one([parameter.data for parameter in self.parameters], broadcast)
+        self.batch_step = BatchStep(task, settings, self.accelerator, self.per_epoch, seed)
         self.settings_used = {
             **settings.model_dump(mode="json", exclude=set(FREE)),
             "seed": seed,
@@ -247,7 +240,7 @@ class _Fit:
     ) -> bool:
         """What is left of an epoch; whether it was asked to stop."""
         for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
-            losses, stopping = self._learn(batch, progress, stop)
+            losses, stopping = self.batch_step(batch, progress.step, stop)
             progress.batch += 1
             progress.step += 1
             table.add(progress.epoch, progress.step, TRAIN, losses)
@@ -261,10 +254,10 @@ class _Fit:
         return False
 
     def _end_of_epoch(self, progress: Progress, table: LossTable, on_epoch: Callable[..., None]) -> None:
-        measured = self._measure(progress.epoch)
-        table.add(progress.epoch, progress.step, VALIDATION, measured)
-        self.accelerator.log({f"{VALIDATION}/{name}": v for name, v in measured.items()}, progress.step)
-        on_epoch(progress.epoch, measured)
+        found = self._measure(progress.epoch)
+        table.add(progress.epoch, progress.step, VALIDATION, found)
+        self.accelerator.log({f"{VALIDATION}/{name}": v for name, v in found.items()}, progress.step)
+        on_epoch(progress.epoch, found)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save(progress, table)
 
@@ -284,122 +277,20 @@ class _Fit:
         size, workers = self.settings.batch, self.workers
         return batches(data, size, shuffle=train, drop_last=drop_last, workers=workers, **which)
 
-    def _learn(
-        self, batch: Batch, progress: Progress, stop: Callable[[], bool]
-    ) -> tuple[dict[str, float], bool]:
-        """Let the weights follow one batch.
-
-        Returns:
-            The losses, averaged over the batches of all processes, with their ``total``; and whether to stop.
-        """
-        torch.manual_seed(mixed_seed(self.seed, progress.step, self.accelerator.process_index))
-        factor = rate_factor(self.settings.schedule, progress.step, self.per_epoch, self.settings.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.optimizer.lr * factor
-        parts = batch.to(self.accelerator.device).parts(self.settings.accumulate)
-        if not parts:
-            if self.processes > 1:
-                raise InputError("no image of a whole batch can be read")
-            return {}, stop()
-        moments = [self.task.moments(part) for part in parts]
-        found: dict[str, float] = {}
-        stopping = False
-        while (made := self._moment(moments, parts)) is not None:
-            asked = torch.tensor([float(stop())], device=self.accelerator.device)
-            names, sums = made
-            sums = self._summed(torch.cat([sums, asked]))
-            *values, count, stopping_votes = sums.tolist()
-            stopping = stopping or stopping_votes > 0
-            found = {name: value / count for name, value in zip(names, values, strict=True)}
-            self._check_finite(found, progress)
-            self._move(count / self.settings.batch)
-        return {**found, "total": sum(found.values())} if len(found) != 1 else found, stopping
-
-    def _moment(
-        self, moments: list[Iterator[Mapping[str, Tensor]]], parts: list[Batch]
-    ) -> tuple[list[str], Tensor] | None:
-        """The gradient of one moment, part by part; losses times images, and the images. None at the end."""
-        clear(self.parameters)
-        names: list[str] = []
-        sums = torch.zeros((), device=self.accelerator.device)
-        for moment, part in zip(moments, parts, strict=True):
-            with self.accelerator.autocast():
-                losses = next(moment, None)
-            if losses is None:
-                return None
-            differentiate(
-                losses,
-                self.parameters,
-                share=len(part) / self.settings.batch,
-                backward=self.accelerator.backward,
-            )
-            names = list(losses)
-            values = [loss.detach().float() * len(part) for loss in losses.values()]
-            sums = sums + torch.stack([*values, torch.tensor(float(len(part)), device=sums.device)])
-        return names, sums
-
-    def _move(self, filled: float) -> None:
-        """One step of the optimizer; ``filled`` is the part of a full batch that there was."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if self.processes > 1:
-            each_as_one(gradients, self._summed)
-        if filled != 1:
-            for gradient in gradients:
-                gradient /= filled
-        if self.settings.clip is not None:
-            self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip)
-        self.optimizer.step()
-
-    def _summed(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
-        if self.processes == 1:
-            return values
-        summed: Tensor = self.accelerator.reduce(values, "sum")
-        return summed
-
-    def _check_finite(self, losses: Mapping[str, float], progress: Progress) -> None:
-        for name, value in losses.items():
-            if not -float("inf") < value < float("inf"):
-                message = f"the loss '{name}' of batch {progress.step + 1} is not finite"
-                raise InputError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))
-
     def _measure(self, epoch: int) -> dict[str, float]:
-        """What the task measures on the held-out images, exactly once each."""
         if self.validation is None or len(self.validation) == 0:
             return {}
         torch.manual_seed(mixed_seed(self.seed, epoch, self.accelerator.process_index, 1))
-        sums: dict[str, float] = {}
-        count = 0
-        for batch in self._batches(self.validation, epoch, train=False):
-            if len(batch):
-                with self.accelerator.autocast():
-                    measured = self.task.measure(batch.to(self.accelerator.device))
-                for name, value in measured.items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
-                count += len(batch)
-        shares = [(sums, count)]
-        if self.processes > 1:
-            from accelerate.utils import gather_object
-
-            shares = gather_object(shares)
-        names = dict.fromkeys(name for share, _ in shares for name in share)
-        total = sum(images for _, images in shares)
-        return {name: sum(share.get(name, 0.0) for share, _ in shares) / total for name in names}
+        return measured(self.task, self._batches(self.validation, epoch, train=False), self.accelerator)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """What moves: the parameters that learn, and the buffers of the predictors."""
-        names = {id(parameter): name for name, parameter in self.task.network.named_parameters()}
-        found: dict[str, Tensor] = {
-            names.get(id(parameter), f"parameter.{place}"): parameter
-            for place, parameter in enumerate(self.parameters)
-        }
-        return {**found, **dict(self.task.network.predictors.named_buffers(prefix="predictors"))}
+        return moving_tensors(self.task.network, self.batch_step.parameters)
 
     def _save(self, progress: Progress, table: LossTable) -> None:
         if not self.accelerator.is_main_process:
             return
         progress.losses, progress.losses_sha256 = table.size(), table.sha256()
-        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        state: dict[str, Any] = {"optimizer": self.batch_step.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         save_checkpoint(self.folder / CHECKPOINTS, progress, self._tensors(), state, self.settings.keep)
@@ -428,7 +319,7 @@ class _Fit:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(found.tensors[name])
-        self.optimizer.load_state_dict(found.state["optimizer"])
+        self.batch_step.optimizer.load_state_dict(found.state["optimizer"])
         if "scaler" in found.state:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         return found.progress
