@@ -93,8 +93,11 @@ def generate() -> ModuleType:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if "<!-- generated:" in page.read_text("utf-8")],
-    ids=lambda page: page.stem,
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.heavy] if "generated: cost" in text else [])
+        for page in PAGES
+        if "<!-- generated:" in (text := page.read_text("utf-8"))
+    ],
 )
 def test_generated_parts_are_up_to_date(generate: ModuleType, page: Path):
     text = page.read_text(encoding="utf-8")

@@ -58,12 +58,12 @@ def test_only_what_shall_learn_gets_a_gradient() -> None:
 
 def test_every_batch_draws_its_number_of_steps_and_repeats_it() -> None:
     task = DynamicsTask(network(), tuning(steps=[2, 5]))
-    lengths = []
+    lengths, batch = [], some(1)
     task.scheduler.run = lambda images, steps, **rest: lengths.append(steps) or 1 / 0  # type: ignore[assignment]
     for seed in [*range(40), *range(40)]:
         torch.manual_seed(len(lengths))
         with pytest.raises(ZeroDivisionError):
-            next(task.moments(replace(some(1), seed=seed)))
+            next(task.moments(replace(batch, seed=seed)))
     assert set(lengths) == {2, 3, 4, 5}
     assert lengths[:40] == lengths[40:]
 

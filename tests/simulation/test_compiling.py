@@ -114,6 +114,7 @@ def test_every_function_has_the_options() -> None:
     assert len(seen) == 2
 
 
+@pytest.mark.heavy
 def test_another_plan_or_mode_is_noticed_though_only_arguments_are_guarded() -> None:
     options = {"backend": "eager", "options": {"guard_filter_fn": _only_arguments}}
     scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(**options)

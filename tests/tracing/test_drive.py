@@ -77,10 +77,10 @@ def states() -> dict[str, Tensor]:
 MODELS: list[Any] = [
     ("torchvision:resnet18", {}),
     ("torchvision:efficientnet_b0", {}),
-    ("torchvision:densenet121", {}),
+    pytest.param("torchvision:densenet121", {}, marks=pytest.mark.heavy),
     ("torchvision:mobilenet_v3_small", {}),
     ("torchvision:shufflenet_v2_x0_5", {}),
-    ("torchvision:swin_t", {}),
+    pytest.param("torchvision:swin_t", {}, marks=pytest.mark.heavy),
     # small ones of their kind stand below and in test_timm.py
     pytest.param("torchvision:convnext_tiny", {}, marks=pytest.mark.slow),
     pytest.param("torchvision:vit_b_16", {"image_size": 64}, marks=pytest.mark.slow),

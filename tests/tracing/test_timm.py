@@ -39,8 +39,8 @@ timm = pytest.importorskip("timm")
         ("resnet10t", 64),
         ("efficientnet_lite0", 64),
         ("tf_mobilenetv3_small_minimal_100", 64),  # Conv2dSame, a module that must not be traced
-        ("mobilevit_xxs", 64),  # MobileVitBlock, another
-        ("vit_tiny_patch16_224", 224),
+        pytest.param("mobilevit_xxs", 64, marks=pytest.mark.heavy),  # MobileVitBlock, another
+        pytest.param("vit_tiny_patch16_224", 224, marks=pytest.mark.heavy),
         ("convnext_atto", 64),
         ("resnetv2_18", 64),
     ],
