@@ -28,6 +28,7 @@ from pcgraph.cli.screen import Screen
 from pcgraph.display.text import format_shape
 
 if TYPE_CHECKING:
+    from pcgraph.network import PCNetwork
     from pcgraph.tracing.table import Table
 
 SCHEMA = "spec.schema.json"
@@ -100,28 +101,35 @@ def holding_spec(
     `error: auto` sees to it that errors do not make them. But untrained predictions can, around a loop with
     the backbone: some steps from a standard normal image tell, if the weights are there.
     """
-    import torch
-
-    from pcgraph.analysis.stability import growth
     from pcgraph.building.network import build
-    from pcgraph.dynamics.gains import Predify
-    from pcgraph.scheduler import Scheduler
     from pcgraph.spec import parse_spec
     from pcgraph.spec.weights import is_file_reference
 
     text = first_spec(table, nodes, weights)
     if weights is not None and not is_file_reference(weights):
         return text, FEEDBACK[0]
-    network = build(parse_spec(text, folder=folder), trust=trust)
+    feedback = hold(build(parse_spec(text, folder=folder), trust=trust))
+    return first_spec(table, nodes, weights, feedback), feedback
+
+
+def hold(network: PCNetwork) -> float:
+    """Lower the lambda of a network of rule `predify` until no state grows too far; what it is then."""
+    import torch
+
+    from pcgraph.analysis.stability import growth
+    from pcgraph.dynamics.gains import Predify
+    from pcgraph.scheduler import Scheduler
+
     rule = network.dynamics
     assert isinstance(rule, Predify)
-    image = torch.randn(1, *table.input_shape, generator=torch.Generator().manual_seed(0))
+    shape = network.graph.nodes[network.graph.receiver].shape
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     for feedback in FEEDBACK:
         dynamics = rule.spec.model_copy(update={"feedback": feedback})
         network.dynamics = Predify(rule.graph, dynamics, rule.reach, rule.carried)
         if max(growth(Scheduler(network), image, REHEARSED, enough=GROWN).values()) <= GROWN:
             break
-    return first_spec(table, nodes, weights, feedback), feedback
+    return feedback
 
 
 def first_spec(
