@@ -44,6 +44,7 @@ BOUND = 3.0
 """No state may grow beyond so many times its first norm."""
 STEPS = 50
 Shape = tuple[int, ...]
+Arguments = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Entry:
     """A model to look at.
 
     Attributes:
-        shapes: Of one image; the first that the model takes counts.
+        tries: Shape of one image and arguments of the model; the first that it takes counts.
         make: The model itself, of one that no reference names.
         size: Parameters, as far as they are known; large models come last.
     """
 
     kind: str
     name: str
-    shapes: tuple[Shape, ...]
+    tries: tuple[tuple[Shape, Arguments], ...]
     make: Callable[[], nn.Module] | None = None
     size: int = 0
 
@@ -172,9 +173,9 @@ def apart(entry: Entry, limit: int) -> dict[str, Any]:
 def measure(entry: Entry) -> Iterator[dict[str, Any]]:
     """Facts about a model, as they are found."""
     error = "no shape"
-    for shape in entry.shapes:
+    for shape, arguments in entry.tries:
         try:
-            yield from measure_at(entry, shape)
+            yield from measure_at(entry, shape, arguments)
             return
         except Exception as fault:
             traced = "" if isinstance(fault, (PCGraphError, AssertionError)) else f"{type(fault).__name__}: "
@@ -182,16 +183,17 @@ def measure(entry: Entry) -> Iterator[dict[str, Any]]:
     yield {"error": error[:400]}
 
 
-def measure_at(entry: Entry, shape: Shape) -> Iterator[dict[str, Any]]:
+def measure_at(entry: Entry, shape: Shape, arguments: Arguments) -> Iterator[dict[str, Any]]:
     """`new` and some steps, with images of one shape."""
     begun = time.process_time()
     live = None if entry.make is None else entry.make().eval()
-    table = trace(entry.name if live is None else live, shape, verify=False)
-    facts: dict[str, Any] = {"input": shape, "places": len(table)}
+    table = trace(entry.name if live is None else live, shape, arguments=arguments, verify=False)
+    facts: dict[str, Any] = {"input": shape, **arguments, "places": len(table)}
     if entry.kind == "torchvision":
         facts["names"] = compare_names(entry.name, [row.name for row in table])
     nodes = suggest_nodes(table)
     spec = yaml.safe_load(first_spec(table, nodes, None))
+    spec["backbone"]["arguments"] = arguments
     if live is not None:
         del spec["backbone"]["model"]
     traced = time.process_time()
@@ -234,15 +236,16 @@ def torchvision_classifiers(side: int) -> Iterator[Entry]:
     for name in torchvision.models.list_models(module=torchvision.models):
         size = max(one.meta["num_params"] for one in torchvision.models.get_model_weights(name))
         ref = f"torchvision:{name}"
-        yield Entry("torchvision", ref, _shapes(ref, side), size=size)
+        yield Entry("torchvision", ref, _tries(ref, side), size=size)
 
 
 def timm_families(side: int) -> Iterator[Entry]:
     """Of each module of timm one model that its name calls small."""
     for family in timm.list_modules():
         if names := timm.list_models(module=family):
-            ref = f"timm:{min(names, key=_rank)}"
-            yield Entry("timm", ref, _shapes(ref, side))
+            name = min(names, key=_rank)
+            given = {"img_size": side} if timm.get_pretrained_cfg(name).fixed_input_size else {}
+            yield Entry("timm", f"timm:{name}", _tries(f"timm:{name}", side, given))
 
 
 def _rank(name: str) -> tuple[int, int, str]:
@@ -250,9 +253,9 @@ def _rank(name: str) -> tuple[int, int, str]:
     return rank, len(name), name
 
 
-def _shapes(ref: str, side: int) -> tuple[Shape, ...]:
+def _tries(ref: str, side: int, given: Arguments = {}) -> tuple[tuple[Shape, Arguments], ...]:
     own = default_input(ref)
-    return ((own[0], side, side), own) if side < own[-1] else (own,)
+    return (((own[0], side, side), given), (own, {})) if side < own[-1] else ((own, {}),)
 
 
 def dense_and_video(_: int) -> Iterator[Entry]:
@@ -260,7 +263,7 @@ def dense_and_video(_: int) -> Iterator[Entry]:
     from torchvision.models.detection import backbone_utils
 
     for name, shape in DENSE.items():
-        yield Entry("dense", f"torchvision:{name}", (shape,))
+        yield Entry("dense", f"torchvision:{name}", ((shape, {}),))
     make = {
         "resnet18 with FPN": lambda: backbone_utils.resnet_fpn_backbone(
             backbone_name="resnet18", weights=None
@@ -270,7 +273,7 @@ def dense_and_video(_: int) -> Iterator[Entry]:
         ),
     }
     for name, one in make.items():
-        yield Entry("dense", name, ((3, 64, 64),), one)
+        yield Entry("dense", name, (((3, 64, 64), {}),), one)
 
 
 def transformers_models(_: int) -> Iterator[Entry]:
@@ -281,7 +284,7 @@ def transformers_models(_: int) -> Iterator[Entry]:
         def make(ref: str = ref, config: dict[str, Any] = config) -> nn.Module:
             return load_model(ref, arguments=config)
 
-        yield Entry("transformers", ref, ((3, side, side),), make)
+        yield Entry("transformers", ref, (((3, side, side), {}),), make)
 
 
 if __name__ == "__main__":

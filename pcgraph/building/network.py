@@ -94,7 +94,7 @@ def weight_file(spec: Spec) -> Path:
 
 
 def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
-    """The network's rule `predify`, with C and what errors do for the predictors as they are now.
+    """The network's rule `predify`, with C, and what `auto` has to know, for the predictors as they are now.
 
     Args:
         network: The network, with its weights.
@@ -103,7 +103,8 @@ def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> P
     rule = network.dynamics
     assert isinstance(rule, Predify)
     reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
-    return Predify(rule.graph, rule.spec, reach, measure_carried(rule.graph, network.predictors, start))
+    carried = measure_carried(rule.graph, network.predictors, start) if rule.auto else {}
+    return Predify(rule.graph, rule.spec, reach, carried)
 
 
 def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:

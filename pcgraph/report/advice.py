@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pcgraph.analysis.stability import EdgeLimit, edge_limits, step_eigenvalue
+from pcgraph.analysis.stability import EdgeLimit, limits_of, step_eigenvalue
 from pcgraph.dynamics.automatic import SHARE
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, FieldPath, InputError
 from pcgraph.graph import Kind
 from pcgraph.network import PCNetwork
+from pcgraph.predictors.error_strength import bound_carried, measure_carried
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import EnergyDynamics, NodeGains, PredifyDynamics
 from pcgraph.state import State
@@ -27,7 +28,7 @@ def check_gains(network: PCNetwork) -> list[Fault]:
     Single edges are looked at; of a network without a backbone, the whole step too.
 
     Args:
-        network: With the weights of its predictors, and its C counted.
+        network: With the weights of its predictors, and its C counted; see `measured`.
     """
     found = [*inert_gains(network), *strong_edges(network)]
     return found or [*_whole_step(network)]
@@ -37,13 +38,13 @@ def strong_edges(network: PCNetwork, start: Mapping[str, Tensor] | None = None) 
     """The edges of each source whose error steps together are stronger than it bears."""
     if not isinstance(network.dynamics, Predify):
         return
-    by_source: dict[str, list[EdgeLimit]] = {}
-    for one in edge_limits(network, start):
-        by_source.setdefault(one.source, []).append(one)
-    for source, edges in by_source.items():
+    known = dict(network.dynamics.carried) if start is None else {}
+    bounds = limits_of(network.dynamics, {**bound_carried(network.graph, network.predictors), **known})
+    doubtful = [one.edge for edges in _too_strong(bounds).values() for one in edges if one.gain]
+    unknown = {edge for edge in doubtful if (edge, network.graph.edges[edge].sources[0]) not in known}
+    measured = {**known, **measure_carried(network.graph, network.predictors, start, unknown)}
+    for source, edges in _too_strong(limits_of(network.dynamics, measured)).items():
         total = sum(one.share for one in edges)
-        if total <= 1:
-            continue
         worst = max(edges, key=lambda one: one.share)
         alone = "" if len(edges) == 1 else f", most of it by '{worst.edge}'"
         what = f"edge '{worst.edge}' carries" if len(edges) == 1 else "its edges carry"
@@ -55,6 +56,14 @@ def strong_edges(network: PCNetwork, start: Mapping[str, Tensor] | None = None) 
         if own.error is not None:
             path, hint = (*own.path, "error"), f"Write 'error: {value}' for the edge, or 'error: auto'."
         yield Fault(message, path, hint)
+
+
+def _too_strong(limits: list[EdgeLimit]) -> dict[str, list[EdgeLimit]]:
+    """By source those edges whose shares of their limits together exceed 1."""
+    by_source: dict[str, list[EdgeLimit]] = {}
+    for one in limits:
+        by_source.setdefault(one.source, []).append(one)
+    return {source: edges for source, edges in by_source.items() if sum(one.share for one in edges) > 1}
 
 
 def inert_gains(network: PCNetwork) -> Iterator[Fault]:
