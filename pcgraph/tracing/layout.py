@@ -19,6 +19,7 @@ from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
 from pcgraph.tracing.axis_rules import apply_rule
 from pcgraph.tracing.operands import Known, shape_of
+from pcgraph.tracing.snapshot import Snapshot
 
 
 def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout | None]:
@@ -38,7 +39,9 @@ def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout |
     first = _carry(graph, _image(shape_of(image)))
     known = _carry(graph, _as_read(first[image]))
     number = {id(node): index for index, node in enumerate(_axes(known.values()))}
-    return {name: describe(known[node][1:], number) for name, node in nodes.items()}
+    found = {name: describe(known[node][1:], number) for name, node in nodes.items()}
+    by_convention = {name: convention(shape_of(image)[1:]) for name, node in nodes.items() if node is image}
+    return {**found, **by_convention} if _silent(first[image]) else found
 
 
 def _image(shape: Shape) -> Dims:
@@ -51,7 +54,7 @@ def _as_read(dims: Dims) -> Dims:
     read = [dim[0].meaning if dim else (0, None, 0) for dim in dims[1:]]
     said = convention(shape[1:])
     fresh = _image(shape)
-    silent = not any(role for _, role, _ in read)
+    silent = _silent(dims)
     for place, (dim, (weight, role, rank)) in enumerate(zip(fresh[1:], read, strict=True)):
         (atom,) = dim
         if role is not None:
@@ -61,6 +64,11 @@ def _as_read(dims: Dims) -> Dims:
             atom.axis.role = "features" if is_channels else "place"
             atom.axis.rank, atom.axis.weight = 0 if is_channels else place - 1, 1
     return fresh
+
+
+def _silent(image: Dims) -> bool:
+    """Whether nobody who reads the image says what its dimensions are; parts of them may be features."""
+    return not any(dim[0].meaning[1] for dim in image[1:] if dim)
 
 
 def _carry(graph: fx.Graph, image: Dims) -> Known:
@@ -220,7 +228,11 @@ def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
     device = tensors[0].device if tensors else torch.device("cpu")
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad(), fake:
-        image = torch.empty(2, *input_shape, dtype=dtype, device=device)
-        traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
+    before = Snapshot(root)  # modules may keep what they computed, and that is no number here
+    try:
+        with torch.no_grad(), fake:
+            image = torch.empty(2, *input_shape, dtype=dtype, device=device)
+            traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
+    finally:
+        before.restore()
     return traced.graph, made
