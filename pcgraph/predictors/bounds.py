@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 
 import torch
 from torch import nn
@@ -55,8 +57,8 @@ def stretch_bound(predictor: nn.Module) -> float:
 
 def _bound_of_taps(layer: nn.modules.conv._ConvNd) -> float:
     taps = layer.weight.detach().flatten(0, 1).norm(dim=0).flatten()
-    grid = torch.cartesian_prod(*(torch.arange(size) for size in layer.kernel_size)).view(len(taps), -1)
-    phases = grid * torch.tensor(layer.dilation) % torch.tensor(layer.stride)
-    _, phase = phases.unique(dim=0, return_inverse=True)
-    sums = torch.zeros(len(taps), dtype=taps.dtype).index_add(0, phase, taps.cpu())
-    return float(sums.square().sum())
+    sums: Counter[tuple[int, ...]] = Counter()
+    for place, tap in zip(itertools.product(*map(range, layer.kernel_size)), taps.tolist(), strict=True):
+        along = zip(place, layer.dilation, layer.stride, strict=True)
+        sums[tuple(at * dilation % stride for at, dilation, stride in along)] += tap
+    return sum(total**2 for total in sums.values())

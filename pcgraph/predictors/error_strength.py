@@ -53,7 +53,7 @@ def measure_carried(
 
 def bound_carried(graph: PCGraph, predictors: nn.ModuleDict) -> dict[tuple[str, str], Carried]:
     """Like `measure_carried`, what the stretches cannot exceed: far more, but soon known."""
-    found = {}
+    found: dict[tuple[str, str], Carried] = {}
     for name, predictor in predictors.items():
         edge = graph.edges[name]
         bound = _crowd(graph, name) * stretch_bound(without_last_activations(predictor))
