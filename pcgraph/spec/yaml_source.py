@@ -100,7 +100,7 @@ def _compose(text: str) -> yaml.Node | None:
     if text.isascii() and not set("?!|>\t").intersection(text):
         with contextlib.suppress(yaml.YAMLError, RecursionError):
             return cast("yaml.Node | None", _FastLoader(text).get_single_node())
-    return cast("yaml.Node | None", _Loader(text).get_single_node())
+    return _Loader(text).get_single_node()
 
 
 def _syntax_fault(error: yaml.MarkedYAMLError, file: str) -> Fault:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-    UnsupportedOperatorException,
-)
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
 
 from pcgraph.spec.layout import Layout, Shape, convention
@@ -196,17 +192,16 @@ def _as_parts(dim: Dim) -> Dim:
 # reading a traced graph -------------------------------------------------------------------------------
 
 
-NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
-"""What `operations` raises for a model whose operations depend on the values that it is given."""
-
-
-def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx.Graph, dict[str, fx.Node]]:
+def operations(
+    root: nn.Module, graph: fx.Graph, input_shape: Shape, *, values: bool = False
+) -> tuple[fx.Graph, dict[str, fx.Node]]:
     """The ATen operations of a traced graph, found on tensors without values.
 
     Args:
         root: The module that the graph refers to.
         graph: A graph with one placeholder.
         input_shape: Shape of one image.
+        values: Whether to use tensors with values after all, for a model that asks for them.
 
     Returns:
         The operations, and for each node name of ``graph`` the operation that makes its value.
@@ -227,11 +222,11 @@ def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx
     tensors = [*root.parameters(), *root.buffers()]
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
     device = tensors[0].device if tensors else torch.device("cpu")
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if not values else contextlib.nullcontext()
     before = Snapshot(root)  # modules may keep what they computed, and that is no number here
     try:
         with torch.no_grad(), fake:
-            image = torch.empty(2, *input_shape, dtype=dtype, device=device)
+            image = torch.zeros(2, *input_shape, dtype=dtype, device=device)
             traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
     finally:
         before.restore()

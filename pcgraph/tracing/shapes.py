@@ -117,6 +117,16 @@ class _Recorder(fx.Interpreter):
 _NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 
 
+def needs_values(error: BaseException | None) -> bool:
+    """Whether something failed because a model without storage has no values."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, (NotImplementedError, *_NEEDS_VALUES)) or "meta" in text or "data-dependent" in text:
+            return True
+        error = error.__cause__
+    return False
+
+
 class _NodeError(Exception):
     def __init__(self, place: str, error: Exception) -> None:
         super().__init__(f"at '{place}': {str(error).strip().partition(chr(10))[0]}")
