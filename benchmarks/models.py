@@ -4,11 +4,11 @@
     python benchmarks/models.py --to rows.jsonl --kind torchvision --only resnet18,vgg16
     python benchmarks/models.py --to rows.jsonl --again             # what failed before, once more
 
-Weights are random. Each model is read by the candidate table (of torchvision's classifiers the names are compared
-with those of torchvision's own feature extraction); a first spec like that of `pcgraph new` is built, which compares
-the drive with the model, output bit for bit and gradient up to rounding; and its lambda is lowered as `pcgraph new`
-does. Then 50 steps from another image tell how far the states grow. One line of JSON a model; a run that was cut off
-goes on where it was. Each model has a process of its own, with a limit of CPU seconds.
+Weights are random. Each model is read by the candidate table (of torchvision's classifiers the names are
+compared with those of torchvision's own feature extraction); a first spec like that of `pcgraph new` is built,
+which compares the drive with the model, output bit for bit and gradient up to rounding; and its lambda is lowered
+as `pcgraph new` does. Then 50 steps from another image tell how far the states grow. One line of JSON a model; a
+run that was cut off goes on where it was. Each model has a process of its own, with a limit of CPU seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import json
 import os
 import re
 import resource
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -90,9 +89,22 @@ HUGGING: dict[str, tuple[int, dict[str, Any]]] = {
     "RegNet": (64, {"depths": [1] * 4, "hidden_sizes": [16, 16, 32, 32]}),
     "PoolFormer": (64, {"depths": [1] * 4}),
 }
-SMALL = (
-    "atto femto pico nano xxs xxtiny xtiny tiny xs mini _t_ _s_ small"  # in timm's names, the smallest first
-).split()
+SMALL = [
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "xxs",
+    "xxtiny",
+    "xtiny",
+    "tiny",
+    "xs",
+    "mini",
+    "_t_",
+    "_s_",
+    "small",
+]
+"""In timm's names, the smallest first."""
 
 
 def main() -> None:
@@ -124,7 +136,9 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             known[entry.name] = row
             print(row, flush=True)
-    summarise(known)
+    asked = [known[entry.name] for entry in entries if not names or entry.name in names]
+    summarise(asked)
+    raise SystemExit(any(map(_failed, asked)))
 
 
 def _rows(path: Path) -> dict[str, dict[str, Any]]:
@@ -134,16 +148,16 @@ def _rows(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _failed(row: dict[str, Any]) -> bool:
-    return "error" in row or not row["growth"] <= BOUND
+    return "error" in row or not row["growth"] <= BOUND or row.get("names", "equal") != "equal"
 
 
-def summarise(rows: dict[str, dict[str, Any]]) -> None:
+def summarise(rows: list[dict[str, Any]]) -> None:
     """Totals by kind, and what failed."""
-    for kind in sorted({row["kind"] for row in rows.values()}):
-        of = [row for row in rows.values() if row["kind"] == kind]
+    for kind in sorted({row["kind"] for row in rows}):
+        of = [row for row in rows if row["kind"] == kind]
         held = sum(row.get("growth", float("inf")) <= BOUND for row in of)
         print(f"{kind}: {len(of)} models, {sum('nodes' in row for row in of)} verified, {held} held")
-    for row in rows.values():
+    for row in rows:
         if _failed(row):
             print(row["name"], row.get("error", f"grew {row.get('growth')} times at {row.get('node')}"))
 
@@ -172,15 +186,15 @@ def apart(entry: Entry, limit: int) -> dict[str, Any]:
 
 def measure(entry: Entry) -> Iterator[dict[str, Any]]:
     """Facts about a model, as they are found."""
-    error = "no shape"
+    errors = []
     for shape, arguments in entry.tries:
         try:
             yield from measure_at(entry, shape, arguments)
             return
         except Exception as fault:
             traced = "" if isinstance(fault, (PCGraphError, AssertionError)) else f"{type(fault).__name__}: "
-            error = traced + str(fault).partition("\n")[0]
-    yield {"error": error[:400]}
+            errors.append(f"{shape[-1]}: {traced}{str(fault).partition(chr(10))[0][:300]}")
+    yield {"error": "; ".join(errors)}
 
 
 def measure_at(entry: Entry, shape: Shape, arguments: Arguments) -> Iterator[dict[str, Any]]:
@@ -217,7 +231,7 @@ def measure_at(entry: Entry, shape: Shape, arguments: Arguments) -> Iterator[dic
 
 
 def compare_names(ref: str, found: list[str]) -> str:
-    """"equal" where they are those of torchvision, but that a module called ``ln_1`` keeps its name.
+    """ "equal" where they are those of torchvision, but that a module called ``ln_1`` keeps its name.
 
     See `Numbering`.
     """
@@ -236,7 +250,7 @@ def torchvision_classifiers(side: int) -> Iterator[Entry]:
     for name in torchvision.models.list_models(module=torchvision.models):
         size = max(one.meta["num_params"] for one in torchvision.models.get_model_weights(name))
         ref = f"torchvision:{name}"
-        yield Entry("torchvision", ref, _tries(ref, side), size=size)
+        yield Entry("torchvision", ref, _tries(ref, side, {}), size=size)
 
 
 def timm_families(side: int) -> Iterator[Entry]:
@@ -253,7 +267,7 @@ def _rank(name: str) -> tuple[int, int, str]:
     return rank, len(name), name
 
 
-def _tries(ref: str, side: int, given: Arguments = {}) -> tuple[tuple[Shape, Arguments], ...]:
+def _tries(ref: str, side: int, given: Arguments) -> tuple[tuple[Shape, Arguments], ...]:
     own = default_input(ref)
     return (((own[0], side, side), given), (own, {})) if side < own[-1] else ((own, {}),)
 
@@ -288,4 +302,4 @@ def transformers_models(_: int) -> Iterator[Entry]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcgraph.cli.check import check_weights
 from pcgraph.cli.options import (
     AsJson,
     Force,
@@ -66,17 +65,13 @@ def new(
     check_free(output, force=force, suffixes=(".yaml", ".yml"))
     shape = input_shape(input)
     with screen.working(f"Tracing {model}"):
-        from pcgraph.building.network import build
         from pcgraph.errors import ModelError, SpecError
-        from pcgraph.spec import parse_spec
         from pcgraph.tracing.table import suggest_nodes, trace
 
         table = trace(model, shape, trust=trusted(trust), verify=not no_verify)
         nodes = suggest_nodes(table)
         try:  # what we write is valid
             text, feedback = holding_spec(table, nodes, beside_spec(weights, output), output.parent, trust)
-            spec = parse_spec(text, folder=output.parent)
-            check_weights(spec, build(spec, trust=trust, weights=False), trust)
         except (ModelError, SpecError) as error:  # the user has not seen the text that the places are in
             raise type(error)(replace(fault, where="", path=()) for fault in error.faults) from None
     write_text(output, header(model, output) + text)
@@ -96,7 +91,7 @@ def holding_spec(
     folder: Path = Path(),
     trust: bool = False,
 ) -> tuple[str, float]:
-    """The text of a first spec whose states do not run away, and its lambda.
+    """The text of a first spec that can be built and whose states do not run away, and its lambda.
 
     `error: auto` sees to it that errors do not make them. But untrained predictions can, around a loop with
     the backbone: some steps from a standard normal image tell, if the weights are there.
@@ -107,6 +102,7 @@ def holding_spec(
 
     text = first_spec(table, nodes, weights)
     if weights is not None and not is_file_reference(weights):
+        build(parse_spec(text, folder=folder), trust=trust, weights=False)
         return text, FEEDBACK[0]
     feedback = hold(build(parse_spec(text, folder=folder), trust=trust))
     return first_spec(table, nodes, weights, feedback), feedback

@@ -10,7 +10,7 @@ from torch import Tensor
 SMALL = 1e-12
 """Share of a product's norm below which what is left of it is rounding."""
 LEAST = 8
-"""Vectors of which the first look at the residual is at: a start may have next to nothing of the eigenvector."""
+"""Vectors before a residual is trusted: a start may have next to nothing of the eigenvector."""
 
 
 def largest_eigenvalue(

@@ -83,7 +83,12 @@ def _parts(predictor: nn.Module, sources: list[Tensor]) -> tuple[nn.Module, list
 def _factors(upsample: nn.Upsample, source: Tensor) -> tuple[float, ...] | None:
     """By what a map is upsampled to a size, where that is a whole number on each side."""
     size = upsample.size
-    if source.ndim != 4 or not isinstance(size, tuple) or upsample.mode != "bilinear" or upsample.align_corners:
+    if (
+        source.ndim != 4
+        or not isinstance(size, tuple)
+        or upsample.mode != "bilinear"
+        or upsample.align_corners
+    ):
         return None
     pairs = list(zip(size, source.shape[2:], strict=True))
     return tuple(to / of for to, of in pairs) if not any(to % of for to, of in pairs) else None

@@ -95,7 +95,7 @@ def parse_yaml(text: str, file: str) -> Document:
 def _compose(text: str) -> yaml.Node | None:
     """The document's nodes. What is wrong is told by the loader whose messages we know.
 
-    The loaders disagree on what is rare in specs: tags, blocks of text, tabs, and line ends that are not ASCII's.
+    They disagree on what is rare in specs: tags, blocks of text, tabs, and what is not ASCII.
     """
     if text.isascii() and not set("?!|>\t").intersection(text):
         with contextlib.suppress(yaml.YAMLError, RecursionError):

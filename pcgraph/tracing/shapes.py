@@ -121,7 +121,11 @@ def needs_values(error: BaseException | None) -> bool:
     """Whether something failed because a model without storage has no values."""
     while error is not None:
         text = str(error).lower()
-        if isinstance(error, (NotImplementedError, *_NEEDS_VALUES)) or "meta" in text or "data-dependent" in text:
+        if (
+            isinstance(error, (NotImplementedError, *_NEEDS_VALUES))
+            or "meta" in text
+            or "data-dependent" in text
+        ):
             return True
         error = error.__cause__
     return False
