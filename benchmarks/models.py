@@ -5,10 +5,11 @@
     python benchmarks/models.py --to rows.jsonl --again             # what failed before, once more
 
 Weights are random. Each model is read by the candidate table (of torchvision's classifiers the names are
-compared with those of torchvision's own feature extraction); a first spec like that of `pcgraph new` is built,
-which compares the drive with the model, output bit for bit and gradient up to rounding; and its lambda is lowered
-as `pcgraph new` does. Then 50 steps from another image tell how far the states grow. One line of JSON a model; a
-run that was cut off goes on where it was. Each model has a process of its own, with a limit of CPU seconds.
+compared with those of torchvision's own feature extraction); a first spec like that of `pcgraph new` is
+built, which compares the drive with the model, output bit for bit and gradient up to rounding; and its
+lambda is lowered as `pcgraph new` does. Then 50 steps from another image tell how far the states grow.
+One line of JSON a model; a run that was cut off goes on where it was. Each model has a process of its
+own, with a limit of CPU seconds.
 """
 
 from __future__ import annotations
