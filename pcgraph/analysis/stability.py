@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pcgraph.dynamics.automatic import Carried
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, InputError
@@ -41,7 +42,9 @@ class EdgeLimit:
     @property
     def share(self) -> float:
         """Of the limit; the shares of a source's edges add up, and must stay below 1."""
-        return self.gain / self.limit
+        if self.limit:
+            return self.gain / self.limit
+        return math.inf if self.gain else 0.0
 
 
 def edge_limits(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> list[EdgeLimit]:
@@ -57,18 +60,22 @@ def edge_limits(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -
     Raises:
         InputError: Another rule.
     """
-    rule = network.dynamics
-    if not isinstance(rule, Predify):
+    if not isinstance(network.dynamics, Predify):
         hint = "Of rule 'energy' see stability_margin."
         raise InputError(Fault("limits of single edges belong to rule 'predify'", ("dynamics", "rule"), hint))
+    return limits_of(network.dynamics, measure_carried(network.graph, network.predictors, start))
+
+
+def limits_of(rule: Predify, carried: Mapping[tuple[str, str], Carried]) -> list[EdgeLimit]:
+    """The limits of edges of which it is known what they carry, by edge and source."""
     gains = rule.gains(1)
     found = []
-    for (name, node), carried in measure_carried(network.graph, network.predictors, start).items():
+    for (name, node), one in carried.items():
         gain = float(gains.source.get((name, node), 0.0))
-        kept = 1 - sum(float(gains.target[term]) for term in network.graph.terms_into(node))
-        scale = rule.scale(network.graph.edges[name], 1)
-        if carried.stretch:
-            found.append(EdgeLimit(name, node, gain, (1 + kept) / (scale * carried.stretch)))
+        kept = 1 - sum(float(gains.target[term]) for term in rule.graph.terms_into(node))
+        scale = rule.scale(rule.graph.edges[name], 1)
+        if one.stretch:
+            found.append(EdgeLimit(name, node, gain, (1 + kept) / (scale * one.stretch)))
     return found
 
 

@@ -26,7 +26,7 @@ from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
 from pcgraph.spec.weights import WeightFile, file_of
 from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.shapes import like_weights
+from pcgraph.tracing.shapes import like_weights, needs_values
 from pcgraph.tracing.verify import IMAGENET, Statistics
 
 _SEEDED = threading.RLock()
@@ -94,7 +94,7 @@ def weight_file(spec: Spec) -> Path:
 
 
 def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
-    """The network's rule `predify`, with C and what errors do for the predictors as they are now.
+    """The network's rule `predify`, with C, and what `auto` has to know, for the predictors as they are now.
 
     Args:
         network: The network, with its weights.
@@ -103,7 +103,8 @@ def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> P
     rule = network.dynamics
     assert isinstance(rule, Predify)
     reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
-    return Predify(rule.graph, rule.spec, reach, measure_carried(rule.graph, network.predictors, start))
+    carried = measure_carried(rule.graph, network.predictors, start) if rule.auto else {}
+    return Predify(rule.graph, rule.spec, reach, carried)
 
 
 def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
@@ -165,20 +166,27 @@ def _drive(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
         if model is not None:
             raise SpecError(Fault("a model was given, but the spec has no backbone", ("backbone",)))
         return None
-    backbone, constants = load_backbone(
-        spec.backbone, model, trust=trust, meta=not weights, folder=spec.folder
-    )
-    with about_backbone():
-        return Drive(
-            backbone,
-            places,
-            spec.backbone.input,
-            owned=True,
-            constants=constants,
-            output=spec.backbone.output,
-            statistics=_statistics(spec.backbone),
-            verify=verify,
-        )
+
+    def read(backbone: Backbone, meta: bool) -> Drive:
+        loaded, constants = load_backbone(backbone, model, trust=trust, meta=meta, folder=spec.folder)
+        with about_backbone():
+            return Drive(
+                loaded,
+                places,
+                backbone.input,
+                owned=True,
+                constants=constants,
+                output=backbone.output,
+                statistics=_statistics(backbone),
+                verify=verify,
+            )
+
+    try:
+        return read(spec.backbone, not weights)
+    except ModelError as error:
+        if weights or not needs_values(error):
+            raise
+        return read(spec.backbone.model_copy(update={"weights": None}), meta=False)
 
 
 def _statistics(backbone: Backbone) -> Statistics:

@@ -27,7 +27,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         from pcgraph.building.network import build, measured
         from pcgraph.display.text import format_count as short
         from pcgraph.dynamics.gains import Predify
-        from pcgraph.report.advice import check_gains
+        from pcgraph.report.advice import LARGE, check_gains
         from pcgraph.report.description import describe, step_cost
 
         network = build(given, trust=trusted(trust), weights=False)
@@ -42,6 +42,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
             "starts": _count(network.starts),
         }
         facts.update(parameters=parameters, cost=step_cost(network), warnings=as_warnings(warned))
+    unseen = network.drive is None and len(network.predictors) > LARGE
     kinds = [edge.kind for edge in network.graph.edges.values()]
     cost = "unknown" if facts["cost"] is None else f"{short(facts['cost'])} multiply-adds a step and image"
     counts = f"backbone {short(parameters['backbone'])}, predictors {short(parameters['predictors'])}"
@@ -52,6 +53,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         f"  edges       {kinds.count('feedforward')} feedforward, {kinds.count('feedback')} feedback",
         f"  parameters  {counts}",
         f"  cost        {cost}",
+        *([f"  whole step  not looked at: more than {LARGE} predictors"] if unseen else []),
     ]
     screen.result(facts, *([] if quiet else ["\n".join(lines)]), *[f"Warning: {one}" for one in warned])
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pcgraph.cli.check import check_weights
 from pcgraph.cli.options import (
     AsJson,
     Force,
@@ -28,6 +27,7 @@ from pcgraph.cli.screen import Screen
 from pcgraph.display.text import format_shape
 
 if TYPE_CHECKING:
+    from pcgraph.network import PCNetwork
     from pcgraph.tracing.table import Table
 
 SCHEMA = "spec.schema.json"
@@ -65,9 +65,7 @@ def new(
     check_free(output, force=force, suffixes=(".yaml", ".yml"))
     shape = input_shape(input)
     with screen.working(f"Tracing {model}"):
-        from pcgraph.building.network import build
         from pcgraph.errors import ModelError, SpecError
-        from pcgraph.spec import parse_spec
         from pcgraph.tracing.suggesting import suggest_nodes
         from pcgraph.tracing.table import trace
 
@@ -75,8 +73,6 @@ def new(
         nodes = suggest_nodes(table)
         try:  # what we write is valid
             text, feedback = holding_spec(table, nodes, beside_spec(weights, output), output.parent, trust)
-            spec = parse_spec(text, folder=output.parent)
-            check_weights(spec, build(spec, trust=trust, weights=False), trust)
         except (ModelError, SpecError) as error:  # the user has not seen the text that the places are in
             raise type(error)(replace(fault, where="", path=()) for fault in error.faults) from None
     write_text(output, header(model, output) + text)
@@ -96,33 +92,41 @@ def holding_spec(
     folder: Path = Path(),
     trust: bool = False,
 ) -> tuple[str, float]:
-    """The text of a first spec whose states do not run away, and its lambda.
+    """The text of a first spec that can be built and whose states do not run away, and its lambda.
 
     `error: auto` sees to it that errors do not make them. But untrained predictions can, around a loop with
     the backbone: some steps from a standard normal image tell, if the weights are there.
     """
-    import torch
-
-    from pcgraph.analysis.stability import growth
     from pcgraph.building.network import build
-    from pcgraph.dynamics.gains import Predify
-    from pcgraph.scheduler import Scheduler
     from pcgraph.spec import parse_spec
     from pcgraph.spec.weights import is_file_reference
 
     text = first_spec(table, nodes, weights)
     if weights is not None and not is_file_reference(weights):
+        build(parse_spec(text, folder=folder), trust=trust, weights=False)
         return text, FEEDBACK[0]
-    network = build(parse_spec(text, folder=folder), trust=trust)
+    feedback = hold(build(parse_spec(text, folder=folder), trust=trust))
+    return first_spec(table, nodes, weights, feedback), feedback
+
+
+def hold(network: PCNetwork) -> float:
+    """Lower the lambda of a network of rule `predify` until no state grows too far; what it is then."""
+    import torch
+
+    from pcgraph.analysis.stability import growth
+    from pcgraph.dynamics.gains import Predify
+    from pcgraph.scheduler import Scheduler
+
     rule = network.dynamics
     assert isinstance(rule, Predify)
-    image = torch.randn(1, *table.input_shape, generator=torch.Generator().manual_seed(0))
+    shape = network.graph.nodes[network.graph.receiver].shape
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     for feedback in FEEDBACK:
         dynamics = rule.spec.model_copy(update={"feedback": feedback})
         network.dynamics = Predify(rule.graph, dynamics, rule.reach, rule.carried)
         if max(growth(Scheduler(network), image, REHEARSED, enough=GROWN).values()) <= GROWN:
             break
-    return first_spec(table, nodes, weights, feedback), feedback
+    return feedback
 
 
 def first_spec(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 
-RESIDUAL = 0.1
-"""As a share of a stretch; the error of a symmetric map's eigenvalue is of its square."""
+RESIDUAL, PRODUCTS = 0.02, 12
+"""Products end where the residual is so small a share of a stretch, or with so many."""
 
 
 def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: int = 0) -> float:
@@ -39,7 +39,7 @@ def stretch(predict: Callable[..., Tensor], sources: Sequence[Tensor], index: in
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(moved.numel(), generator=generator, dtype=moved.dtype).to(moved.device)
-    return max(0.0, largest_eigenvalue(product, start, size=10, restarts=3, tolerance=RESIDUAL).real)
+    return max(0.0, largest_eigenvalue(product, start, size=PRODUCTS, restarts=1, tolerance=RESIDUAL).real)
 
 
 def pull(predict: Callable[..., Tensor], sources: Sequence[Tensor], target: Tensor, index: int = 0) -> float:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 SMALL = 1e-12
 """Share of a product's norm below which what is left of it is rounding."""
+LEAST = 8
+"""Vectors before a residual is trusted: a start may have next to nothing of the eigenvector."""
 
 
 def largest_eigenvalue(
@@ -29,44 +31,67 @@ def largest_eigenvalue(
         start: First vector (n,): random, so that it has a part along every eigenvector.
         size: Largest dimension of the Krylov space, and so vectors that are kept.
         restarts: Spaces that are built at most.
-        tolerance: Of the residual, as a share of the eigenvalue.
+        tolerance: Of the residual, as a share of the eigenvalue; the first that is as small ends it.
 
     Returns:
         The eigenvalue; of a pair of complex ones either. NaN where a product is not finite.
     """
     found = 0j
     for _ in range(restarts):
-        basis, hessenberg = _arnoldi(apply, start, min(size, start.numel()))
-        if not bool(torch.isfinite(hessenberg).all()):
-            return complex("nan")
-        inner = hessenberg.shape[1]
-        values, vectors = torch.linalg.eig(hessenberg[:inner])
-        best = int(values.abs().argmax())
-        found = complex(values[best])
-        residual = abs(float(hessenberg[inner, inner - 1])) * abs(complex(vectors[inner - 1, best]))
-        if residual <= tolerance * abs(found):
-            break
-        weights = vectors[:, best].real.to(start)
-        start = torch.stack(basis[:inner], dim=1) @ weights
+        space = _Krylov(start, min(size, start.numel()))
+        while space.grows:
+            space.extend(apply)
+            if not space.finite:
+                return complex("nan")
+            found, vector, residual = space.best()
+            settled = space.inner >= min(LEAST, size) or not space.grows
+            if settled and residual <= tolerance * abs(found):
+                return found
+        start = torch.stack(space.basis[: len(vector)], dim=1) @ vector.real.to(start)
     return found
 
 
-def _arnoldi(apply: Callable[[Tensor], Tensor], start: Tensor, size: int) -> tuple[list[Tensor], Tensor]:
-    """An orthonormal basis of the Krylov space, and the map in it: (inner + 1, inner), in float64."""
-    basis = [start / start.norm()]
-    columns = torch.zeros(size + 1, size, dtype=torch.float64)
-    for place in range(size):
-        product = apply(basis[place])
+class _Krylov:
+    """An orthonormal basis of a Krylov space, and the map in it: (inner + 1, inner), in float64."""
+
+    def __init__(self, start: Tensor, size: int) -> None:
+        self.size = size
+        self.inner = 0
+        self.basis = [start / start.norm()]
+        self.map = torch.zeros(size + 1, size, dtype=torch.float64)
+
+    @property
+    def grows(self) -> bool:
+        """Whether there is another vector to apply the map to."""
+        return self.inner < min(self.size, len(self.basis))
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are."""
+        return bool(torch.isfinite(self.map).all())
+
+    def extend(self, apply: Callable[[Tensor], Tensor]) -> None:
+        """By the product of the last vector; the space is complete where nothing new is in it."""
+        place, self.inner = self.inner, self.inner + 1
+        product = apply(self.basis[place])
         whole = float(product.norm())
+        if not whole < float("inf"):
+            self.map[place, place] = float("nan")
+            return
         for _ in range(2):  # twice is enough (Kahan, Parlett)
-            for row, vector in enumerate(basis):
+            for row, vector in enumerate(self.basis):
                 share = torch.dot(vector, product)
                 product = product - share * vector
-                columns[row, place] += float(share)
+                self.map[row, place] += float(share)
         left = float(product.norm())
-        if not left > SMALL * whole or not whole < float("inf"):
-            columns[: place + 1, place] += 0.0 if whole < float("inf") else float("nan")
-            return basis, columns[: place + 2, : place + 1]
-        columns[place + 1, place] = left
-        basis.append(product / left)
-    return basis, columns
+        if left > SMALL * whole:
+            self.map[self.inner, place] = left
+            self.basis.append(product / left)
+
+    def best(self) -> tuple[complex, Tensor, float]:
+        """The Ritz value of largest modulus, its vector in the basis, and the residual's norm."""
+        values, vectors = torch.linalg.eig(self.map[: self.inner, : self.inner])
+        place = int(values.abs().argmax())
+        left = abs(float(self.map[self.inner, self.inner - 1]))
+        vector = vectors[:, place]
+        return complex(values[place]), vector, left * abs(complex(vector[-1]))

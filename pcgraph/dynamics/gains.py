@@ -115,9 +115,12 @@ class Predify(Dynamics):
         """
         shares = {(node, name): self._given(node, name) for node in self.graph.nodes for name in SHARES}
         target = self._target({key: float(share) for key, share in shares.items()})
+        readers: dict[str, list[Edge]] = {node: [] for node in self.graph.nodes}
+        for edge in self.graph.edges.values():
+            for source in set(edge.sources if edge.delay else ()):
+                readers[source].append(edge)
         found = {}
-        for node in self.graph.nodes:
-            reading = [e for e in self.graph.edges.values() if node in e.sources and e.delay]
+        for node, reading in readers.items():
             asked = {edge.name: self._asked(edge, node) for edge in reading}
             scales = {edge.name: self.scale(edge, 1) for edge in reading if asked[edge.name] != 0}
             carried = {name: self.carried[name, node] for name in scales if (name, node) in self.carried}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pcgraph.predictors.automatic import FromMap, ToMap
 from pcgraph.predictors.build import Joined
+from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.masks import Masked
 from pcgraph.spec.layout import Shape
 
@@ -45,6 +46,11 @@ def count_reach(predictor: nn.Module, sources: Sequence[Shape], index: int = 0) 
         sources: Shapes of the sources, without the batch.
         index: Which source is moved.
     """
+    linear = without_last_activations(predictor)
+    if type(linear) is nn.Sequential and len(linear) == 1:
+        linear = linear[0]
+    if type(linear) is nn.Linear and is_plain(linear) and len(sources[index]) == 1:
+        return max(1, int(linear.weight[:, sources[index][0] // 2].count_nonzero()))
     probe = without_last_activations(copy.deepcopy(predictor)).cpu().eval().requires_grad_(False)
     central = tuple(size // 2 for size in sources[index])
     with torch.no_grad():

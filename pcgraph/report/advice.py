@@ -7,27 +7,31 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pcgraph.analysis.stability import EdgeLimit, edge_limits, step_eigenvalue
+from pcgraph.analysis.stability import EdgeLimit, limits_of, step_eigenvalue
 from pcgraph.dynamics.automatic import SHARE
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import Fault, FieldPath, InputError
 from pcgraph.graph import Kind
 from pcgraph.network import PCNetwork
+from pcgraph.predictors.error_strength import bound_carried, measure_carried
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import EnergyDynamics, NodeGains, PredifyDynamics
 from pcgraph.state import State
 
 GROWTH = 3.0
 """States that grow beyond so many times their first norm are worth a remark."""
+RESTARTS = 3
+LARGE = 1000
+"""Predictors beyond which a whole step is not looked at by itself: it would take longer than some steps."""
 
 
 def check_gains(network: PCNetwork) -> list[Fault]:
     """Gains that run away or do nothing, as far as that can be told without the backbone's weights.
 
-    Single edges are looked at; of a network without a backbone, the whole step too.
+    Single edges are looked at; of a network without a backbone, the whole step too, if it is not `LARGE`.
 
     Args:
-        network: With the weights of its predictors, and its C counted.
+        network: With the weights of its predictors, and its C counted; see `measured`.
     """
     found = [*inert_gains(network), *strong_edges(network)]
     return found or [*_whole_step(network)]
@@ -37,13 +41,13 @@ def strong_edges(network: PCNetwork, start: Mapping[str, Tensor] | None = None) 
     """The edges of each source whose error steps together are stronger than it bears."""
     if not isinstance(network.dynamics, Predify):
         return
-    by_source: dict[str, list[EdgeLimit]] = {}
-    for one in edge_limits(network, start):
-        by_source.setdefault(one.source, []).append(one)
-    for source, edges in by_source.items():
+    known = dict(network.dynamics.carried) if start is None else {}
+    bounds = limits_of(network.dynamics, {**bound_carried(network.graph, network.predictors), **known})
+    doubtful = [one.edge for edges in _too_strong(bounds).values() for one in edges if one.gain]
+    unknown = {edge for edge in doubtful if (edge, network.graph.edges[edge].sources[0]) not in known}
+    measured = {**known, **measure_carried(network.graph, network.predictors, start, unknown)}
+    for source, edges in _too_strong(limits_of(network.dynamics, measured)).items():
         total = sum(one.share for one in edges)
-        if total <= 1:
-            continue
         worst = max(edges, key=lambda one: one.share)
         alone = "" if len(edges) == 1 else f", most of it by '{worst.edge}'"
         what = f"edge '{worst.edge}' carries" if len(edges) == 1 else "its edges carry"
@@ -57,27 +61,40 @@ def strong_edges(network: PCNetwork, start: Mapping[str, Tensor] | None = None) 
         yield Fault(message, path, hint)
 
 
+def _too_strong(limits: list[EdgeLimit]) -> dict[str, list[EdgeLimit]]:
+    """By source those edges whose shares of their limits together exceed 1."""
+    by_source: dict[str, list[EdgeLimit]] = {}
+    for one in limits:
+        by_source.setdefault(one.source, []).append(one)
+    return {source: edges for source, edges in by_source.items() if sum(one.share for one in edges) > 1}
+
+
 def inert_gains(network: PCNetwork) -> Iterator[Fault]:
     """Gains of single nodes that move nothing."""
     dynamics = network.spec.dynamics
     if not isinstance(dynamics, PredifyDynamics):
         return
+    predicting = {
+        source
+        for edge in network.graph.edges.values()
+        if edge.kind == "feedback" and edge.delay and edge.error is None
+        for source in edge.sources
+    }
     for node, own in dynamics.nodes.items():
         for name in ("feedforward", "feedback", "error"):
             value = getattr(own, name)
-            if value not in (None, 0.0) and (reason := _inert(network, node, name)):
+            if value not in (None, 0.0) and (reason := _inert(network, node, name, predicting)):
                 hint = "Take it out, or add what it is for."
                 yield Fault(f"{value} does nothing: {reason}", ("dynamics", "nodes", node, name), hint)
 
 
-def _inert(network: PCNetwork, node: str, name: str) -> str:
+def _inert(network: PCNetwork, node: str, name: str, predicting: set[str]) -> str:
     """Why a gain of a node moves nothing; empty where it does."""
     graph = network.graph
     if network.drive is not None and node == graph.receiver:
         return f"'{node}' is the image, which is held"
     if name == "error":
-        takes = [e for e in graph.edges.values() if node in e.sources and e.delay and e.error is None]
-        return "" if any(e.kind == "feedback" for e in takes) else f"'{node}' makes no feedback prediction"
+        return "" if node in predicting else f"'{node}' makes no feedback prediction"
     kind: Kind = "feedback" if name == "feedback" else "feedforward"
     terms = graph.terms_into(node, kind)
     if not terms:
@@ -116,20 +133,22 @@ def _times(end: State, start: State, node: str) -> float:
 
 def _whole_step(network: PCNetwork) -> Iterator[Fault]:
     """Of a network without a backbone, whether its step runs away from a standard normal input."""
-    if network.drive is not None:
+    count = len(network.predictors)
+    if network.drive is not None or not 0 < count <= LARGE:
         return
     shape = network.graph.nodes[network.graph.receiver].shape
     given = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=network.dtype)
     scheduler = Scheduler(network)
     try:
-        yield from growing_step(scheduler, scheduler.start(given, generator=torch.Generator().manual_seed(0)))
+        start = scheduler.start(given, generator=torch.Generator().manual_seed(0))
+        yield from growing_step(scheduler, start, restarts=min(RESTARTS, max(1, LARGE // count)))
     except InputError:  # nothing moves, or Adam
         return
 
 
-def growing_step(scheduler: Scheduler, state: State) -> Iterator[Fault]:
+def growing_step(scheduler: Scheduler, state: State, restarts: int = RESTARTS) -> Iterator[Fault]:
     """The whole step, where it makes small changes grow."""
-    value = step_eigenvalue(scheduler, state, tolerance=0.01, restarts=3)
+    value = step_eigenvalue(scheduler, state, tolerance=0.01, restarts=restarts)
     if not abs(value) > 1 + 1e-3:
         return
     network, dynamics = scheduler.network, scheduler.network.spec.dynamics
@@ -162,6 +181,6 @@ def _holds(network: PCNetwork, state: State, share: float) -> bool:
         rule.graph, rule.spec.model_copy(update={"nodes": own}), rule.reach, rule.carried
     )
     try:
-        return abs(step_eigenvalue(Scheduler(network), state, tolerance=0.01, restarts=3)) < 1
+        return abs(step_eigenvalue(Scheduler(network), state, tolerance=0.01, restarts=RESTARTS)) < 1
     finally:
         network.dynamics = rule

@@ -225,14 +225,15 @@ def agreed(parts: Sequence[Dim], size: int) -> Dim:
     """One dimension of what an operation makes of several tensors place by place.
 
     What weighs more says what it is: a grid of a convolution, and not the linear layer that mixed its places.
-    Constants say nothing where a value that depends on the image does.
+    Constants say nothing where a value that depends on the image does; nor does what means several things or
+    is mixed, where another is one thing.
     """
     fitting = [part for part in parts if part and size_of(part) == size]
     data = [part for part in fitting if not all(atom.axis.constant for atom in part)]
     if not fitting:
         return axis(size) if size > 1 else ()
-    candidates = data or fitting
-    best = max(candidates, key=lambda part: meaning(part)[0])  # the first of the best
+    candidates, unclear = data or fitting, {None, "mixed"}
+    best = max(candidates, key=lambda part: (meaning(part)[0], meaning(part)[1] not in unclear))  # the first
     weight, role, _ = meaning(best)
-    others = {meaning(part)[1] for part in candidates if meaning(part)[0] == weight}
+    others = {meaning(part)[1] for part in candidates if meaning(part)[0] == weight} - unclear
     return axis(size, "mixed", weight=weight) if role is not None and len(others) > 1 else best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
-from pcgraph.tracing.layout import NEEDS_VALUES, layouts, operations
+from pcgraph.tracing.layout import layouts, operations
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.reading import Asked, Reading, read
 from pcgraph.tracing.shapes import Value
@@ -84,10 +85,14 @@ class Drive(nn.Module):
 
     def layouts(self) -> dict[str, Layout | None]:
         """What the dimensions of each cut's state are, and of ``input``; None where nothing says it."""
-        try:
-            graph, made = operations(self.model, self._cut.graph, self.shapes[INPUT])
-        except NEEDS_VALUES:
+        found = None
+        for values in (False, True):
+            with contextlib.suppress(Exception):  # whatever foreign code may raise on such tensors
+                found = operations(self.model, self._cut.graph, self.shapes[INPUT], values=values)
+                break
+        if found is None:
             return {}
+        graph, made = found
         states = {cut: made[name] for cut, name in self._cut.place.items()}
         return layouts(graph, {INPUT: graph.find_nodes(op="placeholder")[0], **states})
 

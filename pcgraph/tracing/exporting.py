@@ -7,6 +7,8 @@ images stays open. Names follow the module of each operation and the function th
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import operator
 import re
 from collections.abc import Iterator, Mapping
@@ -46,7 +48,7 @@ def export(
     parameter = image_parameter(root, constants)
     before = Snapshot(root)
     try:
-        with quiet_contexts(), _without_validation():
+        with quiet_contexts(), _without_validation(), _without_log():
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
         raise
@@ -73,6 +75,18 @@ def _without_validation() -> Iterator[None]:
         yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """What the export cannot do, our error says; torch prints the graph."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before, log.disabled = log.disabled, True
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        log.disabled = before
 
 
 class _OneOutput(nn.Module):

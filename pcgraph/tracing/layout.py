@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-    UnsupportedOperatorException,
-)
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
 
 from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
 from pcgraph.tracing.axis_rules import apply_rule
 from pcgraph.tracing.operands import Known, shape_of
+from pcgraph.tracing.snapshot import Snapshot
 
 
 def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout | None]:
@@ -38,7 +35,9 @@ def layouts(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> dict[str, Layout |
     first = _carry(graph, _image(shape_of(image)))
     known = _carry(graph, _as_read(first[image]))
     number = {id(node): index for index, node in enumerate(_axes(known.values()))}
-    return {name: describe(known[node][1:], number) for name, node in nodes.items()}
+    found = {name: describe(known[node][1:], number) for name, node in nodes.items()}
+    by_convention = {name: convention(shape_of(image)[1:]) for name, node in nodes.items() if node is image}
+    return {**found, **by_convention} if _silent(first[image]) else found
 
 
 def _image(shape: Shape) -> Dims:
@@ -51,7 +50,7 @@ def _as_read(dims: Dims) -> Dims:
     read = [dim[0].meaning if dim else (0, None, 0) for dim in dims[1:]]
     said = convention(shape[1:])
     fresh = _image(shape)
-    silent = not any(role for _, role, _ in read)
+    silent = _silent(dims)
     for place, (dim, (weight, role, rank)) in enumerate(zip(fresh[1:], read, strict=True)):
         (atom,) = dim
         if role is not None:
@@ -61,6 +60,11 @@ def _as_read(dims: Dims) -> Dims:
             atom.axis.role = "features" if is_channels else "place"
             atom.axis.rank, atom.axis.weight = 0 if is_channels else place - 1, 1
     return fresh
+
+
+def _silent(image: Dims) -> bool:
+    """Whether nobody who reads the image says what its dimensions are; parts of them may be features."""
+    return not any(dim[0].meaning[1] for dim in image[1:] if dim)
 
 
 def _carry(graph: fx.Graph, image: Dims) -> Known:
@@ -188,17 +192,16 @@ def _as_parts(dim: Dim) -> Dim:
 # reading a traced graph -------------------------------------------------------------------------------
 
 
-NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
-"""What `operations` raises for a model whose operations depend on the values that it is given."""
-
-
-def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx.Graph, dict[str, fx.Node]]:
+def operations(
+    root: nn.Module, graph: fx.Graph, input_shape: Shape, *, values: bool = False
+) -> tuple[fx.Graph, dict[str, fx.Node]]:
     """The ATen operations of a traced graph, found on tensors without values.
 
     Args:
         root: The module that the graph refers to.
         graph: A graph with one placeholder.
         input_shape: Shape of one image.
+        values: Whether to use tensors with values after all, for a model that asks for them.
 
     Returns:
         The operations, and for each node name of ``graph`` the operation that makes its value.
@@ -219,8 +222,12 @@ def operations(root: nn.Module, graph: fx.Graph, input_shape: Shape) -> tuple[fx
     tensors = [*root.parameters(), *root.buffers()]
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
     device = tensors[0].device if tensors else torch.device("cpu")
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad(), fake:
-        image = torch.empty(2, *input_shape, dtype=dtype, device=device)
-        traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
+    fake = FakeTensorMode(allow_non_fake_inputs=True) if not values else contextlib.nullcontext()
+    before = Snapshot(root)  # modules may keep what they computed, and that is no number here
+    try:
+        with torch.no_grad(), fake:
+            image = torch.zeros(2, *input_shape, dtype=dtype, device=device)
+            traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
+    finally:
+        before.restore()
     return traced.graph, made

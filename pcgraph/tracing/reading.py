@@ -154,7 +154,13 @@ def _check(reading: Reading, asked: Asked, observed: Observed | None, broken: Ex
         raise _cannot_run(asked, broken)
     if observed is None:
         return
-    difference = compare(reading.root, reading.graph, reading.names, observed)
+    try:
+        difference = compare(reading.root, reading.graph, reading.names, observed)
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"what was read of the model cannot be run: {type(error).__name__}: {text}"
+        ) from error
     if difference is not None:
         model = Model(reading.root, asked.constants, asked.output)
         raise explain(model, reading.graph, reading.names, observed, difference)

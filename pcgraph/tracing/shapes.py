@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcgraph.errors import Fault, ModelError
+from pcgraph.tracing.snapshot import Snapshot
 
 BATCH = 2
 
@@ -60,8 +61,13 @@ def propagate(
     Raises:
         ModelError: The model cannot take images of that shape.
     """
-    one, cost = _run(root, graph, (1, *input_shape), qualified)
-    two, _ = _run(root, graph, (BATCH, *input_shape), qualified)
+    before = Snapshot(root)  # modules may keep what they computed, and that is no number here
+    try:
+        one, cost = _run(root, graph, (1, *input_shape), qualified)
+        before.restore()
+        two, _ = _run(root, graph, (BATCH, *input_shape), qualified)
+    finally:
+        before.restore()
     return {name: _describe(one[name], two[name], cost.get(name, 0)) for name in one}
 
 
@@ -109,6 +115,20 @@ class _Recorder(fx.Interpreter):
 
 
 _NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+
+
+def needs_values(error: BaseException | None) -> bool:
+    """Whether something failed because a model without storage has no values."""
+    while error is not None:
+        text = str(error).lower()
+        if (
+            isinstance(error, (NotImplementedError, *_NEEDS_VALUES))
+            or "meta" in text
+            or "data-dependent" in text
+        ):
+            return True
+        error = error.__cause__
+    return False
 
 
 class _NodeError(Exception):

@@ -16,12 +16,13 @@ from rich.text import Text
 from torch import fx, nn
 
 from pcgraph.display.text import format_count, format_shape
-from pcgraph.errors import Fault, InputError, closest
+from pcgraph.errors import Fault, InputError, ModelError, closest
 from pcgraph.spec.objects import PREFIX
 from pcgraph.tracing.drive import reached_by_input
 from pcgraph.tracing.facts import default_input
 from pcgraph.tracing.models import load_with_constants
-from pcgraph.tracing.reading import Asked, read
+from pcgraph.tracing.reading import Asked, Reading, read
+from pcgraph.tracing.shapes import needs_values
 
 HEADS = ("node", "op", "shape", "parameters", "cost")
 """Columns of the table."""
@@ -178,8 +179,17 @@ def trace(
     """
     shape = tuple(input_shape) if input_shape is not None else default_input(model)
     meta = isinstance(model, str) and not model.startswith(PREFIX)
-    built, constants = load_with_constants(model, arguments=arguments, trust=trust, meta=meta)
-    reading = read(built, Asked(shape, constants), owned=True, verify=verify)
+
+    def reading_of(meta: bool, verify: bool) -> Reading:
+        built, constants = load_with_constants(model, arguments=arguments, trust=trust, meta=meta)
+        return read(built, Asked(shape, constants), owned=True, verify=verify)
+
+    try:
+        reading = reading_of(meta, verify)
+    except ModelError as error:
+        if not meta or not needs_values(error):
+            raise
+        reading = reading_of(meta=False, verify=False)
     graph, values = reading.graph, reading.values
     qualified = {name: qualname for qualname, name in reading.names.items()}
     reached = reached_by_input(graph, values)

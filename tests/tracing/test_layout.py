@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcgraph.spec.layout import Layout
+from pcgraph.tracing.axes import SHARED, Dim, agreed, axis, meaning
 from pcgraph.tracing.drive import Drive
 
 
@@ -281,3 +282,46 @@ def test_rows_are_told_apart() -> None:
     assert rows["a"] == rows["input"] is not None
     assert rows["b"] == rows["c"] is not None
     assert rows["a"] != rows["b"]
+
+
+def in_blocks(x: Tensor) -> Tensor:
+    """(batch, channels, 2 x 8, 2 x 8) as (batch, 2, 2, channels, 8, 8)."""
+    return x.reshape(-1, x.shape[1], 2, 8, 2, 8).permute(0, 2, 4, 1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: F.linear(in_blocks(x), torch.ones(8, 8)).mT.flatten(3),
+        lambda x: F.linear(in_blocks(x).mT, torch.ones(5, 8)).flatten(3),
+        lambda x: torch.matmul(torch.ones(8, 8), in_blocks(x)).sum((3, 4)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 16, 16)])
+def test_an_image_that_is_read_in_blocks_is_an_image(shape: tuple[int, ...], read: Any) -> None:
+    """As by a cosine transform of each block, whose columns are features of the block."""
+    assert found(shape, read)[0] == first(*shape)
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    [
+        (*axis(2, "place", 0, SHARED), *axis(4, "mixed", 0, SHARED)),
+        axis(8, "mixed", 0, SHARED),
+        (*axis(4, "place", 0, SHARED), *axis(2, "place", 1, SHARED), *axis(1, "mixed", 0, SHARED)),
+    ],
+)
+def test_beside_a_place_what_means_several_things_says_nothing(unclear: Dim) -> None:
+    """As attention within blocks beside a shortcut; what two clear tensors contradict stays mixed."""
+    place, features = axis(8, "place", 0, SHARED), axis(8, "features", 0, SHARED)
+    assert agreed([unclear, place], 8) == agreed([place, unclear], 8) == place
+    assert meaning(agreed([place, features], 8))[1] == meaning(agreed([features, place], 8))[1] == "mixed"
+
+
+@pytest.mark.heavy
+def test_maps_of_attention_within_overlapping_blocks() -> None:
+    timm = pytest.importorskip("timm")
+    drive = Drive(
+        timm.create_model("halonet26t").eval(), {"e": "stages.3.1.act"}, (3, 256, 256), verify=False
+    )
+    assert drive.layouts()["e"] == first(2048, 8, 8)
