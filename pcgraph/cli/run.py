@@ -214,6 +214,8 @@ class Setup:
                     bfloat16=self.dtype == Precision.bfloat16,
                     to=tape,
                     memory=self.memory,
+                    seed=self.seed,
+                    first=len(trajectories),
                 )
             except DivergenceError as error:
                 error.faults += tuple(explain_growth(network, batch[1]))

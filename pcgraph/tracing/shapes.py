@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcgraph.errors import Fault, ModelError
+from pcgraph.tracing.draws import refuse_draws
 
 BATCH = 2
 
@@ -95,7 +96,7 @@ class _Recorder(fx.Interpreter):
         before = self.counter.get_total_flops()
         try:
             value = super().run_node(n)
-        except _NEEDS_VALUES:
+        except (ModelError, *_NEEDS_VALUES):
             raise
         except Exception as error:
             place = self.qualified.get(n.name, n.name)
@@ -134,7 +135,7 @@ def _run(
     failure: Exception | None = None
     for mode in (fake, contextlib.nullcontext()):
         counter = FlopCounterMode(display=False)
-        with _attention_by_matmul(), torch.no_grad(), mode, counter:
+        with _attention_by_matmul(), torch.no_grad(), mode, counter, refuse_draws():
             recorder = _Recorder(root, graph, counter, qualified)
             try:
                 recorder.run(torch.zeros(shape, dtype=dtype, device=device))
