@@ -68,7 +68,7 @@ def test_a_live_model_runs_and_its_feedback_learns(kind: str, tmp_path: Path) ->
         "backbone": {"input": [3, side, side]},
         "nodes": nodes,
         "feedback": "chain",
-        "dynamics": {"rule": "predify", "feedforward": 0.4, "feedback": 0.3, "error": "auto"},
+        "dynamics": {"rule": "predify", "feedforward": 0.4, "feedback": 0.3, "error": 0.01},
         "schedule": {"steps": 3},
     }
     network = pcg.build(pcg.parse_spec(spec), model=model)
