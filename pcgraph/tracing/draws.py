@@ -6,6 +6,7 @@ its states are. So steps, their gradients and their repetitions all see the same
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -207,6 +208,12 @@ class Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__exit__(kind, *others)  # type: ignore[no-untyped-call]
         if kind is None and self._left:
             raise ModelError("it draws less often than what was read of it")
+
+
+def foreign_draws() -> tuple[Any, ...]:
+    """Where the generators of Python and numpy stand, which nobody can give numbers to."""
+    state = np.random.get_state(legacy=False)["state"]
+    return random.getstate(), *(np.asarray(part).tobytes() for part in state.values())
 
 
 class _OwnStream(TorchFunctionMode):

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from pcgraph.errors import Fault, ModelError, PCGraphWarning
 from pcgraph.tracing.copying import copy_model, refuse_unreadable, settle, unwrap
 from pcgraph.tracing.differences import explain
-from pcgraph.tracing.draws import RANDOM, sites_of
+from pcgraph.tracing.draws import RANDOM, foreign_draws, random_error, sites_of
 from pcgraph.tracing.hooks import drop_observers
 from pcgraph.tracing.outputs import choose, follow
 from pcgraph.tracing.shapes import Value, like_weights, propagate
@@ -83,12 +83,15 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     observed: Observed | None = None
     broken: Exception | None = None
     if verify and stored:
+        drawn = foreign_draws()
         try:
             observed = observe(
                 Model(root, asked.constants, asked.output), asked.input_shape, asked.statistics
             )
         except Exception as error:
             broken = error
+        if foreign_draws() != drawn:
+            raise random_error("random", type(root).__name__, "which draws outside torch, in Python or numpy")
     reading = _either(root, asked, observed, broken)
     if sites_of(reading.graph) and not root.training:
         _say_what_trains(root)

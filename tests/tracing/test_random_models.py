@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -352,6 +354,8 @@ def flattened(net: nn.Module, x: Tensor) -> Tensor:
         (lambda net, x: F.rrelu(x, training=True), r"'rrelu' in Net, which cannot be drawn"),
         (lambda net, x: 2 * x if torch.rand(1).item() < 0.5 else x, r"'rand' in .*: Net cannot be traced"),
         (lambda net, x: x[torch.randperm(x.shape[0])], "'randperm' in Net, which mixes images"),
+        (lambda net, x: x * random.random(), "'random' in Net, which draws outside torch"),
+        (lambda net, x: 2 * x if np.random.rand() < 0.5 else x, "'random' in Net, which draws outside torch"),
         (flattened, "what it draws for one image depends on the others"),
     ],
 )
