@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,10 @@ class PCNetwork(nn.Module):
         if self.drive is None:
             return dict(state.values)
         return scheduler.readout(state, differentiable=differentiable)
+
+    def draws(self, seed: int, places: Sequence[int], step: int) -> dict[str, Tensor]:
+        """What a backbone that is random in eval mode draws at a step; empty where none is."""
+        return {} if self.drive is None else self.drive.draws(seed, places, step, self.device)
 
     def energy(self, term: str) -> TermEnergy:
         """The energy of an error term."""

@@ -67,6 +67,7 @@ def query(
     steps: int | None = None,
     tolerance: float | None = None,
     generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> Answer:
     """Hold what is given, let the rest settle, and read it.
 
@@ -82,6 +83,7 @@ def query(
         steps: Steps of inference; left out, the spec's.
         tolerance: Stop once no state changes by more than this share of its norm; left out, the spec's.
         generator: Source of the numbers for ``initial: normal``.
+        seed: Of what a backbone draws that is random in eval mode.
 
     Raises:
         InputError: A name or a shape that does not fit, or nothing is free.
@@ -113,6 +115,7 @@ def query(
         record=["energy"],
         tolerance=tolerance,
         generator=generator,
+        seed=seed,
     )
     rate = network.dynamics.rate if isinstance(network.dynamics, Energy) else {}
     expected = expectations(asked, run.state) if rate else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -72,6 +72,8 @@ class Scheduler:
         mask: Mapping[str, Tensor] | None = None,
         free: Collection[str] = (),
         generator: torch.Generator | None = None,
+        seed: int = 0,
+        places: Sequence[int] | Tensor | None = None,
         differentiable: Differentiable = False,
     ) -> State:
         """The state at step 0.
@@ -84,6 +86,9 @@ class Scheduler:
                 rest of the node starts as if it were not given.
             free: Given nodes that start at their value but move.
             generator: Source of the numbers for ``initial: normal``.
+            seed: Of what a backbone that is random in eval mode draws: at each step, for each image, by the
+                seed, the step and the image's place alone.
+            places: The place of each image in its data; left out, in the batch.
             differentiable: Whether gradients shall flow to the inputs, clamps and parameters.
 
         Raises:
@@ -92,7 +97,16 @@ class Scheduler:
         stepper = self._stepper
         with gradients(differentiable):
             return start_state(
-                self.network, stepper.plan, inputs, clamp or {}, mask or {}, free, generator, stepper.compiler
+                self.network,
+                stepper.plan,
+                inputs,
+                clamp or {},
+                mask or {},
+                free,
+                generator,
+                stepper.compiler,
+                seed,
+                places,
             )
 
     def step(
@@ -118,7 +132,9 @@ class Scheduler:
         with torch.inference_mode(False), torch.no_grad():
             plan = self._stepper.plan(state.fixed, state.batch)
             constants = plan.constants(state.values) if plan.constants else {}
-            return replace(state, constants=constants, resting=resting_predictions(plan, state.values))
+            resting = resting_predictions(plan, state.values)
+            draws = self.network.draws(state.seed, state.places, state.step)
+            return replace(state, constants=constants, resting=resting, draws=draws)
 
     def readout(self, state: State, *, differentiable: Differentiable = False) -> Any:
         """The backbone's output for a state: what ``backbone.output`` picks of what the model returns.
@@ -142,6 +158,8 @@ class Scheduler:
         mask: Mapping[str, Tensor] | None = None,
         free: Collection[str] = (),
         generator: torch.Generator | None = None,
+        seed: int = 0,
+        places: Sequence[int] | Tensor | None = None,
         tolerance: float | None = None,
         memory: str | int | None = None,
         watch: Watch | None = None,
@@ -162,6 +180,8 @@ class Scheduler:
             mask: Which part of a node is held; see `start`.
             free: Given nodes that move; see `start`.
             generator: Source of the numbers for ``initial: normal`` and of the noise of a temperature.
+            seed: Of what a random backbone draws; see `start`.
+            places: The place of each image in its data; see `start`.
             tolerance: Stop once no state changes by more than this share of its norm; left out, the
                 spec's.
             memory: What the run may take besides network and inputs, such as ``"2GB"``: the batch is cut
@@ -194,11 +214,19 @@ class Scheduler:
             check_divisible(self.network.spec, tolerance)
             given = given_values(self.network, inputs, clamp or {})
             held = held_parts(self.network, given, mask or {}, free)
+            where = range(len(next(iter(given.values())))) if places is None else places
             return self._run_in_parts(
-                given, held, free, steps, record, to, tolerance, diverging, parse_memory(memory)
+                given, held, free, seed, where, steps, record, to, tolerance, diverging, parse_memory(memory)
             )
         state = self.start(
-            inputs, clamp=clamp, mask=mask, free=free, generator=generator, differentiable=differentiable
+            inputs,
+            clamp=clamp,
+            mask=mask,
+            free=free,
+            generator=generator,
+            seed=seed,
+            places=places,
+            differentiable=differentiable,
         )
         run = Run(state, tape=to)
         with gradients(differentiable):
@@ -248,6 +276,8 @@ class Scheduler:
         given: Mapping[str, Tensor],
         held: Mapping[str, Tensor | None],
         free: Collection[str],
+        seed: int,
+        places: Sequence[int] | Tensor,
         steps: int,
         record: str | list[str],
         to: Tape | None,
@@ -268,6 +298,8 @@ class Scheduler:
                 clamp=clamp,
                 mask=mask,
                 free=free,
+                seed=seed,
+                places=places[images],
                 tolerance=tolerance,
                 diverging=diverging,
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +24,9 @@ class State:
         resting: Predictions of edges that read fully clamped nodes alone.
         moments: What the dynamics remember of each node's gradients (momentum, Adam).
         step: Steps made since the start.
+        draws: The numbers that a backbone draws at this step; empty unless it is random in eval mode.
+        seed: What they depend on, besides the step.
+        places: And the place of each image in its data.
     """
 
     values: Mapping[str, Tensor]
@@ -32,6 +36,9 @@ class State:
     resting: Mapping[str, Tensor]
     moments: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     step: int = 0
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
+    places: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         nodes = {name: format_shape(tuple(value.shape[1:])) for name, value in self.values.items()}
@@ -58,9 +65,12 @@ class State:
         return self.values[node] if delay == 1 else self.past[node][delay - 2]
 
     def followed_by(
-        self, values: Mapping[str, Tensor], moments: Mapping[str, tuple[Tensor, ...]] | None = None
+        self,
+        values: Mapping[str, Tensor],
+        moments: Mapping[str, tuple[Tensor, ...]] | None = None,
+        draws: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> State:
-        """The state one step later, with these values (and moments, where the dynamics keep any)."""
+        """The state one step later: with these values, moments (where the dynamics keep any), and draws."""
         past = {node: (self.values[node], *earlier[:-1]) for node, earlier in self.past.items()}
         kept = self.moments if moments is None else moments
-        return State(values, past, self.clamp, self.constants, self.resting, kept, self.step + 1)
+        return replace(self, values=values, past=past, moments=kept, step=self.step + 1, draws=draws)

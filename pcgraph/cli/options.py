@@ -76,8 +76,9 @@ TrainingData = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 (with :PATH, or "
-        "--download). Left out: the spec's.",
+        help="digits, photos, folder:PATH, imagenet:PATH, mnist, cifar10, cifar100 (with :PATH, or "
+        "--download), or a .npy, .npz, .safetensors or .pt file of inputs as the network takes them, and "
+        "perhaps their classes. Left out: the spec's.",
         show_default=False,
     ),
 ]

@@ -56,6 +56,7 @@ class Asked:
             soft=self.soft,
             steps=steps,
             generator=generator,
+            seed=seed,
         )
 
     def knows(self, node: str) -> bool:

@@ -64,8 +64,8 @@ def run(
         typer.Argument(
             metavar="[IMAGES]...",
             help="Image files, folders of them, 'photos' (the photographs that pcgraph ships, 'photos:NAME' "
-            "for one), images of data sets ('digits:test:0-9'), .npy, .npz or .safetensors files of inputs "
-            "as the network takes them, or 'random' (one input of standard normal numbers). Left out: "
+            "for one), images of data sets ('digits:test:0-9'), .npy, .npz, .safetensors or .pt files of "
+            "inputs as the network takes them, or 'random' (one input of standard normal numbers). Left out: "
             "'photos' where the input is an image, else 'random'.",
             show_default=False,
         ),
@@ -214,6 +214,8 @@ class Setup:
                     bfloat16=self.dtype == Precision.bfloat16,
                     to=tape,
                     memory=self.memory,
+                    seed=self.seed,
+                    first=len(trajectories),
                 )
             except DivergenceError as error:
                 error.faults += tuple(explain_growth(network, batch[1]))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from pcgraph.cli.options import (
     AsJson,
     Device,
@@ -32,6 +36,10 @@ from pcgraph.cli.training import Training, one_voice, settings_of, training_data
 
 def train(
     spec: SpecFile,
+    given_data: Annotated[
+        str | None,
+        typer.Argument(metavar="[DATA]", help="What to train on, as --data says it.", show_default=False),
+    ] = None,
     data: TrainingData = None,
     epochs: Epochs = None,
     batch: TrainingBatch = None,
@@ -59,6 +67,7 @@ def train(
     'accelerate launch -m pcgraph train ...'.
     """
     given = read_spec(spec)
+    data = _one_of(given_data, data)
     from pcgraph.training.accelerator import is_main_process
 
     main = is_main_process()
@@ -76,3 +85,11 @@ def train(
         images, held = training_data(network, settings, seed, download, skip_broken, limit)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)
+
+
+def _one_of(argument: str | None, option: str | None) -> str | None:
+    if argument is not None and option is not None:
+        from pcgraph.errors import Fault, InputError
+
+        raise InputError(Fault(f"data are given twice: '{argument}' and --data {option}"))
+    return option if argument is None else argument

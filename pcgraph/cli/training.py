@@ -22,11 +22,13 @@ from pcgraph.cli.screen import Screen
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pcgraph.datasets import ImageData
+    from pcgraph.datasets import ImageData, Samples
     from pcgraph.network import PCNetwork
     from pcgraph.runs.folder import RunFolder
     from pcgraph.spec import Fitting, Spec
     from pcgraph.training import Fitted, Task
+
+    Data = ImageData | Samples
 
 
 @contextmanager
@@ -74,13 +76,14 @@ def training_data(
     download: bool,
     skip_broken: bool,
     limit: int | None = None,
-) -> tuple[ImageData, ImageData]:
+) -> tuple[Data, Data]:
     """The images to train on, and those held out; with ``limit``, out of a random choice of so many.
 
     Raises:
         InputError: There are none of that name, or nobody says which.
     """
     from pcgraph.datasets import open_data, preprocess_for, split, subset
+    from pcgraph.datasets.tensors import SUFFIXES, tensor_data
     from pcgraph.errors import Fault, InputError
 
     if settings.data is None:
@@ -88,9 +91,19 @@ def training_data(
         raise InputError(Fault("nobody says which images to train on", hint=hint))
     shape = network.graph.nodes[network.graph.receiver].shape
     preprocess = preprocess_for(network.spec.backbone)
-    data = open_data(
-        settings.data, "train", shape=shape, preprocess=preprocess, download=download, skip_broken=skip_broken
-    )
+    data: Data
+    path = Path(settings.data).expanduser()
+    if path.suffix.lower() in SUFFIXES and (path.is_file() or ":" not in settings.data):
+        data = tensor_data(path, shape)
+    else:
+        data = open_data(
+            settings.data,
+            "train",
+            shape=shape,
+            preprocess=preprocess,
+            download=download,
+            skip_broken=skip_broken,
+        )
     if limit is not None:
         data = subset(data, choice(len(data), limit, seed))
     return split(data, settings.validation, seed)
@@ -124,7 +137,7 @@ class Training:
     resume: bool
     force: bool
 
-    def run(self, screen: Screen, task: Task, data: ImageData, held: ImageData) -> None:
+    def run(self, screen: Screen, task: Task, data: Data, held: Data) -> None:
         """Train, and say what came of it.
 
         Raises:
@@ -167,7 +180,13 @@ class Training:
                 raise typer.Exit(INTERRUPTED)
 
     def _fit(
-        self, folder: Path, screen: Screen, task: Task, data: ImageData, held: ImageData, trackers: Any
+        self,
+        folder: Path,
+        screen: Screen,
+        task: Task,
+        data: ImageData | Samples,
+        held: ImageData | Samples,
+        trackers: Any,
     ) -> Fitted:
         """Train, with a progress bar, and with signals that ask for the end."""
         from pcgraph.datasets import batch_count
@@ -227,7 +246,7 @@ class Training:
             worth=(CHECKPOINTS, LOGS),
         )
 
-    def _record(self, folder: Path, data: ImageData, held: ImageData, **found: Any) -> None:
+    def _record(self, folder: Path, data: Data, held: Data, **found: Any) -> None:
         """Write ``run.json``."""
         from pcgraph.learning.saving import BACKBONE, PREDICTORS, SPEC
         from pcgraph.runs.record import FOLDERS, write_record

@@ -33,6 +33,7 @@ from pcgraph.cli.training import Training, one_voice, settings_of, training_data
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pcgraph.datasets import ImageData, Samples
     from pcgraph.learning.dynamics import DynamicsTask
 
 
@@ -78,12 +79,27 @@ def tune(
         network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = DynamicsTask(network, settings)
         images, held = (
-            with_noise(part, settings.noise)
+            with_noise(pictures(part), settings.noise)
             for part in training_data(network, settings, seed, download, skip_broken)
         )
     training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)
     screen.remark(values_table(task))
+
+
+def pictures(data: ImageData | Samples) -> ImageData:
+    """The data, if they are pictures, on which noise can be drawn.
+
+    Raises:
+        InputError: They are tensors.
+    """
+    from pcgraph.datasets import ImageData
+    from pcgraph.errors import Fault, InputError
+
+    if not isinstance(data, ImageData):
+        message = f"'{data.name}' holds tensors, and noise is drawn on pictures"
+        raise InputError(Fault(message, hint="From Python, tune on a data set that draws its own noise."))
+    return data
 
 
 def values_table(task: DynamicsTask) -> Table:

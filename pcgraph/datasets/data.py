@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -141,6 +142,10 @@ class ImageData(Dataset[Item]):
             pixels = pixels.flip(-1)
         return shifted(pixels, augment.shift, generator) if augment.shift else pixels
 
+    def at(self, indices: Iterable[int]) -> ImageData:
+        """Some of the images; see `subset`."""
+        return replace(self, places=np.array([self._place(int(index)) for index in indices], dtype=np.int64))
+
     def _place(self, index: int) -> int:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
@@ -150,7 +155,20 @@ class ImageData(Dataset[Item]):
         return torch.Generator().manual_seed(mixed_seed(seed, epoch, self._place(index), stream))
 
 
-def subset(data: ImageData, indices: Iterable[int]) -> ImageData:
+class Divisible(Protocol):
+    """Data of which a part can be taken."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, indices: Iterable[int]) -> Self:
+        """Some of the data, in the order of ``indices``."""
+        ...
+
+
+D = TypeVar("D", bound=Divisible)
+
+
+def subset(data: D, indices: Iterable[int]) -> D:
     """Some of the images, in the order of ``indices`` (places in ``data``).
 
     What is random in an image is the same as in ``data``.
@@ -158,11 +176,10 @@ def subset(data: ImageData, indices: Iterable[int]) -> ImageData:
     Raises:
         IndexError: There is no such place.
     """
-    places = np.array([data._place(int(index)) for index in indices], dtype=np.int64)
-    return replace(data, places=places)
+    return data.at(indices)
 
 
-def split(data: ImageData, share: float, seed: int = 0) -> tuple[ImageData, ImageData]:
+def split(data: D, share: float, seed: int = 0) -> tuple[D, D]:
     """Hold out a random part of the data, for validation.
 
     Args:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, Subset, TensorDataset
 
 from pcgraph.datasets.batches import BATCH_STREAM, Batch, share
 from pcgraph.datasets.data import ImageData, Item
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError
 
-Images = ImageData | Dataset[Any] | DataLoader[Any] | Tensor | tuple[Tensor, Tensor]
-"""What there is to train on: `open_data`'s, a data set of torch, a loader, images, or images and labels."""
 _SAMPLE, _LOADER = 1 << 17, 1 << 18  # streams far from those of `ImageData` and of batches
 
 
@@ -33,6 +32,7 @@ class Samples:
         name: What the data is called in a record.
         skip_broken: It skips none.
         skipped: None.
+        digest: SHA-256 of all of them, where that is known.
     """
 
     samples: Dataset[Any]
@@ -40,9 +40,16 @@ class Samples:
     name: str
     skip_broken: bool = False
     skipped: list[Fault] = field(default_factory=list)
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.samples)  # type: ignore[arg-type]
+
+    def at(self, indices: Iterable[int]) -> Samples:
+        """Some of the samples, in the order of ``indices``."""
+        places = [int(index) for index in indices]
+        digest = self.digest and hashlib.sha256(f"{self.digest} {places}".encode()).hexdigest()
+        return replace(self, samples=Subset(self.samples, places), digest=digest)
 
     def item(self, index: int, seed: int = 0, epoch: int = 0) -> Item:
         """One image.
@@ -123,6 +130,11 @@ class Loaded:
         return Batch(images, labels.long(), torch.arange(seen, seen + len(images)), seed)
 
 
+Images = ImageData | Samples | Dataset[Any] | DataLoader[Any] | Tensor | tuple[Tensor, Tensor]
+"""What there is to train on: `open_data`'s, a file of tensors, a data set of torch, a loader, images, or
+images and labels."""
+
+
 def given_images(data: Images, shape: tuple[int, ...], processes: int = 1) -> ImageData | Samples | Loaded:
     """What there is to train on, as the engine takes it.
 
@@ -134,7 +146,7 @@ def given_images(data: Images, shape: tuple[int, ...], processes: int = 1) -> Im
     Raises:
         InputError: It is nothing of the kind, or nothing that can be shared or counted.
     """
-    if isinstance(data, ImageData):
+    if isinstance(data, (ImageData, Samples)):
         return data
     if isinstance(data, DataLoader):
         return _loaded(data, shape, processes)

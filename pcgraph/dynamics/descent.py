@@ -23,11 +23,13 @@ class Pace(NamedTuple):
         factor: Of all rates.
         corrections: ``1 - beta^t`` of both of Adam's means.
         noise: What is added to each node at last; empty without a temperature.
+        draws: What a backbone that is random in eval mode draws for the state that follows.
     """
 
-    factor: float | Tensor
-    corrections: tuple[float | Tensor, ...]
-    noise: Mapping[str, Tensor]
+    factor: float | Tensor = 1.0
+    corrections: tuple[float | Tensor, ...] = ()
+    noise: Mapping[str, Tensor] = {}
+    draws: Mapping[str, Tensor] = {}
 
     def as_tensors(self) -> Pace:
         """The same for a compiled step, which would be compiled anew for every other number."""
@@ -36,6 +38,7 @@ class Pace(NamedTuple):
             torch.tensor(self.factor, dtype=dtype),
             tuple(torch.tensor(one, dtype=dtype) for one in self.corrections),
             self.noise,
+            self.draws,
         )
 
 

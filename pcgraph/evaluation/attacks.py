@@ -13,7 +13,7 @@ from pcgraph.datasets.images import normalise
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.evaluation.conditions import Clean, parse_numbers
-from pcgraph.evaluation.measures import every_step
+from pcgraph.evaluation.measures import Drawn, every_step
 from pcgraph.scheduler import Scheduler
 from pcgraph.simulation.pullback import Differentiable
 from pcgraph.spec import Preprocess
@@ -33,6 +33,7 @@ class AttackedStep(nn.Module):
         preprocess: How pixels from 0 to 1 are normalised.
         differentiable: True takes the error gradients into account, ``"first_order"`` does not.
         checkpoint: Compute each step again in the backward pass, which takes less memory.
+        drawn: What a random backbone draws by, the same at each call; the attack knows it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class AttackedStep(nn.Module):
         preprocess: Preprocess,
         differentiable: Differentiable = True,
         checkpoint: bool = False,
+        drawn: Drawn | None = None,
     ) -> None:
         super().__init__()
         self.scheduler = scheduler
@@ -49,6 +51,7 @@ class AttackedStep(nn.Module):
         self.preprocess = preprocess
         self.differentiable = differentiable
         self.checkpoint = checkpoint
+        self.drawn = drawn
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -56,9 +59,12 @@ class AttackedStep(nn.Module):
         differentiable: Differentiable = False
         if pixels.requires_grad and torch.is_grad_enabled():
             differentiable = self.differentiable
+        drawn = self.drawn
         run = self.scheduler.run(
             normalise(pixels, self.preprocess),
             self.step,
+            seed=drawn.seed if drawn else 0,
+            places=drawn.places[: len(pixels)] if drawn else None,
             record=[],
             tolerance=every_step(self.scheduler),
             differentiable=differentiable,
@@ -102,7 +108,8 @@ class Attack:
     def inputs(self, clean: Clean) -> Tensor:
         """The adversarial images; unlabelled images are led away from the clean answer."""
         labels = torch.where(clean.labels < 0, clean.answers[self.step], clean.labels)
-        model = AttackedStep(clean.scheduler, self.step, clean.preprocess, self.differentiable)
+        drawn = Drawn(clean.seed, clean.indices)
+        model = AttackedStep(clean.scheduler, self.step, clean.preprocess, self.differentiable, drawn=drawn)
         seeds = [mixed_seed(clean.seed, index) for index in clean.indices.tolist()]
         return normalise(self.adversarial(model, clean.pixels, labels, seeds), clean.preprocess)
 

@@ -13,7 +13,7 @@ from pcgraph.datasets.noise import mixed_seed
 from pcgraph.errors import DivergenceError, Fault, InputError
 from pcgraph.evaluation.attacks import Attack
 from pcgraph.evaluation.conditions import Clean, Condition, NoNoise, distinct, key
-from pcgraph.evaluation.measures import Followed, follow, judge
+from pcgraph.evaluation.measures import Drawn, Followed, follow, judge
 from pcgraph.evaluation.processes import Processes
 from pcgraph.evaluation.store import Measured, Store
 from pcgraph.network import PCNetwork
@@ -93,7 +93,8 @@ def evaluate(
             continue
         seed = mixed_seed(settings.seed, number)
         scheduler = compiler if len(batch) == settings.batch else plain
-        run = follow(scheduler, batch.images, settings.steps, settings.distances, seed, memory)
+        given = (settings.steps, settings.distances, seed, memory, Drawn(settings.seed, indices))
+        run = follow(scheduler, batch.images, *given)
         _check_classes(data, batch.labels, run)
         clean = Clean(
             batch.images, batch.labels, indices, run.answers, scheduler, data.preprocess, settings.seed
@@ -103,7 +104,7 @@ def evaluate(
                 seen = run
                 if not isinstance(condition, NoNoise):
                     inputs = _inputs(condition, clean)
-                    seen = follow(scheduler, inputs, settings.steps, settings.distances, seed, memory)
+                    seen = follow(scheduler, inputs, *given)
                 measured = judge(seen, run, batch.labels)
                 if isinstance(condition, Attack):
                     aims = _aims(condition, clean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,13 @@ NO_ANSWER = -1
 """Instead of a class, where scores are not finite; it is never right."""
 Trajectory = Mapping[str, Sequence[Tensor]]
 """States by node and step."""
+
+
+class Drawn(NamedTuple):
+    """What a random backbone draws by, besides the step: a seed, and places in the data (batch,)."""
+
+    seed: int
+    places: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ def follow(
     keep_values: bool,
     seed: int,
     memory: str | None = None,
+    drawn: Drawn | None = None,
 ) -> Followed:
     """Run the dynamics on a batch.
 
@@ -57,6 +65,7 @@ def follow(
         keep_values: Whether to keep the states.
         seed: For ``initial: normal``.
         memory: What the run may take; see `Scheduler.run`.
+        drawn: For what a backbone draws that is random in eval mode.
 
     An image whose states or scores are not finite after a step has NaN for scores from there on.
 
@@ -72,6 +81,7 @@ def follow(
         )
     record = ["output", *(["values"] if keep_values else [])]
     given: dict[str, Any] = {"record": record, "tolerance": every_step(scheduler), "memory": memory}
+    given.update(drawn._asdict() if drawn else {})
     try:
         run = scheduler.run(images, steps, generator=torch.Generator().manual_seed(seed), **given)
     except DivergenceError:

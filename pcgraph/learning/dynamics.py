@@ -86,6 +86,8 @@ class DynamicsTask:
             batch.images,
             int(torch.randint(least, most + 1, (), generator=draw)),
             record=["output"],
+            seed=batch.seed,
+            places=batch.indices,
             differentiable="first_order",
             checkpoint=self.settings.save_memory,
         )
@@ -93,7 +95,9 @@ class DynamicsTask:
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """Loss and accuracy of the longest run, and the accuracy of the plain network."""
-        run = self.scheduler.run(batch.images, self.steps[1], record=["output"])
+        run = self.scheduler.run(
+            batch.images, self.steps[1], record=["output"], seed=batch.seed, places=batch.indices
+        )
         first, last = ((run.output[at].argmax(dim=1) == batch.labels).float().mean() for at in (0, -1))
         return {
             "cross_entropy": self._loss(run.output, batch),

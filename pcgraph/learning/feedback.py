@@ -52,7 +52,7 @@ class Feedback:
 
     def moments(self, batch: Batch) -> Iterator[Mapping[str, Tensor]]:
         """One moment a batch: the reconstruction error of each term."""
-        values = self.scheduler.start(batch.images).values
+        values = self.scheduler.start(batch.images, seed=batch.seed, places=batch.indices).values
         for name in self.edges:
             self.network.predictors[name].train()
         with torch.enable_grad():
@@ -62,7 +62,7 @@ class Feedback:
 
     def measure(self, batch: Batch) -> Mapping[str, Tensor]:
         """The same errors, without a graph."""
-        values = self.scheduler.start(batch.images).values
+        values = self.scheduler.start(batch.images, seed=batch.seed, places=batch.indices).values
         with torch.no_grad():
             return self.losses(values)
 

@@ -41,13 +41,16 @@ class Local:
         network: A network with dynamics ``rule: energy``.
 
     Raises:
-        InputError: The network has another rule.
+        InputError: The network has another rule, or a backbone that is random in eval mode.
     """
 
     def __init__(self, network: PCNetwork) -> None:
         if not isinstance(network.dynamics, Energy):
             message = f"'{network.spec.name}' has dynamics of rule '{network.spec.dynamics.rule}'"
             raise InputError(Fault(message, hint="Learning follows an energy: write 'rule: energy'."))
+        if network.drive is not None and network.drive.sites:
+            message = "the backbone is random in eval mode, and its energy another one at each step"
+            raise InputError(Fault(message, ("backbone",), "Learn with a backbone that draws nothing."))
         self.network = network
         self.rate = network.dynamics.rate
         self.scheduler = Scheduler(network)

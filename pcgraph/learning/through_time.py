@@ -97,6 +97,8 @@ class ThroughTime:
             batch.images,
             self.steps,
             record=record,
+            seed=batch.seed,
+            places=batch.indices,
             differentiable=differentiable,
             checkpoint=self.save_memory and differentiable,
         )

@@ -59,6 +59,8 @@ def follow(
     bfloat16: bool = False,
     to: Tape | None = None,
     memory: str | None = None,
+    seed: int = 0,
+    first: int = 0,
 ) -> Iterator[tuple[list[Trajectory], Run]]:
     """Run the dynamics on batch after batch.
 
@@ -71,6 +73,8 @@ def follow(
         bfloat16: Whether to compute under autocast.
         to: Where the quantities go that it takes.
         memory: What a run may take; see `Scheduler.run`. The energy is not watched then.
+        seed: Of what a random backbone draws.
+        first: The place of the first image among all, by which it draws.
 
     Raises:
         DivergenceError: A state is not finite, or the energy of rule ``energy`` keeps rising.
@@ -87,9 +91,19 @@ def follow(
         with precision:
             watched = EnergyWatch.applies(network) and memory is None
             watch = EnergyWatch(network) if watched else None
+            places = range(first, first + len(names))
             run = scheduler.run(
-                inputs, steps, record=kept, to=to, generator=generator, watch=watch, memory=memory
+                inputs,
+                steps,
+                record=kept,
+                to=to,
+                generator=generator,
+                seed=seed,
+                places=places,
+                watch=watch,
+                memory=memory,
             )
+        first += len(names)
         yield trajectories(names, run), run
 
 

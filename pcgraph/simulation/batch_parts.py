@@ -83,7 +83,7 @@ def run_in_parts(
     for begin, end in itertools.pairwise(ends):
         runs.append(run(slice(begin, end), steps, tape))
         if count > 1:
-            runs[-1].state = replace(runs[-1].state, constants={}, resting={})
+            runs[-1].state = replace(runs[-1].state, constants={}, resting={}, draws={})
     return runs[0] if count == 1 else join(runs, refresh)
 
 
@@ -117,11 +117,13 @@ def join(runs: Sequence[Run], refresh: Callable[[State], State]) -> Run:
         name: _cat(*(dict(getattr(state, name)) for state in states))
         for name in ("values", "past", "clamp", "moments")
     }
-    plain = State(**merged, constants={}, resting={}, step=step)
+    places = tuple(place for state in states for place in state.places)
+    plain = State(**merged, constants={}, resting={}, step=step, seed=states[0].seed, places=places)
     state = replace(
         plain,
         constants=_Later(lambda: refresh(plain).constants),
         resting=_Later(lambda: refresh(plain).resting),
+        draws=_Later(lambda: refresh(plain).draws),
     )
     whole = Run(state, step, all(run.converged for run in runs), tape=runs[0].tape)
     whole.finite = _side_by_side([run.finite for run in runs])

@@ -51,7 +51,7 @@ def checkpointed(step: Step, parameters: Sequence[Tensor]) -> Step:
         values = {**state.values, **dict(zip(moving, results[: len(moving)], strict=True))}
         remembered = iter(results[len(moving) :])
         moments = {name: tuple(next(remembered) for _ in before) for name, before in state.moments.items()}
-        return state.followed_by(values, moments)
+        return state.followed_by(values, moments, pace.draws if pace else {})
 
     return kept
 

@@ -85,10 +85,10 @@ class Compiler:
             seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
             return *seen, following.values, following.moments
 
-        # without the number of the step, or each step would be compiled
-        parts = {name: part for name, part in vars(state).items() if name != "step"}
+        # without the number of the step and the like, or each step would be compiled
+        parts = {name: part for name, part in vars(state).items() if name not in ("step", "seed", "places")}
         *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors())
-        return Evaluation({}, *seen), state.followed_by(values, moments)
+        return Evaluation({}, *seen), state.followed_by(values, moments, pace.draws if pace else {})
 
 
 def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:

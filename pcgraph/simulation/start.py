@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ def start_state(
     free: Collection[str],
     generator: torch.Generator | None,
     compiler: Compiler | None = None,
+    seed: int = 0,
+    places: Sequence[int] | Tensor | None = None,
 ) -> State:
     """Build the state at step 0; see `Scheduler.start` for the arguments.
 
@@ -33,13 +35,15 @@ def start_state(
     """
     checked = given_values(network, inputs, clamp)
     given = Given(checked, held_parts(network, checked, mask, free))
+    where = _places(places, given.batch)
+    draws = network.draws(seed, where, 0)
     here = plan(frozenset(name for name, part in given.held.items() if part is None), given.batch)
     values = {name: checked[name] for name in here.fixed}
     constants: dict[str, Any] = here.constants(values) if here.constants else {}
     resting = resting_predictions(here, values)
     initial = network.spec.schedule.initial
     if initial in ("feedforward", "amortised"):
-        _feedforward(network, here, constants, resting, values, given, compiler)
+        _feedforward(network, here, {**constants, **draws}, resting, values, given, compiler)
     else:
         for name in here.moving:
             shape = (given.batch, *network.graph.nodes[name].shape)
@@ -55,7 +59,15 @@ def start_state(
     }
     descent = network.dynamics.descent
     moments = descent.start(values, here.fixed) if descent else {}
-    return State(values, past, given.held, constants, resting, moments)
+    return State(values, past, given.held, constants, resting, moments, 0, draws, seed, where)
+
+
+def _places(places: Sequence[int] | Tensor | None, batch: int) -> tuple[int, ...]:
+    """The place of each image in its data; left out, in the batch."""
+    found = tuple(range(batch) if places is None else [int(place) for place in places])
+    if len(found) != batch or min(found) < 0:
+        raise InputError(f"places: expected {batch} numbers from 0 on, one for each image, got {list(found)}")
+    return found
 
 
 def resting_predictions(plan: Plan, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

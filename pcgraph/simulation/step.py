@@ -74,7 +74,7 @@ def _evaluate_group(
     jobs: list[tuple[Block, dict[str, Any]]] = []
     linear: list[tuple[Edge, Callable[[Tensor], Tensor]]] = []
     for block in group.blocks:
-        env: dict[str, Any] = dict(state.constants) if block.in_backbone else {}
+        env: dict[str, Any] = {**state.constants, **state.draws} if block.in_backbone else {}
         env.update((source, state.read(source, block.delay)) for source in block.sources)
         edge = block.edges[0]
         predictor = None if block.in_backbone else constant.get(edge.name, plan.network.predictors[edge.name])
@@ -162,8 +162,12 @@ def _force(plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor
 
 
 def advance(plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None) -> State:
-    """Finish the moves of all nodes; delay-0 edges are evaluated on the way, in the sweep's order."""
-    env: dict[str, Any] = {**state.constants, **state.values}
+    """Finish the moves of all nodes; delay-0 edges are evaluated on the way, in the sweep's order.
+
+    These belong to the state that follows, and so to what a random backbone draws for it.
+    """
+    draws = pace.draws if pace is not None else {}
+    env: dict[str, Any] = {**state.constants, **draws, **state.values}
     values, moments, moved = dict(state.values), dict(state.moments), evaluation.moved
     descent = plan.network.dynamics.descent
     for visit in plan.visits:
@@ -181,7 +185,7 @@ def advance(plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None)
         if held is not None:
             value = torch.where(held, before, value)
         values[node] = env[node] = value
-    return state.followed_by(values, moments)
+    return state.followed_by(values, moments, draws)
 
 
 def summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:

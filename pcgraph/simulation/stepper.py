@@ -75,7 +75,10 @@ class Stepper:
     def pace(self, state: State, generator: torch.Generator | None) -> Pace | None:
         """What the next step depends on besides the state; None where that is nothing."""
         descent = self.network.dynamics.descent
-        return None if descent is None else descent.pace(state.step, state.values, state.fixed, generator)
+        draws = self.network.draws(state.seed, state.places, state.step + 1)
+        if descent is None:
+            return Pace(draws=draws) if draws else None
+        return descent.pace(state.step, state.values, state.fixed, generator)._replace(draws=draws)
 
     def step(self, state: State, pace: Pace | None, differentiable: Differentiable = False) -> State:
         """The state one step later."""
@@ -87,11 +90,12 @@ class Stepper:
             else:
                 moved = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
             newest = replace(state, values=moved.values, moments=moved.moments)
-        return state.followed_by(newest.values, newest.moments)
+        return state.followed_by(newest.values, newest.moments, pace.draws if pace else {})
 
     def output(self, state: State) -> Any:
         """The backbone's output for a state."""
-        head, env = self.plan(state.fixed, state.batch).head, {**state.constants, **state.values}
+        head = self.plan(state.fixed, state.batch).head
+        env = {**state.constants, **state.draws, **state.values}
         if self.compiler is None or torch.is_grad_enabled():
             return head(env)["output"]
 

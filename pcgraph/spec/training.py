@@ -94,7 +94,8 @@ class Fitting(Model):
 
     data: str | None = None
     """`digits`, `photos`, `folder:PATH`, `imagenet:PATH`, or `mnist`, `cifar10`, `cifar100`, each with
-    `:PATH` for where it is; a relative path starts from the current folder. `--data` overrides it."""
+    `:PATH` for where it is; or a file of tensors (`.npy`, `.npz`, `.safetensors`, `.pt`): inputs, and perhaps
+    their classes. A relative path starts from the current folder. `--data` overrides it."""
     epochs: Count = 10
     """How often every image is seen."""
     batch: Count = 64

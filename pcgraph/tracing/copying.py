@@ -83,6 +83,20 @@ def _unreadable(module: nn.Module) -> tuple[str, str] | None:
     return None
 
 
+def settle(model: nn.Module) -> nn.Module:
+    """Put a model into eval mode; what a model in eval mode has left in train mode by itself stays so.
+
+    Dropout that is switched on in a model of eval mode is meant to be on (Monte Carlo dropout). Batch norm is
+    always in eval mode, or images would depend on each other.
+    """
+    if model.training:
+        return model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    return model
+
+
 def copy_model(model: nn.Module) -> nn.Module:
     """A copy that shares no tensor with ``model``, whatever the model keeps in its attributes.
 

@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
+from pcgraph.tracing.draws import draw, site_of, sites_of
 from pcgraph.tracing.layout import layouts, operations
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.reading import Asked, Reading, read
@@ -45,6 +47,7 @@ class Drive(nn.Module):
         reads: For each cut the states that its prediction depends on, ``input`` first, then in the
             order of execution. Asking a state for its size only is no dependence.
         output_reads: The same for the output.
+        sites: Where the network draws random numbers, which any stage may read from the environment.
 
     Raises:
         SpecError: A place that does not exist or cannot hold a state; all such faults at once.
@@ -81,6 +84,7 @@ class Drive(nn.Module):
         reads = self._cut.dependences({name for name, value in values.items() if value.holds_tensor})
         self.reads: dict[str, tuple[str, ...]] = {cut: self._sorted(reads[place[cut]]) for cut in self.order}
         self.output_reads: tuple[str, ...] = self._sorted(reads[graph.output_node().name])
+        self.sites = sites_of(graph)
         self.train(False)
 
     def layouts(self) -> dict[str, Layout | None]:
@@ -133,10 +137,14 @@ class Drive(nn.Module):
             self._made[key] = tuple(self._cut.stage(part, self.model) for part in parts)
         return list(self._made[key])
 
+    def draws(self, seed: int, places: Sequence[int], step: int, device: torch.device) -> dict[str, Tensor]:
+        """What the network draws at one step for the images at these places of their data; see `draw`."""
+        return {key: made.to(device) for key, made in draw(self.sites, seed, places, step).items()}
+
     def states(self, image: Tensor) -> dict[str, Tensor]:
         """The image (batch, *shape), and the value of each cut in the plain network."""
         fixed = frozenset([INPUT])
-        env: dict[str, Any] = {INPUT: image}
+        env: dict[str, Any] = {INPUT: image, **self.draws(0, range(len(image)), 0, image.device)}
         env.update(self.constants(fixed)(env))
         for name, stage in zip(self.order, self.stages([[name] for name in self.order], fixed), strict=True):
             env.update(stage(env))
@@ -249,6 +257,7 @@ def reached_by_input(graph: fx.Graph, values: Mapping[str, Value]) -> set[str]:
     reached: set[str] = set()
     for node in graph.nodes:
         comes = node.op == "placeholder" or any(o.name in reached for o in node.all_input_nodes)
+        comes = comes and site_of(node) is None
         if comes and (node.op == "output" or values[node.name].holds_tensor):
             reached.add(node.name)
     return reached

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import operator
 import re
 from collections.abc import Iterator, Mapping
@@ -21,9 +22,11 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
 from pcgraph.errors import ModelError
+from pcgraph.tracing.draws import replace_draw, without_generators
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.placing import place_by_image
+from pcgraph.tracing.random_operations import draws
 from pcgraph.tracing.shapes import BATCH, like_weights
 from pcgraph.tracing.snapshot import Snapshot
 from pcgraph.tracing.tracer import failure, image_parameter, leaf_kinds, quiet_contexts
@@ -48,7 +51,7 @@ def export(
     parameter = image_parameter(root, constants)
     before = Snapshot(root)
     try:
-        with quiet_contexts(), _without_validation(), _without_log():
+        with quiet_contexts(), _without_validation(), _without_log(), without_generators(root):
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
         raise
@@ -110,8 +113,38 @@ def _export(model: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     image = torch.zeros((BATCH, *input_shape), dtype=dtype, device=device)
     batch = {0: Dim("batch", min=1, max=MOST)}
     program = torch.export.export(model, (image,), strict=False, dynamic_shapes=(batch,))
-    functional: ExportedProgram = program.run_decompositions({})  # nothing is decomposed, nor in place
+    # nothing is decomposed, nor in place, but attention that drops: what it draws has to be seen
+    functional: ExportedProgram = program.run_decompositions({ATTENTION: _attention})
     return functional
+
+
+ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """Attention with dropout as torch computes it without a fused kernel."""
+    if dropout_p == 0 or enable_gqa:
+        return NotImplemented
+    half = math.sqrt(1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = (query * half) @ (key.transpose(-2, -1) * half)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    weights, _ = torch.ops.aten.native_dropout.default(scores.softmax(dim=-1), dropout_p, True)
+    return weights @ value
 
 
 def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Graph:
@@ -119,6 +152,7 @@ def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Grap
     graph = fx.Graph()
     tensors = dict(_weights(program, root))
     made: dict[fx.Node, Any] = {}
+    drawn: list[fx.Node] = []
     for node in program.graph.nodes:
         if node.op == "output":
             (kept,) = [
@@ -130,6 +164,7 @@ def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Grap
         elif node.op == "placeholder":
             image = node.name not in tensors
             made[node] = graph.placeholder(parameter) if image else graph.get_attr(tensors[node.name])
+            made[node].meta.update(node.meta if image else {})
         elif node.op == "get_attr":  # the body of a control-flow operation
             name = f"_exported_{node.target}"
             root.add_module(name, getattr(program.graph_module, str(node.target)))
@@ -138,13 +173,25 @@ def _adopt(program: ExportedProgram, root: nn.Module, parameter: str) -> fx.Grap
             made[node] = graph.node_copy(node, made.__getitem__)
             if node.target is torch.ops.aten.view.default:  # its strides may be others on another device
                 made[node].target = torch.ops.aten.reshape.default
+            if draws(node.target, node.args, node.kwargs):
+                drawn.append(made[node])
             if _without_gradient(node):
                 made[node] = graph.call_function(torch.ops.aten.detach.default, (made[node],))
                 made[node].meta = dict(node.meta)
+    image = graph.find_nodes(op="placeholder")[0]
+    for number, node in enumerate(drawn):
+        replace_draw(node, image, number, _inside(node, root))
     for node in reversed(list(graph.nodes)):  # what only checks, and writes into buffers
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)
     return graph
+
+
+def _inside(node: fx.Node, root: nn.Module) -> str:
+    """The module that an operation is in, for people."""
+    path = (_stack(node) or [("", "")])[-1][1]
+    kind = type(root.get_submodule(path)).__name__ if path in dict(root.named_modules()) else ""
+    return f"'{path}' ({kind})" if path else type(root).__name__
 
 
 def _weights(program: ExportedProgram, root: nn.Module) -> Iterator[tuple[str, str]]:

@@ -154,7 +154,10 @@ def _transformers() -> ModuleType:
         return importlib.import_module("transformers")
     except ImportError as error:
         raise ModelError(
-            Fault("the package transformers is not installed", hint="Install it: pip install transformers")
+            Fault(
+                "models of transformers need the package transformers, which is not installed",
+                hint="pip install 'pcgraph[transformers]'",
+            )
         ) from error
 
 

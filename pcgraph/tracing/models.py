@@ -16,7 +16,7 @@ from pcgraph.spec import objects
 from pcgraph.spec.weights import WeightFile, library_name
 from pcgraph.tracing.builtin import BUILTIN, OWN
 from pcgraph.tracing.constructing import about, construct
-from pcgraph.tracing.copying import copy_model, refuse_unreadable, unwrap
+from pcgraph.tracing.copying import copy_model, refuse_unreadable, settle, unwrap
 from pcgraph.tracing.libraries import (
     TIMM,
     TORCHVISION,
@@ -115,7 +115,7 @@ def load_with_constants(
                     hint=f"Give a file (one of that name is './{weights}'), or leave 'weights' out.",
                 )
             )
-    return model.eval().requires_grad_(False), constants
+    return settle(model).requires_grad_(False), constants
 
 
 def parameters_of(function: Callable[..., Any]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import fx, nn
 
+from pcgraph.tracing.draws import site_of
+
 INPUT = "input"
 OUTPUT = "output"
 
@@ -49,6 +51,8 @@ def value_key(node: fx.Node) -> str:
 class CutGraph:
     """A traced graph with states in it: each use of a cut node's value reads the state instead.
 
+    Numbers that the model draws are read like states; see `pcgraph.tracing.draws`.
+
     Args:
         graph: The traced graph, with one placeholder.
         place: The node name of each cut, in the order of execution.
@@ -59,7 +63,8 @@ class CutGraph:
         self.place = dict(place)
         self.node = {node.name: node for node in graph.nodes}
         (image,) = graph.find_nodes(op="placeholder")
-        self.state = {image.name: INPUT, **{name: cut for cut, name in self.place.items()}}
+        drawn = {node.name: site.key for node in graph.nodes if (site := site_of(node)) is not None}
+        self.state = {image.name: INPUT, **drawn, **{name: cut for cut, name in self.place.items()}}
         self.targets = (*self.place, OUTPUT)
         self.asks = self.dependences()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pcgraph.errors import Fault, ModelError
-from pcgraph.tracing.copying import copy_model, refuse_unreadable, unwrap
+from pcgraph.errors import Fault, ModelError, PCGraphWarning
+from pcgraph.tracing.copying import copy_model, refuse_unreadable, settle, unwrap
+from pcgraph.tracing.differences import explain
+from pcgraph.tracing.draws import RANDOM, foreign_draws, random_error, sites_of
 from pcgraph.tracing.hooks import drop_observers
 from pcgraph.tracing.outputs import choose, follow
 from pcgraph.tracing.shapes import Value, like_weights, propagate
 from pcgraph.tracing.snapshot import Snapshot
 from pcgraph.tracing.tracer import image_parameter, trace_symbolically
-from pcgraph.tracing.verify import IMAGENET, Model, Observed, Statistics, compare, explain, observe
+from pcgraph.tracing.verify import IMAGENET, Model, Observed, Statistics, compare, observe
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     """
     model = unwrap(model)
     refuse_unreadable(model)
-    root = (model if owned else copy_model(model)).eval()
+    root = settle(model if owned else copy_model(model))
     image_parameter(root, asked.constants)
     asked = replace(asked, constants=_placed(asked.constants, root))
     stored = not any(tensor.is_meta for tensor in (*root.parameters(), *root.buffers()))
@@ -80,13 +83,30 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     observed: Observed | None = None
     broken: Exception | None = None
     if verify and stored:
+        drawn = foreign_draws()
         try:
             observed = observe(
                 Model(root, asked.constants, asked.output), asked.input_shape, asked.statistics
             )
         except Exception as error:
             broken = error
-    return _either(root, asked, observed, broken)
+        if foreign_draws() != drawn:
+            raise random_error("random", type(root).__name__, "which draws outside torch, in Python or numpy")
+    reading = _either(root, asked, observed, broken)
+    if sites_of(reading.graph) and not root.training:
+        _say_what_trains(root)
+    return reading
+
+
+def _say_what_trains(root: nn.Module) -> None:
+    training = [f"'{name}' ({type(part).__name__})" for name, part in root.named_modules() if part.training]
+    if training:
+        warnings.warn(
+            f"the model is in eval mode, and in it {', '.join(training[:3])} in train mode: "
+            "it stays so, and the model draws random numbers",
+            PCGraphWarning,
+            stacklevel=2,
+        )
 
 
 def _placed(constants: Mapping[str, Any], root: nn.Module) -> dict[str, Any]:
@@ -116,10 +136,13 @@ def _either(root: nn.Module, asked: Asked, observed: Observed | None, broken: Ex
         raise first if _blames_input(first) else _cannot_run(asked, broken) from broken
     try:
         reading = _exported(root, asked)
+        if observed is not None and (sites := sites_of(reading.graph)):
+            drawing = Model(root, asked.constants, asked.output, sites)
+            observed = observe(drawing, asked.input_shape, asked.statistics)
         _check(reading, asked, observed, None)
         return reading
     except ModelError as error:
-        raise first if _blames_input(first) else error from first
+        raise first if _blames_input(first) else _both(first, error) from first
 
 
 def _symbolic(root: nn.Module, asked: Asked) -> Reading:
@@ -162,8 +185,16 @@ def _check(reading: Reading, asked: Asked, observed: Observed | None, broken: Ex
             f"what was read of the model cannot be run: {type(error).__name__}: {text}"
         ) from error
     if difference is not None:
-        model = Model(reading.root, asked.constants, asked.output)
+        model = Model(reading.root, asked.constants, asked.output, sites_of(reading.graph))
         raise explain(model, reading.graph, reading.names, observed, difference)
+
+
+def _both(first: ModelError, error: ModelError) -> ModelError:
+    """Why a model cannot be read either way; that it is random belongs to it."""
+    random = [fault for fault in first.faults if RANDOM in fault.message]
+    if not random or any(RANDOM in fault.message for fault in error.faults):
+        return error
+    return ModelError(replace(random[0], message=f"{random[0].message}: {error.faults[0].message}"))
 
 
 def _blames_input(error: ModelError) -> bool:

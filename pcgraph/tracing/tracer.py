@@ -19,6 +19,7 @@ from torchvision.models import feature_extraction
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.contexts import Context, CustomFunction, custom_functions, keep_contexts
 from pcgraph.tracing.copying import copy_model
+from pcgraph.tracing.draws import refuse_draws
 from pcgraph.tracing.functional import InPlaceProxy, functionalise
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import plain
@@ -60,7 +61,8 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     before = Snapshot(root)
     tracer = _Tracer(constants)
     try:
-        graph = tracer.trace(root)
+        with refuse_draws():
+            graph = tracer.trace(root)
         changed = before.changed(tracer.leaves)
         if changed:
             raise ModelError(f"{_name(root)} changes '{changed}' while it runs")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from pcgraph.errors import Fault, ModelError
-from pcgraph.tracing.contexts import custom_functions
-from pcgraph.tracing.names import Numbering
+from pcgraph.errors import ModelError
+from pcgraph.tracing.draws import Replay, Site, draw, sites_of, without_generators
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.program import OUTPUT, CutGraph, Part
 from pcgraph.tracing.shapes import like_weights
@@ -60,19 +59,29 @@ class Model:
         root: The model.
         constants: What its forward is given besides the image.
         output: Which part of its output is meant; see `choose`.
+        sites: Where it draws random numbers, if these are to be the ones that what was read of it draws.
     """
 
-    def __init__(self, root: nn.Module, constants: Mapping[str, Any], output: str | None) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        constants: Mapping[str, Any],
+        output: str | None,
+        sites: Sequence[Site] = (),
+    ) -> None:
         self.root = root
         self.constants = constants
         self.output = output
+        self.sites = sites
 
     def __call__(self, image: Tensor) -> Tensor:
         """The network's output for a batch."""
         before = Snapshot(self.root)
         before.lend_buffers()
+        drawn = Replay(_drawn(self.sites, image)) if self.sites else contextlib.nullcontext()
         try:
-            given = plain(self.root(image.clone(), **self.constants))
+            with without_generators(self.root), drawn:
+                given = plain(self.root(image.clone(), **self.constants))
         finally:
             before.restore()
 
@@ -96,7 +105,7 @@ def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics =
         mean, std = (torch.tensor(s).view(-1, *[1] * (len(input_shape) - 1)) for s in statistics)
         pixels = (pixels - mean) / std
     images = (noise.to(device, dtype), pixels.to(device, dtype))
-    with quiet_contexts(), _seeded(1):
+    with quiet_contexts(), seeded(1):
         gradient, differentiable = None, True
         try:
             first, gradient = _forth_and_back(model, images[0])
@@ -112,45 +121,47 @@ def compare(
 ) -> Difference | None:
     """Where a graph differs from what was observed: bit for bit in values, beyond rounding in the gradient.
 
-    On devices whose kernels add in any order, values may differ by rounding too.
+    On devices whose kernels add in any order, and where the model draws random numbers, values may differ by
+    rounding too. What it draws is the same in both, and in an image alone as in a batch.
     """
     cut = CutGraph(graph, {})
     computes, _ = cut.closure([graph.output_node()])
     stage = cut.stage(Part((OUTPUT,), computes, {}, {OUTPUT: graph.output_node()}), root)
 
-    def program(image: Tensor) -> Tensor:
-        result: Tensor = stage({"input": image.clone()})[OUTPUT]
+    sites = sites_of(graph)
+
+    def program(image: Tensor, first: int = 0) -> Tensor:
+        result: Tensor = stage({"input": image.clone(), **_drawn(sites, image, first)})[OUTPUT]
         return result
 
-    with quiet_contexts(), _seeded(2):
+    with quiet_contexts(), seeded(2):
         if observed.differentiable:
             first, gradient = _forth_and_back(program, observed.images[0])
         else:
             first, gradient = _forth(program, observed.images[0]), None
-        if not _equal(first, observed.outputs[0]):
+        same = _close if sites else equal  # numbers that are drawn may lie otherwise in memory
+        if not same(first, observed.outputs[0]):
             return Difference(0, "output", _far(first, observed.outputs[0]), "")
         if not _close(gradient, observed.gradient):
             return Difference(0, "gradient", _far(gradient, observed.gradient), "")
         second = _forth(program, observed.images[1])
-        if not _equal(second, observed.outputs[1]):
+        if not same(second, observed.outputs[1]):
             return Difference(1, "output", _far(second, observed.outputs[1]), "")
+        for place in range(len(second)) if sites else ():
+            one = slice(place, place + 1)
+            alone = _forth(partial(program, first=place), observed.images[1][one])
+            if not _close(alone, second[one]):
+                return Difference(1, ALONE, _far(alone, second[one]), "")
     return None
 
 
-def explain(
-    model: Model, graph: fx.Graph, names: Mapping[str, str], observed: Observed, difference: Difference
-) -> ModelError:
-    """What a difference is likely to come from."""
-    name = type(model.root).__name__
-    image = observed.images[difference.batch]
-    with quiet_contexts():
-        what, hint = _cause(model, graph, observed, difference)
-        place = "" if difference.what == "gradient" else _first_differing(model, graph, names, image)
-    text = (
-        f"what was read of {name} differs from {name} itself: its {difference.what} by {difference.size:.3g}"
-    )
-    text += f", first in module '{place}'" if place else ""
-    return ModelError(Fault(f"{text}; {what}", hint=hint))
+ALONE = "output for an image alone"
+
+
+def _drawn(sites: Sequence[Site], images: Tensor, first: int = 0) -> dict[str, Tensor]:
+    """Numbers for images at the places from ``first`` on."""
+    places = range(first, first + len(images))
+    return {key: made.to(images.device) for key, made in draw(sites, 0, places, 0).items()}
 
 
 # ---- the parts --------------------------------------------------------------------------------------
@@ -173,13 +184,15 @@ def _forth_and_back(function: Callable[[Tensor], Tensor], image: Tensor) -> tupl
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed, and leave the random state as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
-def _equal(one: Any, other: Tensor) -> bool:
+def equal(one: Any, other: Tensor) -> bool:
+    """Whether two values are one, bit for bit; up to rounding on devices that add in any order."""
     if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.device.type != "cpu":
@@ -200,101 +213,3 @@ def _far(one: Any, other: Tensor | None) -> float:
     if not isinstance(one, Tensor) or other is None or one.shape != other.shape:
         return float("nan")
     return (one.double() - other.double()).abs().max().item()
-
-
-def _cause(model: Model, graph: fx.Graph, observed: Observed, difference: Difference) -> tuple[str, str]:
-    image = observed.images[difference.batch]
-    with torch.no_grad(), _seeded(4), _RandomOperations(model.root) as random:
-        again = model(image)
-    if random.found and not _equal(again, observed.outputs[difference.batch]):
-        operation, place = random.found
-        return (
-            f"it is random in eval mode: '{operation}' in {place}",
-            "Turn that off, or make what it draws a part of the model. With verify=False (--no-verify) it is "
-            "run as it is, with other draws at each step.",
-        )
-    if difference.what == "gradient":
-        custom: list[str] = []
-
-        def note(kind: type[torch.autograd.Function], _: object) -> Any:
-            custom.append(kind.__name__)
-            return NotImplemented
-
-        with torch.no_grad(), custom_functions(note):
-            model(image)
-        what = f"the functions {', '.join(dict.fromkeys(custom))}" if custom else "something in it"
-        return f"{what} has a backward of its own that could not be read", _AS_A_LEAF
-    if difference.batch == 1:
-        return (
-            "it agrees for one image of noise: the model decides by how many images there are, or by what "
-            "they show",
-            "Compute it with tensor operations, or fix it when the model is built.",
-        )
-    return "its forward does something that could not be read", _AS_A_LEAF
-
-
-_AS_A_LEAF = "Write that part as a module whose forward uses tensor operations only."
-
-
-class _RandomOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the first operation that draws random numbers, and the module that it is in."""
-
-    def __init__(self, root: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.root = root
-        self.found: tuple[str, str] | None = None
-        self._inside: list[str] = []
-
-    def __enter__(self) -> _RandomOperations:
-        self._hooks = []
-        for name, module in self.root.named_modules():
-            place = f"'{name}' ({type(module).__name__})" if name else type(module).__name__
-            self._hooks += [
-                module.register_forward_pre_hook(lambda *_, place=place: self._inside.append(place)),
-                module.register_forward_hook(lambda *_: self._leave(), always_call=True),
-            ]
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def _leave(self) -> None:
-        self._inside.pop()
-
-    def __exit__(self, *args: Any) -> None:
-        super().__exit__(*args)  # type: ignore[no-untyped-call]
-        for hook in self._hooks:
-            hook.remove()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.found is None and torch.Tag.nondeterministic_seeded in func.tags:
-            self.found = (str(func.overloadpacket.__name__), self._inside[-1] if self._inside else "it")
-        return func(*args, **(kwargs or {}))
-
-
-def _first_differing(model: Model, graph: fx.Graph, names: Mapping[str, str], image: Tensor) -> str:
-    """The first module whose output is not what the graph has there."""
-    seen: dict[str, Tensor] = {}
-    numbering = Numbering({name for name, _ in model.root.named_modules()})
-
-    def keep(name: str) -> Any:
-        def hook(_: nn.Module, __: object, output: Any) -> None:
-            if isinstance(output, Tensor):
-                seen[numbering.name(name)] = output.detach().clone()
-
-        return hook
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in model.root.named_modules() if name]
-    try:
-        with torch.no_grad(), _seeded(5):
-            model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    values = fx.Interpreter(model.root, graph=graph, garbage_collect_values=False)
-    with contextlib.suppress(Exception), torch.no_grad(), _seeded(5):
-        values.run(image.clone())
-    nodes = {node.name: node for node in graph.nodes}
-    for name, output in seen.items():
-        got = values.env.get(nodes[names[name]]) if name in names else output
-        if not _equal(got, output):
-            return name
-    return ""

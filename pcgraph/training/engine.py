@@ -327,6 +327,8 @@ class _Fit:
 
 def _digest(data: ImageData | Samples | Loaded | None) -> str | None:
     """Of images that pcgraph has read itself; what a program hands over is told by its name and number."""
+    if isinstance(data, Samples):
+        return data.digest
     return data_digest(data) if isinstance(data, ImageData) else None
 
 

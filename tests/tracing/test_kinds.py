@@ -614,52 +614,6 @@ def test_constants_besides_the_image() -> None:
 # verification ---------------------------------------------------------------------------------------
 
 
-class Noisy(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rest(F.dropout(self.conv(x), 0.5))
-
-
-class NoisyInside(Net):
-    class Noise(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + torch.randn_like(x)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noise = self.Noise()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rest(self.noise(self.conv(x)))
-
-
-class Awake(Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.drop = nn.Dropout(0.5)
-
-    def train(self, mode: bool = True) -> Awake:
-        super().train(mode)
-        self.drop.train()
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rest(self.drop(self.conv(x)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Noisy, "random in eval mode: '.*' in Noisy"),
-        (NoisyInside, r"random in eval mode: 'randn_like' in 'noise' \(Noise\)"),
-        (Awake, r"random in eval mode: '.*' in 'drop' \(Dropout\)"),
-    ],
-)
-def test_random_models_are_refused_by_name(kind: type[nn.Module], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        Drive(kind(), {}, SHAPE)
-    Drive(kind(), {}, SHAPE, verify=False)
-
-
 class InPlaceWithoutGradient(Net):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
