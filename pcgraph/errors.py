@@ -63,6 +63,10 @@ class InputError(PCGraphError):
     """An argument of a call that does not fit: an image, a clamp, a name to record."""
 
 
+class LossError(InputError):
+    """A loss became infinite or NaN: the training runs away."""
+
+
 class PCGraphWarning(UserWarning):
     """Something that pcgraph found or did and that should be known; the command line prints it as a note."""
 

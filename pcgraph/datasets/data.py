@@ -162,6 +162,13 @@ def subset(data: ImageData, indices: Iterable[int]) -> ImageData:
     return replace(data, places=places)
 
 
+def choice(images: int, limit: int, seed: int) -> list[int]:
+    """A random choice of images, in their order."""
+    generator = torch.Generator().manual_seed(mixed_seed(seed))
+    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
+    return chosen
+
+
 def split(data: ImageData, share: float, seed: int = 0) -> tuple[ImageData, ImageData]:
     """Hold out a random part of the data, for validation.
 
