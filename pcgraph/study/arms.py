@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 
 from pcgraph.building.network import build
-from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError
+from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, join_path
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, load_spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
@@ -83,8 +83,6 @@ class Arms:
         Raises:
             SpecError: There is none; at ``path``.
         """
-        from pcgraph.errors import closest
-
         for one in self.wirings:
             if one.name == name:
                 return one
@@ -175,17 +173,13 @@ class Arms:
         faults = []
         for fault in error.faults:
             inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
-            what = (
-                fault.message
-                if inside or not fault.path
-                else f"{'.'.join(map(str, fault.path))}: {fault.message}"
-            )
+            field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
             full: FieldPath = (*path, "feedback", *inside)
             short: FieldPath = (*path, *inside)
             place = self.study.located(Fault("", full)).where
             near = self.study.located(Fault("", short)).where
             where = near if inside and near != self.study.located(Fault("", path)).where else place
-            faults.append(Fault(what, short, fault.hint, where))
+            faults.append(Fault(f"{field}{fault.message}", short, fault.hint, where))
         return SpecError(faults)
 
     def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
@@ -227,18 +221,15 @@ def base_values(study: Study) -> dict[str, Any]:
         SpecError: The base cannot be read, or a field that is reset is not there.
     """
     try:
-        file = spec_file(
-            study.base if "/" not in study.base and "." not in study.base else study.folder / study.base
-        )
+        file = spec_file(study.base)
+        file = file if file.is_absolute() else study.folder / file
         data: dict[str, Any] = pinned(rooted(load_spec(file))).dump()
     except SpecError as error:
-        near = [fault for fault in error.faults if not fault.where or fault.where == str(study.base)]
-        if near:
-            raise SpecError(
-                study.located(Fault(f"'{study.base}': {fault.message}", ("base",), fault.hint))
-                for fault in near
-            ) from None
-        raise
+        whole = [fault for fault in error.faults if not fault.path]  # about the file, not about what it says
+        if not whole:
+            raise
+        faults = [Fault(f"'{study.base}': {fault.message}", ("base",), fault.hint) for fault in whole]
+        raise SpecError(study.located(fault) for fault in faults) from None
     for index, field in enumerate(study.reset):
         if not _remove(data, field.split(".")):
             message = f"the base has no field '{field}' to take out"

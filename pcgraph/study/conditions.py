@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcgraph.errors import Fault, SpecError
+from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.evaluation.conditions import (
     CLEAN,
     Condition,
@@ -13,21 +13,23 @@ from pcgraph.evaluation.conditions import (
     parse_noise,
 )
 from pcgraph.evaluation.corruptions import CORRUPTIONS
-from pcgraph.study.file import Evaluate
+from pcgraph.study.file import Study
 
 NOISES = ("gaussian", "salt_pepper")
 
 
-def conditions_of(evaluate: Evaluate) -> list[Condition]:
+def conditions_of(study: Study) -> list[Condition]:
     """Everything that images go through, besides staying as they are.
 
     Raises:
         SpecError: There is no noise or corruption of that name.
     """
+    evaluate = study.evaluate
     found: list[Condition] = []
     for kind, levels in evaluate.noise.items():
         if kind not in NOISES:
-            raise SpecError(Fault(f"unknown noise '{kind}'", ("evaluate", "noise", kind), _named(NOISES)))
+            fault = Fault(f"unknown noise '{kind}'", ("evaluate", "noise", kind), closest(kind, NOISES))
+            raise SpecError(study.located(fault))
         found += [one for level in levels for one in parse_noise(f"{kind}:{level!r}")]
     if evaluate.corruptions is not None:
         names = parse_corruptions(",".join(evaluate.corruptions.names))
@@ -44,7 +46,3 @@ def condition_of(name: str) -> Condition:
         return Corrupted(noise, int(level))
     (found,) = parse_noise(f"{noise}:{level!r}")
     return found
-
-
-def _named(names: tuple[str, ...]) -> str:
-    return f"There are {' and '.join(names)}."

@@ -55,8 +55,9 @@ class Random(Model):
 
 
 class Shuffle(Model):
-    """The edges of another arm with their ends exchanged, so that every node makes and receives as many
-    feedback predictions as there.
+    """The edges of another arm with their ends exchanged.
+
+    Every node makes and receives as many feedback predictions as there.
     """
 
     of: str
@@ -68,9 +69,7 @@ class Shuffle(Model):
 
 
 class Arm(Model):
-    """One wiring, or some that are drawn. A pattern or a list of patterns and edges is short for
-    `{feedback: ...}`.
-    """
+    """One wiring, or some that are drawn. A pattern, or a list, is short for `{feedback: ...}`."""
 
     feedback: Any = None
     """Patterns and edges, as in a spec."""
@@ -176,8 +175,8 @@ class Study(Model):
     """Arms with other values."""
     train: dict[str, Any] | None = None
     """What the feedback of every arm learns before anything else: fields of a spec's `train`, laid over the
-    base's. Left out: nothing is trained. With `edges: union` (the default for task `feedback`) one training of
-    all edges serves all arms; with `edges: own` each arm is trained alone."""
+    base's. Left out: nothing is trained. With `edges: union` (the default for task `feedback`) one training
+    of all edges serves all arms; with `edges: own` each arm is trained alone."""
     tune: dict[str, Any] | None = None
     """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
     evaluate: Evaluate = Evaluate()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pcgraph.datasets import ImageData, data_digest, open_data, preprocess_for
+from pcgraph.datasets.parts import Split
 from pcgraph.errors import Fault, SpecError
 from pcgraph.evaluation.conditions import CLEAN, key
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
@@ -57,9 +58,7 @@ class Plan:
 
     def __init__(self, study: Study, arms: Arms) -> None:
         self.study, self.arms = study, arms
-        self.conditions = list(
-            dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study.evaluate))])
-        )
+        self.conditions = list(dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study))]))
         spec = arms.wirings[0].spec
         self._train = (spec.train or Train()) if study.train is not None else None
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
@@ -100,7 +99,7 @@ class Plan:
     def _open(self, reference: str, part: str) -> ImageData:
         shape = self.arms.graph.nodes[self.arms.graph.receiver].shape
         backbone = self.arms.wirings[0].spec.backbone
-        split = "train" if part == "train" else "test"
+        split: Split = "train" if part == "train" else "test"
         return open_data(reference, split, shape=shape, preprocess=preprocess_for(backbone))
 
     # ---- training ------------------------------------------------------------------------------
@@ -223,8 +222,3 @@ def _content(spec: Spec, *sections: str) -> dict[str, Any]:
     left_out = {"extends", "train", "tune"} - set(sections)
     data = {name: value for name, value in spec.dump().items() if name not in left_out}
     return {**data, "name": "cell"}
-
-
-def needed(cells: Sequence[Cell], done: set[str]) -> list[Cell]:
-    """Cells that have not been computed."""
-    return [cell for cell in cells if cell.key not in done]

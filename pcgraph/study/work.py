@@ -18,6 +18,7 @@ from torch import Tensor
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, batches, choice, open_data, preprocess_for, split, subset
 from pcgraph.datasets.noise import mixed_seed
+from pcgraph.datasets.parts import Split
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import DivergenceError, LossError
 from pcgraph.evaluation.conditions import Clean
@@ -150,7 +151,7 @@ class Worker:
                 network.dynamics = measured(network)
         return network
 
-    def _images(self, spec: Spec, reference: str, part: str) -> ImageData:
+    def _images(self, spec: Spec, reference: str, part: Split) -> ImageData:
         assert spec.backbone is not None
         shape = tuple(spec.backbone.input)
         key = (reference, part, str(shape), str(spec.backbone.preprocess), str(spec.backbone.model))
@@ -161,7 +162,8 @@ class Worker:
         return self._data[key]
 
     def _measured_images(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
-        data = self._images(spec, content["data"], "train" if content["part"] == "held_out" else "test")
+        part: Split = "train" if content["part"] == "held_out" else "test"
+        data = self._images(spec, content["data"], part)
         if content["part"] == "held_out":
             data = split(data, content["validation"], content["seed"])[1]
         if content["limit"] is None:
