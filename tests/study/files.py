@@ -9,17 +9,20 @@ import yaml
 
 from pcgraph.study import Arms, Plan, Study, load_study
 
+TRAIN = {"data": "digits:train:0-299", "epochs": 1, "batch": 100}
+EVALUATE = {"data": "digits", "noise": {"gaussian": [0.5]}, "limit": 40, "steps": 2}
+
 
 def values(**changes: Any) -> dict[str, Any]:
-    """A study of digits: one epoch of eight batches, 40 images."""
+    """A study of digits: two batches to learn from, 40 images to be measured on."""
     return {
         "study": "small",
         "base": "digits",
         "seeds": 2,
         "reset": ["weights", "dynamics.nodes"],
         "arms": {"none": "none", "chain": "chain", "dense": "dense"},
-        "train": {"epochs": 1, "batch": 500},
-        "evaluate": {"noise": {"gaussian": [0.5]}, "limit": 40, "steps": 2},
+        "train": TRAIN,
+        "evaluate": EVALUATE,
         **changes,
     }
 

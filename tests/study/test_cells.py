@@ -12,7 +12,7 @@ from safetensors.torch import load
 from pcgraph.study import Arms, Cell, CellStore, Plan, Results, load_study, run_cells
 from pcgraph.study.results import study_csv
 from pcgraph.study.work import FAILED, MEASURED, PREDICTORS, Worker
-from tests.study.files import planned, written
+from tests.study.files import EVALUATE, TRAIN, planned, written
 
 
 def keys(plan: Plan, kind: str) -> set[str]:
@@ -22,7 +22,7 @@ def keys(plan: Plan, kind: str) -> set[str]:
 def test_one_training_a_seed_serves_all_arms(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert len(keys(plan, "train")) == 2
-    assert len(keys(planned(tmp_path, train={"edges": "own", "epochs": 1}), "train")) == 4  # not of 'none'
+    assert len(keys(planned(tmp_path, train={**TRAIN, "edges": "own"}), "train")) == 4  # not of 'none'
 
 
 def test_edges_with_other_predictors_are_other_edges(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_network_without_training_is_measured_once(tmp_path: Path) -> None:
     [
         {"seeds": 3},
         {"arms": {"none": "none", "chain": "chain", "dense": "dense", "input": "to_input"}},
-        {"evaluate": {"noise": {"gaussian": [0.5, 1.0]}, "limit": 40, "steps": 2}},
+        {"evaluate": {**EVALUATE, "noise": {"gaussian": [0.5, 1.0]}}},
         {"study": "another name"},
         {"reference": "dense"},
     ],
@@ -62,11 +62,11 @@ def test_what_is_added_leaves_the_others_their_names(tmp_path: Path, changes: di
 @pytest.mark.parametrize(
     "changes",
     [
-        {"train": {"epochs": 2, "batch": 500}},
+        {"train": {**TRAIN, "epochs": 2}},
         {"share": {"error": "source"}},
-        {"evaluate": {"noise": {"gaussian": [0.5]}, "limit": 40, "steps": 3}},
-        {"evaluate": {"noise": {"gaussian": [0.5]}, "limit": 40, "steps": 2, "seed": 1}},
-        {"evaluate": {"noise": {"gaussian": [0.5]}, "limit": 41, "steps": 2}},
+        {"evaluate": {**EVALUATE, "steps": 3}},
+        {"evaluate": {**EVALUATE, "seed": 1}},
+        {"evaluate": {**EVALUATE, "limit": 41}},
     ],
 )
 def test_what_changes_a_number_changes_the_name(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -93,10 +93,14 @@ def test_the_union_trains_each_edge_as_if_it_were_alone(tmp_path: Path) -> None:
     """Bit for bit, the answers of the arms too."""
     worker = Worker()
     weights: dict[str, dict[str, Any]] = {}
+    trained: dict[str, Any] = {}
     for edges in ("union", "own"):
-        plan = planned(tmp_path, train={"edges": edges, "epochs": 1, "batch": 500}, seeds=[7])
+        plan = planned(tmp_path, train={**TRAIN, "edges": edges}, seeds=[7])
         for one in plan.measures:
-            needs = [worker(cell.kind, cell.content, []) for cell in one.cell.needs]
+            for cell in one.cell.needs:
+                if cell.key not in trained:
+                    trained[cell.key] = worker(cell.kind, cell.content, [])
+            needs = [trained[cell.key] for cell in one.cell.needs]
             for files in needs:
                 for name, tensor in load(files[PREDICTORS]).items():
                     weights.setdefault(f"{one.arm} {name}", {})[edges] = tensor
@@ -128,7 +132,7 @@ def test_a_study_that_was_stopped_goes_on_and_damaged_cells_are_made_again(tmp_p
 
 
 def test_a_training_that_runs_away_is_a_result(tmp_path: Path) -> None:
-    train = {"epochs": 1, "batch": 500, "optimizer": {"name": "SGD", "lr": 1e30}}
+    train = {**TRAIN, "optimizer": {"name": "SGD", "lr": 1e30}}
     plan = planned(tmp_path, seeds=1, train=train)
     store = CellStore(tmp_path / "cells")
     run_cells(plan.cells, store)
