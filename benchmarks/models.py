@@ -87,6 +87,7 @@ HUGGING: dict[str, tuple[int, dict[str, Any]]] = {
     "MobileNetV1": (64, {"image_size": 64}),
     "MobileNetV2": (64, {"image_size": 64}),
     "MobileViT": (64, {"image_size": 64}),
+    "Bit": (64, {"depths": [1] * 4, "hidden_sizes": [32, 64, 64, 64], "embedding_size": 32, "num_groups": 8}),
     "RegNet": (64, {"depths": [1] * 4, "hidden_sizes": [16, 16, 32, 32]}),
     "PoolFormer": (64, {"depths": [1] * 4}),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics
-from pcgraph.errors import Fault, ModelError, suggestions
+from pcgraph.errors import Fault, ModelError, PCGraphWarning, suggestions
 from pcgraph.files.tensors import save_tensors
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.predictors.edges import EdgeFunctions
@@ -137,8 +138,14 @@ class PCNetwork(nn.Module):
         """
         save_tensors(self._learned(), Path(path))
 
-    def load_weights(self, path: str | Path) -> None:
+    def load_weights(self, path: str | Path, *, strict: bool = True) -> None:
         """Read what the edges have learned from a file that `save_weights` or the importer wrote.
+
+        Args:
+            path: A safetensors file.
+            strict: Whether the file has what this network's edges learn, and nothing else. If not, it is a
+                bank: edges that it lacks stay as they are, others that it has are passed over, and a warning
+                names them. `feedback_trained` then says whether it lacked none.
 
         Raises:
             InputError: The file is in a run folder, and is not what the run wrote.
@@ -153,6 +160,14 @@ class PCNetwork(nn.Module):
             raise ModelError(Fault(f"'{path}' is not a safetensors file: {error}", ("weights",))) from None
         own, tied = self._learned(), self._tied()
         absent = [name for name in own if not any(other in weights for other in tied.get(name, [name]))]
+        lacking: list[str] = []
+        if not strict:
+            mine, theirs = _edges(own), _edges(weights)
+            lacking = [edge for edge in mine if edge in _edges(absent) and edge not in theirs]
+            others = [edge for edge in theirs if edge not in mine]
+            weights = {name: tensor for name, tensor in weights.items() if _edge(name) in mine}
+            absent = [name for name in absent if _edge(name) not in lacking]
+            _tell(Path(path), lacking, others)
         there, ours = suggestions(weights), suggestions(own)
         faults = [_weight_fault(name, "is missing", there) for name in absent]
         faults += [_weight_fault(name, "belongs to no edge", ours) for name in weights if name not in own]
@@ -174,7 +189,7 @@ class PCNetwork(nn.Module):
         for part, prefix in self._parts():
             held = {name: weights[prefix + name] for name in part.state_dict() if prefix + name in weights}
             part.load_state_dict(held, strict=False)
-        self.feedback_trained = True
+        self.feedback_trained = not lacking
 
     def _learned(self) -> dict[str, Tensor]:
         return {
@@ -193,6 +208,23 @@ class PCNetwork(nn.Module):
     def _parts(self) -> list[tuple[nn.ModuleDict, str]]:
         """What learns besides the backbone, each with the prefix of its names in a weight file."""
         return [(self.predictors, ""), (self.energies, ""), (self.starts, "start:")]
+
+
+def _edge(name: str) -> str:
+    """The edge that a tensor of a weight file belongs to."""
+    return name.partition(".")[0]
+
+
+def _edges(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(map(_edge, names)))
+
+
+def _tell(path: Path, lacking: list[str], others: list[str]) -> None:
+    """Warn of what a bank of weights and a wiring do not share."""
+    said = [f"not in it, and not trained: {', '.join(lacking)}"] if lacking else []
+    said += [f"not in this wiring: {len(others)} of its edges"] if others else []
+    if said:
+        warnings.warn(f"'{path}': {'; '.join(said)}", PCGraphWarning, stacklevel=3)
 
 
 def _weight_fault(name: str, problem: str, suggest: Callable[[str], str]) -> Fault:

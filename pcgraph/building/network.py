@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.building.graph import assemble
-from pcgraph.dynamics.gains import Dynamics, Energy, Predify
+from pcgraph.dynamics.gains import Dynamics, Energy, Predify, check_memory
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.files.weights import check_digest, find_weights
 from pcgraph.graph import PCGraph
@@ -23,7 +24,7 @@ from pcgraph.predictors.fast.large_kernels import part_large
 from pcgraph.predictors.masks import mask_weights
 from pcgraph.predictors.reach import count_reach
 from pcgraph.spec import Backbone, EnergyDynamics, Spec, SpecLike, as_spec
-from pcgraph.spec.weights import WeightFile, file_of
+from pcgraph.spec.weights import PredictorFile, WeightFile, file_of
 from pcgraph.tracing.backbone import about_backbone, load_backbone
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.shapes import like_weights, needs_values
@@ -50,8 +51,9 @@ def build(
         model: The backbone itself, instead of the one that the spec names; it is copied. Where the spec
             names a weight file for the backbone, as a training's does, the copy gets these weights.
         trust: Whether ``python:`` references in the spec may be imported.
-        seed: Seed of the predictors' (and a random backbone's) first weights. Several threads that build at
-            once wait for each other, so that each gets those of its own seed.
+        seed: Seed of the predictors' (and a random backbone's) first weights. An edge's depend on it and on
+            the edge's name, not on the other edges. Several threads that build at once wait for each other,
+            so that each gets those of its own seed.
         weights: Whether to load weights. A network without them is there to be looked at: its backbone
             may have no storage, and C is not counted.
         verify: Whether to compare what was read of the backbone with the model itself, before anything
@@ -67,15 +69,25 @@ def build(
     spec = as_spec(spec)
     try:
         with _SEEDED, torch.random.fork_rng():
-            torch.manual_seed(seed)
-            network = _build(spec, model, trust, weights, verify and weights)
+            network = _build(spec, model, seed, trust, weights, verify and weights)
         if weights and spec.weights is not None:
-            network.load_weights(weight_file(spec))
+            load_predictors(network, spec)
         if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
             network.dynamics = measured(network, _plain_states(network))
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
+
+
+def load_predictors(network: PCNetwork, spec: Spec) -> None:
+    """Give the edges what the spec's ``weights`` hold.
+
+    Raises:
+        ModelError: See `weight_file` and `PCNetwork.load_weights`.
+    """
+    weights = spec.weights
+    strict = weights.strict if isinstance(weights, PredictorFile) else True
+    network.load_weights(weight_file(spec), strict=strict)
 
 
 def weight_file(spec: Spec) -> Path:
@@ -118,7 +130,10 @@ def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
         return drive.states(image.to(network.device, network.dtype))
 
 
-def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, verify: bool) -> PCNetwork:
+def _build(
+    spec: Spec, model: nn.Module | None, seed: int, trust: bool, weights: bool, verify: bool
+) -> PCNetwork:
+    torch.manual_seed(seed)
     drive = _drive(spec, model, trust, weights, verify)
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
@@ -128,16 +143,16 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
     for edge in graph.edges.values():
         if edge.predictor is not None:
             try:
+                torch.manual_seed(seed_of(seed, edge.name))
                 predictor = build_predictor(edge, graph, trust)
                 mask_weights(predictor, edge, spec.folder)
                 part_large(predictor)
                 predictors[edge.name] = predictor
             except SpecError as error:
                 faults += error.faults
-    for (
-        start
-    ) in graph.starts.values():  # after the others, whose first random weights they leave as they were
+    for start in graph.starts.values():
         try:
+            torch.manual_seed(seed_of(seed, f"start:{start.name}"))
             starts[start.name] = build_predictor(start, graph, trust)
         except SpecError as error:
             faults += error.faults
@@ -148,6 +163,11 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
     if drive is not None:
         _follow(network, drive)
     return network
+
+
+def seed_of(seed: int, name: str) -> int:
+    """The seed of an edge's first weights: the same in every wiring that has the edge."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "big")
 
 
 def _follow(network: PCNetwork, drive: Drive) -> None:
@@ -200,7 +220,9 @@ def _dynamics(spec: Spec, graph: PCGraph, predictors: nn.ModuleDict, count: bool
     if spec.dynamics.gradient == "normalized":
         for name, predictor in predictors.items():
             reach[name] = _reach(graph, name, predictor) if count else graph.edges[name].reach or math.nan
-    return Predify(graph, spec.dynamics, reach)
+    rule = Predify(graph, spec.dynamics, reach)
+    check_memory(rule)
+    return rule
 
 
 def _reach(graph: PCGraph, name: str, predictor: nn.Module) -> float:

@@ -21,6 +21,7 @@ from pcgraph.cli.report import report
 from pcgraph.cli.run import run
 from pcgraph.cli.schema import schema
 from pcgraph.cli.show import show
+from pcgraph.cli.study import study
 from pcgraph.cli.trace import trace
 from pcgraph.cli.train import train
 from pcgraph.cli.tune import tune
@@ -55,7 +56,7 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, query, train, tune, evaluate, report, schema, demo):
+for _command in (trace, new, check, show, run, query, train, tune, evaluate, study, report, schema, demo):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 

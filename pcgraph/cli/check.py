@@ -28,6 +28,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         from pcgraph.display.text import format_count as short
         from pcgraph.dynamics.gains import Predify
         from pcgraph.report.advice import LARGE, check_gains
+        from pcgraph.report.budgets import crowded
         from pcgraph.report.description import describe, step_cost
 
         network = build(given, trust=trusted(trust), weights=False)
@@ -35,7 +36,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
         facts = {"ok": True, **describe(network)}
         if isinstance(network.dynamics, Predify):
             network.dynamics = measured(network)
-        warned = given.located(check_gains(network))
+        warned = given.located([*crowded(network), *check_gains(network)])
         parameters = {
             "backbone": _count(network.drive) if network.drive else 0,
             "predictors": _count(network.predictors),
@@ -76,7 +77,7 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
     """
     from dataclasses import replace
 
-    from pcgraph.building.network import weight_file
+    from pcgraph.building.network import load_predictors
     from pcgraph.errors import ModelError
     from pcgraph.spec.weights import is_file_reference
     from pcgraph.tracing.backbone import load_backbone
@@ -86,7 +87,7 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
         if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
             load_backbone(backbone, None, trust=trust, folder=spec.folder)
         if spec.weights is not None:
-            network.load_weights(weight_file(spec))
+            load_predictors(network, spec)
     except ModelError as error:
         raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
 

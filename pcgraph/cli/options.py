@@ -166,10 +166,6 @@ def beside_spec(weights: str | None, spec: Path) -> str | None:
 
 def choice(images: int, limit: int, seed: int) -> list[int]:
     """A random choice of images, in their order."""
-    import torch
+    from pcgraph.datasets.data import choice
 
-    from pcgraph.datasets.noise import mixed_seed
-
-    generator = torch.Generator().manual_seed(mixed_seed(seed))
-    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
-    return chosen
+    return choice(images, limit, seed)

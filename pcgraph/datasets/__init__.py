@@ -2,7 +2,7 @@
 
 from pcgraph.datasets.augment import Augment
 from pcgraph.datasets.batches import Batch, batch_count, batches
-from pcgraph.datasets.data import ImageData, Item, augmented, noisy, split, subset
+from pcgraph.datasets.data import ImageData, Item, augmented, choice, noisy, split, subset
 from pcgraph.datasets.folders import Corrupted, corruption_sets
 from pcgraph.datasets.given import Images, Loaded, Samples, given_images
 from pcgraph.datasets.identity import data_digest
@@ -23,6 +23,7 @@ __all__ = [
     "augmented",
     "batch_count",
     "batches",
+    "choice",
     "corruption_sets",
     "data_digest",
     "digits",

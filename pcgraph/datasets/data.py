@@ -179,6 +179,13 @@ def subset(data: D, indices: Iterable[int]) -> D:
     return data.at(indices)
 
 
+def choice(images: int, limit: int, seed: int) -> list[int]:
+    """A random choice of images, in their order."""
+    generator = torch.Generator().manual_seed(mixed_seed(seed))
+    chosen: list[int] = torch.randperm(images, generator=generator)[:limit].sort().values.tolist()
+    return chosen
+
+
 def split(data: D, share: float, seed: int = 0) -> tuple[D, D]:
     """Hold out a random part of the data, for validation.
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pcgraph.dynamics.automatic import Carried, automatic
 from pcgraph.dynamics.descent import Descent
+from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.graph import Edge, Kind, PCGraph
 from pcgraph.spec.dynamics import EnergyDynamics, PredifyDynamics
 
@@ -28,6 +29,8 @@ Scalar = float | Tensor
 Pair = tuple[str, str]
 """An edge and one of its sources."""
 SHARES: tuple[Kind, ...] = ("feedforward", "feedback")
+ROUNDING = 1e-5
+"""By so much the gains of a node may exceed 1: tuned ones are written with six digits."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Predify(Dynamics):
     """Leaky integration (Choksi et al. 2021, "Predify", eq. 1, on any graph).
 
     A feedforward edge has ``a_e = beta_n`` and ``b_e = 0``; a feedback edge from m into n has
-    ``a_e = lambda_n``, shared evenly by the terms that set no gain of their own, and ``b_e = alpha_m``.
+    ``a_e = lambda_n`` and ``b_e = alpha_m``. The spec's ``share`` says whether the terms into n divide
+    lambda_n evenly, and whether the edges out of m divide alpha_m; those with their own gains take no part.
 
     Args:
         graph: The graph.
@@ -104,7 +108,10 @@ class Predify(Dynamics):
         for node in self.graph.nodes:
             for name in ("feedforward", "feedback", "error"):
                 given = self._given(node, name)
-                found[node, name] = self.auto.get(node, 0.0) if given == "auto" else float(given)
+                if given == "auto":  # which is found for each edge
+                    found[node, name] = self.auto.get(node, 0.0) * self.sharing(node, name)
+                else:
+                    found[node, name] = float(given)
         return found
 
     @cached_property
@@ -135,6 +142,12 @@ class Predify(Dynamics):
                 found[node] = automatic(kept, others, edges, carried)
         return found
 
+    def memory(self) -> dict[str, float]:
+        """By node that receives a prediction, the share of itself that it keeps in a step."""
+        target = {name: float(gain) for name, gain in self._target(self.values()).items()}
+        into = {node: self.graph.terms_into(node) for node in self.graph.nodes}
+        return {node: 1 - sum(target[term] for term in terms) for node, terms in into.items() if terms}
+
     def scale(self, edge: Edge, batch: int) -> float:
         """``s_e`` of an edge."""
         if self.spec.gradient == "mean":
@@ -147,11 +160,27 @@ class Predify(Dynamics):
         target: dict[str, Scalar] = {}
         for node in self.graph.nodes:
             for kind in SHARES:
-                terms = {name: self.graph.terms[name][0].gain for name in self.graph.terms_into(node, kind)}
-                sharing = sum(gain is None for gain in terms.values())
-                for name, gain in terms.items():
-                    target[name] = values[node, kind] / sharing if gain is None else gain
+                for name in self.graph.terms_into(node, kind):
+                    gain = self.graph.terms[name][0].gain
+                    target[name] = values[node, kind] / self.sharing(node, kind) if gain is None else gain
         return target
+
+    def sharing(self, node: str, name: str) -> int:
+        """How many divide a node's beta (``feedforward``), lambda (``feedback``) or alpha (``error``)."""
+        if name == "error":
+            return max(len(self.moving(node)), 1) if self.spec.share.error == "source" else 1
+        whole = name == "feedback" and self.spec.share.feedback == "edge"
+        kind: Kind = "feedback" if name == "feedback" else "feedforward"
+        return 1 if whole else max(len(self.drawing(node, kind)), 1)
+
+    def drawing(self, node: str, kind: Kind) -> list[str]:
+        """The error terms into a node that draw it with its own beta or lambda."""
+        return [term for term in self.graph.terms_into(node, kind) if self.graph.terms[term][0].gain is None]
+
+    def moving(self, node: str) -> list[str]:
+        """The edges whose errors move a node with its own alpha."""
+        edges = (edge for edge in self.graph.edges.values() if edge.kind == "feedback" and edge.delay)
+        return [edge.name for edge in edges if edge.error is None and node in edge.sources]
 
     def _given(self, node: str, name: str) -> float | Literal["auto"]:
         """What the spec says of a node."""
@@ -163,12 +192,42 @@ class Predify(Dynamics):
         """What the spec says of the errors of an edge and one of its sources."""
         if edge.error is not None:
             return edge.error
-        return self._given(node, "error") if edge.kind == "feedback" else 0.0
+        given = self._given(node, "error") if edge.kind == "feedback" else 0.0
+        return given if given == "auto" or not given else given / self.sharing(node, "error")
 
     def _alpha(self, edge: Edge, node: str, values: Mapping[tuple[str, str], Scalar]) -> Scalar:
         if edge.error is not None:
             return self.auto[node] if edge.error == "auto" else edge.error
-        return values[node, "error"] if edge.kind == "feedback" else 0.0
+        return values[node, "error"] / self.sharing(node, "error") if edge.kind == "feedback" else 0.0
+
+
+def check_memory(rule: Predify) -> None:
+    """Make sure that no step replaces more of a state than there is, unless the spec allows it.
+
+    The image's node is passed over: it is held.
+
+    Raises:
+        SpecError: At the gains of each such node.
+    """
+    if rule.spec.allow_negative_memory:
+        return
+    faults = []
+    for node, memory in rule.memory().items():
+        if node == rule.graph.receiver or memory >= -ROUNDING:
+            continue
+        parts = [f"{name} {gain:.6g}" for name, gain in _parts(rule, node)]
+        message = f"a step replaces {1 - memory:.6g} times the state of '{node}': {', '.join(parts)}"
+        hint = "Lower them to a sum of 1, or write 'allow_negative_memory: true' under 'dynamics'."
+        path: FieldPath = ("dynamics", "nodes", node) if node in rule.spec.nodes else ("dynamics",)
+        faults.append(Fault(message, path, hint))
+    if faults:
+        raise SpecError(faults)
+
+
+def _parts(rule: Predify, node: str) -> list[tuple[str, float]]:
+    """What a node is drawn by, with how much of it."""
+    target = rule.gains(1).target
+    return [(term, float(target[term])) for term in rule.graph.terms_into(node)]
 
 
 class Energy(Dynamics):

@@ -11,7 +11,7 @@ from pcgraph.files.tensors import save_tensors
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Spec, to_yaml
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.spec.weights import Checkpoint, WeightFile
+from pcgraph.spec.weights import Checkpoint, PredictorFile
 
 PREDICTORS, BACKBONE, SPEC = "weights.safetensors", "backbone.safetensors", "spec.yaml"
 
@@ -35,7 +35,7 @@ def save_network(
     update: dict[str, object] = {}
     if len(network.predictors):
         network.save_weights(folder / PREDICTORS)
-        update["weights"] = WeightFile(file=PREDICTORS, sha256=digest(folder / PREDICTORS))
+        update["weights"] = PredictorFile(file=PREDICTORS, sha256=digest(folder / PREDICTORS))
     if backbone and network.drive is not None and spec.backbone is not None:
         save_tensors(network.drive.model.state_dict(), folder / BACKBONE)
         weights = Checkpoint(file=BACKBONE, sha256=digest(folder / BACKBONE))

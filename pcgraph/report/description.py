@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from pcgraph.network import PCNetwork
+from pcgraph.report.budgets import Budget, budgets
 from pcgraph.report.labels import predictor_text
 from pcgraph.scheduler import Scheduler
 from pcgraph.simulation.plan import Plan
@@ -23,12 +25,15 @@ def describe(network: PCNetwork) -> dict[str, Any]:
     """Nodes, edges with the gains that hold for them, and starts, as lists, numbers and strings."""
     graph, dynamics = network.graph, network.spec.dynamics
     gains = network.dynamics.gains(1)
+    budget = {one.node: _plain(one) for one in budgets(network)}
     nodes = []
     for node in graph.nodes.values():
         row: dict[str, Any] = {"name": node.name, "shape": list(node.shape), "module": node.module}
         if isinstance(dynamics, EnergyDynamics):
             own = dynamics.nodes.get(node.name)
             row["rate"] = dynamics.rate if own is None else own.rate
+        if node.name in budget:
+            row["budget"] = budget[node.name]
         nodes.append(row)
     edges = []
     for edge in graph.edges.values():
@@ -67,6 +72,11 @@ def describe(network: PCNetwork) -> dict[str, Any]:
         "edges": edges,
         "starts": starts,
     }
+
+
+def _plain(budget: Budget) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(budget).items() if name != "node"}
+    return {name: "auto" if math.isnan(value) else value for name, value in values.items()}
 
 
 def step_cost(network: PCNetwork) -> int | None:

@@ -6,6 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pcgraph.network import PCNetwork
+from pcgraph.report.budgets import budgets
 from pcgraph.report.labels import gain_text, predictor_text, rate_text, rule_text, shape_text, start_text
 from pcgraph.report.placement import levels
 
@@ -22,10 +23,11 @@ def wiring_tree(network: PCNetwork) -> Tree:
     gains = network.dynamics.gains(1)
     title = Text.assemble((network.spec.name, "bold"), (f"   {rule_text(network)}", "dim"))
     tree = Tree(title, guide_style="dim")
+    budget = {one.node: one.text for one in budgets(network)}
     rank = levels(graph)
     for name in sorted(graph.nodes, key=lambda name: -rank[name]):
         node = graph.nodes[name]
-        parts = [shape_text(node.shape), node.module or "", rate_text(network, name)]
+        parts = [shape_text(node.shape), node.module or "", rate_text(network, name), budget.get(name, "")]
         branch = tree.add(Text.assemble((name, "bold"), "  ", "  ".join(part for part in parts if part)))
         for edge in graph.edges.values():
             if edge.target != name:

@@ -12,6 +12,7 @@ from pcgraph.spec.feedback import FeedbackItem
 from pcgraph.spec.schema import Spec
 from pcgraph.spec.weights import (
     Checkpoint,
+    PredictorFile,
     WeightFile,
     file_of,
     is_file_reference,
@@ -59,7 +60,7 @@ def pinned(spec: Spec) -> Spec:
     """The spec with the digest of each weight file that has none, so that `build` knows them again."""
     update: dict[str, Any] = {}
     if spec.weights is not None:
-        update["weights"] = pinned_file(spec.weights, spec.folder, WeightFile)
+        update["weights"] = pinned_file(spec.weights, spec.folder, PredictorFile)
     backbone = spec.backbone
     if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
         found = pinned_file(backbone.weights, spec.folder, Checkpoint)

@@ -34,6 +34,20 @@ class NodeGains(Model):
     """alpha of this node, or `auto`."""
 
 
+class Sharing(Model):
+    """Rule `predify`: what the edges divide among themselves, and so what two wirings have in common.
+
+    Edges that set their own `gain` or `error` take no part.
+    """
+
+    feedback: Literal["target", "edge"] = "target"
+    """lambda of a node: `target`: divided evenly by the feedback predictions that it receives, so that its
+    memory does not depend on their number; or `edge`: each draws with all of it."""
+    error: Literal["source", "edge"] = "edge"
+    """alpha of a node: `source`: divided evenly by the feedback edges out of it; or `edge`: each moves it
+    with all of it, so that a node that predicts more is moved more."""
+
+
 class PredifyDynamics(Model):
     """Leaky integration of feedforward drive, feedback prediction and error gradient."""
 
@@ -42,13 +56,19 @@ class PredifyDynamics(Model):
     feedforward: Share = 0.3
     """beta: the share of the state that the feedforward prediction replaces at each step."""
     feedback: Share = 0.3
-    """lambda: the share that the feedback predictions replace; beta + lambda is at most 1."""
+    """lambda: the share that the feedback predictions replace. All that a node receives, edges with their
+    own `gain` counted, replaces at most 1."""
     error: ErrorGain = 0.01
     """alpha: how far the state moves down the gradient of the errors that it makes below. `auto`: for each
     node a quarter of what it bears without running away, found for the weights with which it is built."""
     gradient: Literal["sum", "mean", "normalized"] = "normalized"
     """Scale of that gradient: `sum` of half the squared errors; their `mean` (depends on the batch
     size); or `normalized`, 2 / sqrt(C) of the sum, with C the edge's `reach`."""
+    share: Sharing = Sharing()
+    """What is divided among edges: lambda by those into a node (the default), alpha by those out of it."""
+    allow_negative_memory: bool = False
+    """Whether more than the whole state of a node may be replaced at each step, which turns the sign of
+    what is left of it. Left out: such gains are refused."""
     nodes: dict[NodeName, NodeGains] = {}
     """Other values for single nodes."""
 

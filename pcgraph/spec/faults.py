@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pcgraph.errors import Fault, FieldPath, closest
 from pcgraph.spec.backbone import Backbone, Preprocess
-from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics
+from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics, Sharing
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import Skip
 from pcgraph.spec.mask import Mask
@@ -23,7 +23,7 @@ from pcgraph.spec.source import has, show
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
-from pcgraph.spec.weights import Checkpoint, WeightFile
+from pcgraph.spec.weights import Checkpoint, PredictorFile
 
 _HOMES: tuple[tuple[type[Model], str], ...] = (
     (Spec, "at the top level"),
@@ -107,11 +107,13 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
         case ("backbone", "weights"):
             return Checkpoint
         case ("weights",):
-            return WeightFile
+            return PredictorFile
         case ("nodes", _):
             return Node
         case ("schedule",):
             return Schedule
+        case ("dynamics", "share"):
+            return Sharing
         case ("dynamics", "decay"):
             return Decay
         case ("dynamics",):

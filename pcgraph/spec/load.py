@@ -45,7 +45,7 @@ def load_spec(path: str | Path) -> Spec:
             place in the file.
     """
     file = spec_file(path)
-    return validate(_extended(_read(file), file, []), file.parent)
+    return validate(_extended(read_document(file), file, []), file.parent)
 
 
 def as_spec(given: SpecLike) -> Spec:
@@ -213,7 +213,12 @@ def _files_in(folder: Path, name: str) -> str:
     return closest(name, [files[stem] for stem in alike] or files.values())
 
 
-def _read(path: Path) -> Document:
+def read_document(path: Path) -> Document:
+    """The plain values of a spec or study file, with their places.
+
+    Raises:
+        SpecError: It cannot be read, or has no suffix that says how.
+    """
     parser = PARSERS.get(path.suffix.lower())
     if parser is None and not path.is_dir() and (path.exists() or path.suffix):
         message = f"unknown suffix '{path.suffix}'" if path.suffix else "no suffix"
@@ -247,7 +252,7 @@ def _extended(document: Document, path: Path, chain: list[Path]) -> Document:
     if len(chain) > CHAIN_LIMIT:
         raise SpecError(Fault(f"more than {CHAIN_LIMIT} files extend each other", ("extends",), where=where))
     try:
-        below = _read(target)
+        below = read_document(target)
     except SpecError as error:
         if len(error.faults) == 1 and error.faults[0].where == str(target):  # about the file as a whole
             fault, near = error.faults[0], closest(base, shipped_specs())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pcgraph.spec.backbone import Backbone, Preprocess
-from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics
+from pcgraph.spec.dynamics import Decay, EnergyDynamics, NodeGains, NodeRate, PredifyDynamics, Sharing
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import Skip
 from pcgraph.spec.generators import GENERATORS
@@ -18,7 +18,7 @@ from pcgraph.spec.schema import Spec
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
 from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train, Tune, TuningNoise
-from pcgraph.spec.weights import Checkpoint, WeightFile
+from pcgraph.spec.weights import Checkpoint, PredictorFile
 
 Schema = dict[str, Any]
 SECTIONS: tuple[type[Model], ...] = (
@@ -26,7 +26,7 @@ SECTIONS: tuple[type[Model], ...] = (
     Backbone,
     Preprocess,
     Checkpoint,
-    WeightFile,
+    PredictorFile,
     Node,
     Edge,
     Mask,
@@ -36,6 +36,7 @@ SECTIONS: tuple[type[Model], ...] = (
     Start,
     PredifyDynamics,
     NodeGains,
+    Sharing,
     EnergyDynamics,
     NodeRate,
     Decay,

@@ -28,13 +28,21 @@ Digest = Annotated[str, AfterValidator(_digest), Field(json_schema_extra={"patte
 
 
 class WeightFile(Model):
-    """The long form of a file with the predictors' weights; `weights: FILE` is the short one."""
+    """A weight file, with what it must be."""
 
     file: FileName
     """A path relative to the spec's file, or `package:PACKAGE/FILE`."""
     sha256: Digest | None = None
     """SHA-256 that the file must have, of an index that of the `sha256sum` lines of all its files. Run
     folders' specs have it. Left out: any file of that name."""
+
+
+class PredictorFile(WeightFile):
+    """The long form of a file with the predictors' weights; `weights: FILE` is the short one."""
+
+    strict: bool = True
+    """Whether the file has the weights of this wiring's edges, and no others. If not, it is a bank: edges
+    that it lacks stay untrained, others that it has are passed over, and both are told."""
 
 
 class Checkpoint(WeightFile):
@@ -50,7 +58,7 @@ def _form(value: Any) -> str:
 
 
 PredictorWeights = Annotated[
-    Annotated[str, Tag("<name>")] | Annotated[WeightFile, Tag("<file>")], Discriminator(_form)
+    Annotated[str, Tag("<name>")] | Annotated[PredictorFile, Tag("<file>")], Discriminator(_form)
 ]
 BackboneWeights = Annotated[
     Annotated[

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcgraph.datasets import Batch
 from pcgraph.datasets.noise import mixed_seed
-from pcgraph.errors import Fault, InputError
+from pcgraph.errors import Fault, InputError, LossError
 from pcgraph.spec.training import Fitting
 from pcgraph.training.gradients import clear, differentiate, each_as_one
 from pcgraph.training.optimization import make_optimizer, rate_factor
@@ -65,7 +65,8 @@ class BatchStep:
             process is asked to stop.
 
         Raises:
-            InputError: A loss is not finite, or no image of the batch can be read.
+            LossError: A loss is not finite.
+            InputError: No image of the batch can be read.
         """
         torch.manual_seed(mixed_seed(self.seed, step, self.accelerator.process_index))
         factor = rate_factor(self.settings.schedule, step, self.per_epoch, self.settings.epochs)
@@ -137,4 +138,4 @@ def _check_finite(losses: Mapping[str, float], step: int) -> None:
     for name, value in losses.items():
         if not -float("inf") < value < float("inf"):
             message = f"the loss '{name}' of batch {step + 1} is not finite"
-            raise InputError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))
+            raise LossError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))

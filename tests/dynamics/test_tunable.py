@@ -131,7 +131,7 @@ def test_shared_values_and_values_of_single_nodes_contradict_each_other() -> Non
 
 
 def test_shares_above_one_cannot_be_tuned() -> None:
-    net = network(nodes={"e2": {"feedforward": 0.8, "feedback": 0.5}})
+    net = network(nodes={"e2": {"feedforward": 0.8, "feedback": 0.5}}, allow_negative_memory=True)
     with pytest.raises(pcg.SpecError, match=r"beta \+ lambda of 'e2' is 1.3"):
         TunablePredify(net.dynamics)
 

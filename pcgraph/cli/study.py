@@ -1,0 +1,151 @@
+"""``pcgraph study``: which wiring helps."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pcgraph.cli.options import AsJson, Quiet, Trust, trusted
+from pcgraph.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from pcgraph.study.plan import Plan
+
+CELLS = "cells"
+
+
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study, as YAML, JSON or TOML.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="List what would be computed and what is there already, and stop.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The study's folder. What it holds of this or an earlier form of the study is not computed "
+            "again. Left out: runs/NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes. Left out: one a core.", show_default=False),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on a Dask cluster instead: tcp://HOST:PORT, or its scheduler file.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare wirings: train, tune and measure every arm of a study with every seed.
+
+    What does not depend on each other runs at the same time; what was computed is kept and never computed
+    again, whatever is added to the file. Writes study.csv (every number) and arms.csv (a line an arm).
+    """
+    if on is not None and workers is not None:
+        from pcgraph.errors import Fault, InputError
+
+        raise InputError(Fault("--workers is for this machine, and --on for a cluster", hint="Give one."))
+    screen = Screen(as_json, quiet)
+    with screen.working("Planning"):
+        from pcgraph.study.arms import Arms
+        from pcgraph.study.engine import run_cells
+        from pcgraph.study.file import load_study
+        from pcgraph.study.plan import Plan
+        from pcgraph.study.store import CellStore
+
+        given = load_study(file)
+        planned = Plan(given, Arms(given, trust=trusted(trust)))
+    folder = out or Path("runs") / given.study
+    if plan:
+        done = CellStore(folder / CELLS).done(planned.cells)
+        shown = planned_counts(planned, done)
+        screen.result(shown, *plan_tables(planned, done))
+        return
+    from pcgraph.runs.folder import run_folder
+
+    with run_folder(given.study, folder, staged=False, resume="study", worth=(CELLS,)) as own:
+        store = CellStore(own.work / CELLS)
+        count = len(os.sched_getaffinity(0)) if workers is None else workers
+        write_record(own.work, given.study, finished=False)
+        own.kept = True
+        with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
+            if on is None:
+                run_cells(planned.cells, store, workers=count, trust=trust, advance=advance)
+            else:
+                from pcgraph.study.cluster import run_on_cluster
+
+                run_on_cluster(planned.cells, store, on, trust=trust, advance=advance)
+        with screen.working("Comparing"):
+            from pcgraph.files import write_text
+            from pcgraph.report.study import arm_rows, arm_table, arms_csv
+            from pcgraph.study.results import Results, study_csv
+
+            results = Results(planned, store)
+            rows = arm_rows(results)
+            write_text(own.work / "study.csv", study_csv(results))
+            write_text(own.work / "arms.csv", arms_csv(rows))
+            write_record(own.work, given.study, finished=True, names=("study.csv", "arms.csv"))
+        own.finish()
+    screen.remark(arm_table(given, rows))
+    screen.result(
+        {"folder": str(own.path), "arms": [row.plain() for row in rows]}, f"Study folder: {own.path}"
+    )
+
+
+def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:
+    """Write ``run.json`` of a study."""
+    from pcgraph.files import write_text
+    from pcgraph.files.seals import seal, to_json
+    from pcgraph.runs.record import FOLDERS, RECORD, versions
+
+    values = {
+        "kind": "study",
+        "name": name,
+        "command": shlex.join(["pcgraph", *sys.argv[1:]]),
+        "finished": finished,
+        "versions": versions(),
+        FOLDERS: [CELLS],
+    }
+    write_text(folder / RECORD, to_json(seal(values, folder, names)))
+
+
+def planned_counts(planned: Plan, done: set[str]) -> dict[str, Any]:
+    """How many cells of each kind there are, and how many of them are done."""
+    kinds = dict.fromkeys(cell.kind for cell in planned.cells)
+    return {
+        "arms": [one.name for one in planned.arms.wirings],
+        "seeds": planned.study.seeds,
+        "conditions": planned.conditions,
+        "cells": {
+            kind: {
+                "all": sum(cell.kind == kind for cell in planned.cells),
+                "done": sum(cell.kind == kind and cell.key in done for cell in planned.cells),
+            }
+            for kind in kinds
+        },
+    }
+
+
+def plan_tables(planned: Plan, done: set[str]) -> list[Any]:
+    """What a person sees of the plan."""
+    from rich.table import Table
+
+    from pcgraph.report.study import plan_table
+
+    cells = Table("cells", "all", "done", "to do", title="Work")
+    for kind, counts in planned_counts(planned, done)["cells"].items():
+        cells.add_row(kind, str(counts["all"]), str(counts["done"]), str(counts["all"] - counts["done"]))
+    return [plan_table(planned.arms), cells]

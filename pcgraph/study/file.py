@@ -1,0 +1,260 @@
+"""The study file: which wirings are compared, on what, and how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+
+from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.spec.dynamics import Sharing
+from pcgraph.spec.faults import translate
+from pcgraph.spec.load import read_document
+from pcgraph.spec.model import Model
+from pcgraph.spec.source import Place, Source, show
+from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
+
+Name = Annotated[str, AfterValidator(lambda name: _arm_name(name))]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def _arm_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
+        raise refuse(f"{show(name)} cannot name an arm", "Letters, digits, '_', '-', '+' and '.'.")
+    return name
+
+
+def _seeds(value: Any) -> Any:
+    return (
+        list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+    )
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise refuse("a seed is given twice", "Each seed is one repetition.")
+    return seeds
+
+
+Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Random(Model):
+    """As many feedback edges as asked for, drawn evenly among all that lead from a node to one below it."""
+
+    edges: Count
+    """How many."""
+    draws: Count = 1
+    """Wirings that are drawn: an arm each, `NAME-0`, `NAME-1`, ..."""
+    seed: Seed = 0
+    """Of the draws."""
+
+
+class Shuffle(Model):
+    """The edges of another arm with their ends exchanged.
+
+    Every node makes and receives as many feedback predictions as there.
+    """
+
+    of: str
+    """That arm."""
+    draws: Count = 1
+    """Wirings that are drawn: an arm each, `NAME-0`, `NAME-1`, ..."""
+    seed: Seed = 0
+    """Of the draws."""
+
+
+class Arm(Model):
+    """One wiring, or some that are drawn. A pattern, or a list, is short for `{feedback: ...}`."""
+
+    feedback: Any = None
+    """Patterns and edges, as in a spec."""
+    random: Random | None = None
+    """Drawn wirings."""
+    shuffle: Shuffle | None = None
+    """Drawn wirings with the degrees of another arm."""
+    spec: dict[str, Any] = {}
+    """Any other fields of a spec that are different in this arm, laid over the base."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Arm:
+        given = [name for name in ("feedback", "random", "shuffle") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise refuse(f"an arm has one of feedback, random, shuffle, got {' and '.join(given)}")
+        return self
+
+
+def _arm(value: Any) -> Any:
+    return {"feedback": value} if isinstance(value, (str, list)) else value
+
+
+class Lesions(Model):
+    """Single edges taken out of an arm, all else left as it is: the weights, and the gains of the others."""
+
+    of: str
+    """The arm."""
+    each: Literal["edge"] = "edge"
+    """What is taken out, one at a time."""
+
+
+class Grid(Model):
+    """An arm with other values for some fields: all combinations."""
+
+    arm: str
+    """The arm."""
+    fields: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    """Values by field: a field of edges (`delay`, `gain`, `error`, `predictor`) means the edges that the arm
+    writes out, or all of its feedback if it writes out none; any other is a path in the spec, such as
+    `dynamics.feedback` or `schedule.order`."""
+
+
+def _grid(value: Any) -> Any:
+    if isinstance(value, dict) and "fields" not in value:
+        return {"arm": value.get("arm"), "fields": {k: v for k, v in value.items() if k != "arm"}}
+    return value
+
+
+class Corruptions(Model):
+    """Corruptions of ImageNet-C."""
+
+    names: Annotated[list[str], Field(min_length=1)]
+    """Their names; `benchmark` are 15 of them, `all` the 19."""
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = [1, 2, 3, 4, 5]
+    """Which."""
+
+
+class Evaluate(Model):
+    """What is measured of every arm, with the same draws of noise for all."""
+
+    data: str | None = None
+    """Images, as for `pcgraph evaluate`. Left out: those of the training."""
+    noise: dict[str, list[NonNegative]] = {}
+    """Levels by kind: `gaussian`, `salt_pepper`."""
+    corruptions: Corruptions | None = None
+    """Corruptions of ImageNet-C; needs 'pcgraph[corruptions]'."""
+    limit: Count | None = None
+    """So many images, chosen at random but always the same. Left out: all."""
+    steps: Count | None = None
+    """Steps of the dynamics. Left out: `schedule.steps`."""
+    step: Literal["last", "held_out"] | Annotated[int, Field(ge=0)] = "last"
+    """The step that arms are compared at: `last`; a number; or `held_out`: for each arm and seed the step
+    that is best on average over the same conditions on images held out of the training."""
+    batch: Count = 64
+    """Images at a time."""
+    seed: Seed = 0
+    """Of the noise and the choice of images."""
+
+
+class Study(Model):
+    """A whole study file."""
+
+    study: Annotated[str, AfterValidator(spec_name)]
+    """What it is called; names its folder."""
+    base: str
+    """The spec that all arms are made of: a file, relative to this one, or the name of a shipped spec."""
+    seeds: Seeds = [0, 1, 2]
+    """Repetitions: a number, or the seeds themselves. A seed draws first weights, order and noise of the
+    training, the same in all arms."""
+    reset: list[str] = []
+    """Fields of the base that are taken out first, such as `weights` or `dynamics.nodes`."""
+    share: Sharing | None = None
+    """What all arms have in common, whatever their number of edges; see `dynamics.share`."""
+    arms: Annotated[dict[Name, Annotated[Arm, BeforeValidator(_arm)]], Field(min_length=1)]
+    """The wirings."""
+    lesions: list[Lesions] | Lesions | None = None
+    """Arms of which single edges are taken out."""
+    grid: (
+        Annotated[list[Annotated[Grid, BeforeValidator(_grid)]], Field(min_length=1)]
+        | Annotated[Grid, BeforeValidator(_grid)]
+        | None
+    ) = None
+    """Arms with other values."""
+    train: dict[str, Any] | None = None
+    """What the feedback of every arm learns before anything else: fields of a spec's `train`, laid over the
+    base's. Left out: nothing is trained. With `edges: union` (the default for task `feedback`) one training
+    of all edges serves all arms; with `edges: own` each arm is trained alone."""
+    tune: dict[str, Any] | None = None
+    """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
+    evaluate: Evaluate = Evaluate()
+    """What is measured."""
+    reference: str | None = None
+    """The arm that the others are compared with. Left out: the first."""
+    contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
+    """Further pairs of arms that are compared: `[A, B]` is A less B."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._source.folder
+
+    def located(self, fault: Fault) -> Fault:
+        """A fault with its place in the file."""
+        return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        SpecError: It cannot be read, or is not valid; every fault with its place.
+    """
+    file = Path(path)
+    document = read_document(file)
+    source = Source(document.places, file.parent)
+    try:
+        study = Study.model_validate(document.data)
+    except ValidationError as error:
+        faults = [_about_study(fault) for fault in translate(error, document.data)]
+        end = Place("", 0, 0)
+        faults.sort(key=lambda fault: source.place(fault.path) or end)
+        raise SpecError(replace(fault, where=source.locate(fault.path)) for fault in faults) from None
+    study._source = source
+    faults = list(_names(study))
+    if faults:
+        raise SpecError(study.located(fault) for fault in faults)
+    return study
+
+
+def _about_study(fault: Fault) -> Fault:
+    """Hints about unknown fields that name those of a study, not of a spec."""
+    if not fault.message.startswith("unknown field"):
+        return fault
+    model: type[Model] = Study
+    homes: Mapping[str, type[Model]] = {
+        "share": Sharing,
+        "lesions": Lesions,
+        "grid": Grid,
+        "evaluate": Evaluate,
+        "corruptions": Corruptions,
+        "random": Random,
+        "shuffle": Shuffle,
+    }
+    for part in fault.path[:-1]:
+        model = homes.get(str(part), Arm if model is Study else model)
+    return replace(fault, hint=closest(str(fault.path[-1]), model.model_fields))
+
+
+def _names(study: Study) -> Any:
+    """Arms are named that there are."""
+    known = list(study.arms)
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+    for name, arm in study.arms.items():
+        if arm.shuffle is not None:
+            asked.append((arm.shuffle.of, ("arms", name, "shuffle", "of")))
+    for field in ("lesions", "grid"):
+        given = getattr(study, field)
+        for index, one in enumerate(given if isinstance(given, list) else [given] if given else []):
+            path = (field, index) if isinstance(given, list) else (field,)
+            key = "of" if field == "lesions" else "arm"
+            asked.append((getattr(one, key), (*path, key)))
+    for name, path in asked:
+        if name not in known:
+            yield Fault(f"there is no arm '{name}'", path, closest(name, known))
+        elif study.arms[name].random is not None or study.arms[name].shuffle is not None:
+            yield Fault(f"'{name}' is drawn, and not one wiring", path, "Name an arm with 'feedback'.")

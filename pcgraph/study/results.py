@@ -1,0 +1,167 @@
+"""What the cells of a study say: right answers by arm, seed, condition, step and image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load
+
+from pcgraph.evaluation.conditions import CLEAN, from_key
+from pcgraph.study.plan import Measure, Plan
+from pcgraph.study.store import CellStore
+from pcgraph.study.work import FAILED, MEASURED
+
+Right = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``study.csv``: one arm, seed, condition and step.
+
+    Attributes:
+        arm: The wiring.
+        of: The arm of the file that it was made from.
+        cut: The error term that was taken out; empty if none was.
+        seed: The repetition.
+        part: ``test`` or ``held_out``.
+        noise: The condition.
+        level: Its strength.
+        step: Steps of the dynamics.
+        images: How many.
+        right: How many were answered rightly.
+        accuracy: Their share; NaN where nothing could be measured.
+        failed: What went wrong before the measurement; empty if nothing did.
+    """
+
+    arm: str
+    of: str
+    cut: str
+    seed: int
+    part: str
+    noise: str
+    level: float
+    step: int
+    images: int
+    right: int
+    accuracy: float
+    failed: str
+
+
+class Results:
+    """The results of a study whose cells are all there.
+
+    Args:
+        plan: The study.
+        store: Where its cells are.
+    """
+
+    def __init__(self, plan: Plan, store: CellStore) -> None:
+        self.plan = plan
+        self._right: dict[str, Right] = {}
+        self._failed: dict[str, str] = {}
+        for key in dict.fromkeys(one.cell.key for one in plan.measures):
+            files = store.read(key)
+            if FAILED in files:
+                found = json.loads(files[FAILED])
+                self._failed[key] = f"{found['during']}: {found['message']}"
+            else:
+                tensors = load(files[MEASURED])
+                self._right[key] = (tensors["answers"].long() == tensors["labels"]).numpy()
+
+    def rows(self) -> Iterator[Row]:
+        """Every number, in the order of the file."""
+        wirings = {one.name: one for one in self.plan.arms.wirings}
+        for one in self.plan.measures:
+            arm = wirings[one.arm]
+            noise, level = from_key(one.condition)
+            about = (one.arm, arm.of, arm.cut or "", one.seed, one.part, noise, level)
+            if one.cell.key in self._failed:
+                yield Row(*about, 0, 0, 0, math.nan, self._failed[one.cell.key].splitlines()[0])
+                continue
+            right = self._right[one.cell.key]
+            for step, answers in enumerate(right):
+                count = int(answers.sum())
+                yield Row(*about, step, len(answers), count, count / len(answers), "")
+
+    def failures(self, arm: str) -> int:
+        """With how many seeds an arm could not be trained or tuned."""
+        failed = {one.seed for one in self._of(arm, "test") if one.cell.key in self._failed}
+        return len(failed)
+
+    def steps(self, arm: str) -> list[int]:
+        """The step that an arm is compared at, for each seed; see `Evaluate.step`."""
+        chosen = []
+        for seed in self.plan.study.seeds:
+            tests = [
+                self._right[one.cell.key]
+                for one in self._of(arm, "test", seed)
+                if one.cell.key in self._right
+            ]
+            last = len(tests[0]) - 1 if tests else 0
+            asked = self.plan.study.evaluate.step
+            if asked == "held_out":
+                held = [one.cell.key for one in self._of(arm, "held_out", seed)]
+                accuracy = [self._right[key].mean(axis=1) for key in held if key in self._right]
+                chosen.append(int(np.mean(accuracy, axis=0).argmax()) if accuracy else 0)
+            else:
+                chosen.append(last if asked == "last" else min(int(asked), last))
+        return chosen
+
+    def right(self, arm: str, condition: str) -> Right | None:
+        """Which images were answered rightly at the chosen step, (seeds, images); None if a seed failed."""
+        found = []
+        for seed, step in zip(self.plan.study.seeds, self.steps(arm), strict=True):
+            (one,) = [m for m in self._of(arm, "test", seed) if m.condition == condition]
+            if one.cell.key in self._failed:
+                return None
+            found.append(self._right[one.cell.key][step])
+        return np.stack(found)
+
+    def robust(self) -> list[str]:
+        """The conditions whose mean arms are compared by: all but the clean images, if there are others."""
+        noisy = [name for name in self.plan.conditions if from_key(name)[0] != CLEAN]
+        return noisy or self.plan.conditions
+
+    def _of(self, arm: str, part: str, seed: int | None = None) -> list[Measure]:
+        return [
+            one
+            for one in self.plan.measures
+            if one.arm == arm and one.part == part and seed in (None, one.seed)
+        ]
+
+
+def to_csv(rows: Sequence[Any], names: Sequence[str]) -> str:
+    """Lines of equal fields as CSV, numbers in the shortest form that reads back as the same."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def study_csv(results: Results) -> str:
+    """``study.csv``: see `Row`."""
+    return to_csv([astuple(row) for row in results.rows()], [one.name for one in fields(Row)])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    return value
+
+
+def means(results: Results, arm: str) -> Mapping[str, float]:
+    """Accuracy by condition, over seeds and images; NaN where a seed failed."""
+    found = {}
+    for condition in results.plan.conditions:
+        right = results.right(arm, condition)
+        found[condition] = math.nan if right is None else float(right.mean())
+    return found
