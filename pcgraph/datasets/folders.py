@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pcgraph.datasets.finding import images_below, listed
 from pcgraph.datasets.formats import SUFFIXES
+from pcgraph.datasets.label_files import label_file, label_of
 from pcgraph.datasets.parts import Split, check_covers, in_order, parts
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import Fault, InputError, closest
 
 _WNIDS = Path(__file__).parent.parent / "data" / "imagenet" / "wnids.txt"
-_LABEL_FILES = ("LOC_val_solution.csv", "val.txt")
 _SEVERITY = re.compile(r"[1-5]")
 
 
@@ -84,10 +84,8 @@ def imagenet(path: Path, part: Split) -> Files:
         raise InputError(Fault(f"there is no folder '{inside.name}' inside", hint=hint, where=str(path)))
     _, images = listed(inside)
     if images and part == "test":
-        labels = _label_file(path, inside)
-        return Files(
-            f"imagenet:{path}", images, [_label_of(image, labels) for image in images], class_names()
-        )
+        labels = label_file((path, inside), {wnid: number for number, wnid in enumerate(wnids())})
+        return Files(f"imagenet:{path}", images, [label_of(image, labels) for image in images], class_names())
     return _class_folders(f"imagenet:{path}", inside)
 
 
@@ -210,38 +208,3 @@ def _labelled(name: str, files: dict[int, list[Path]], classes: list[str]) -> Fi
     paths = [path for label in files for path in files[label]]
     labels = [label for label in files for _ in files[label]]
     return Files(name, paths, labels, classes)
-
-
-def _label_file(path: Path, inside: Path) -> dict[str, int]:
-    """The labels of images that stand in one folder, by the images' names without suffix.
-
-    Each line holds a name, and a WordNet number or a label; what follows on the line (Kaggle's file lists
-    the boxes) is left.
-    """
-    candidates = [place / name for place in (path, inside) for name in _LABEL_FILES]
-    file = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if file is None:
-        hint = f"Put {' or '.join(_LABEL_FILES)} beside it, or the images into class folders."
-        raise InputError(
-            Fault("images without class folders and without a label file", hint=hint, where=str(inside))
-        )
-    numbers = {wnid: number for number, wnid in enumerate(wnids())}
-    labels: dict[str, int] = {}
-    for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        words = re.split(r"[,\s]+", text.strip())
-        if words in ([""], ["ImageId", "PredictionString"]):
-            continue
-        label = numbers.get(words[1], -1) if len(words) > 1 else -1
-        if len(words) > 1 and words[1].isdecimal():
-            label = int(words[1])
-        if not 0 <= label < len(numbers):
-            message = f"expected an image's name and its class (n01440764, or 0 to 999), got '{text}'"
-            raise InputError(Fault(message, where=f"{file}:{line}"))
-        labels[Path(words[0]).stem] = label
-    return labels
-
-
-def _label_of(image: Path, labels: dict[str, int]) -> int:
-    if image.stem not in labels:
-        raise InputError(Fault("the label file does not name this image", where=str(image)))
-    return labels[image.stem]
