@@ -15,6 +15,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     Batch,
+    ClassOrder,
     Compiled,
     Device,
     Force,
@@ -30,6 +31,7 @@ from pcgraph.cli.options import (
     Trust,
     Workers,
     choice,
+    class_order,
     read_spec,
     trusted,
 )
@@ -50,8 +52,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="DATA",
-            help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 with :PATH; their "
-            "test images.",
+            help="digits, photos, folder:PATH, imagenet:PATH, webdataset:PATH, huggingface:PATH, or mnist, "
+            "cifar10, cifar100 with :PATH; their test images.",
         ),
     ],
     noise: Annotated[
@@ -116,6 +118,7 @@ def evaluate(
     compiled: Compiled = False,
     seed: Seed = 0,
     workers: Workers = 0,
+    classes: ClassOrder = None,
     skip_broken: SkipBroken = False,
     device: Device = "auto",
     out: Out = None,
@@ -173,6 +176,7 @@ def evaluate(
                 "test",
                 shape=network.graph.nodes[network.graph.receiver].shape,
                 preprocess=preprocess_for(given.backbone),
+                classes=class_order(classes, given),
                 skip_broken=skip_broken,
             )
             if limit is not None:
@@ -233,6 +237,8 @@ def evaluate(
             record["broken"] = store.broken
             record["diverged"] = folders.diverged(measured)
             record["seconds"] = round(time.perf_counter() - begun, 3)
+            order = folders.permuted_labels(network, measured, images)
+            record["permuted"] = None if order is None else str(order)
             rows = folders.finish(folder, given, record, store, measured, images)
             held.finish()
             figures = draw(held.path, lambda: drawing(given.name, rows))
@@ -299,6 +305,8 @@ def report(
 
     screen.remark(*step_tables(rows), *distance_tables(rows))
     warnings = falls(rows)
+    if record["permuted"]:
+        warnings.insert(0, f"Warning: {record['permuted']}")
     remarks = [*warnings, *divergences(record["diverged"])]
     if record["broken"]:
         remarks.append(f"{record['broken']} images could not be read and are left out.")

@@ -188,6 +188,7 @@ class Setup:
         """Run the dynamics on all batches, and keep what ``record`` names, in memory or on a tape."""
         import torch
 
+        from pcgraph.datasets.classes import classes_of, names_of
         from pcgraph.errors import DivergenceError
         from pcgraph.report.advice import explain_growth
         from pcgraph.report.summary import class_labels
@@ -228,7 +229,10 @@ class Setup:
                     kept.setdefault(name, []).append(torch.stack(series).cpu())
             advance(len(found))
         backbone = network.spec.backbone
-        names = categories_of(backbone.model, backbone.weights) if backbone and backbone.model else None
+        said = classes_of(network.spec)
+        names = names_of(said) if said is not None else None
+        if names is None and backbone and backbone.model:
+            names = categories_of(backbone.model, backbone.weights)
         tensors = {name: together(parts) for name, parts in kept.items()}
         growth = network.spec.located(growth)
         return Found(terms, class_labels(names, classes), trajectories, tensors, growth)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pcgraph.cli.commands import INTERRUPTED
-from pcgraph.cli.options import choice
+from pcgraph.cli.options import choice, class_order
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 
@@ -74,6 +74,7 @@ def training_data(
     download: bool,
     skip_broken: bool,
     limit: int | None = None,
+    classes: str | None = None,
 ) -> tuple[ImageData, ImageData]:
     """The images to train on, and those held out; with ``limit``, out of a random choice of so many.
 
@@ -89,7 +90,13 @@ def training_data(
     shape = network.graph.nodes[network.graph.receiver].shape
     preprocess = preprocess_for(network.spec.backbone)
     data = open_data(
-        settings.data, "train", shape=shape, preprocess=preprocess, download=download, skip_broken=skip_broken
+        settings.data,
+        "train",
+        shape=shape,
+        preprocess=preprocess,
+        classes=class_order(classes, network.spec),
+        download=download,
+        skip_broken=skip_broken,
     )
     if limit is not None:
         data = subset(data, choice(len(data), limit, seed))
@@ -139,6 +146,8 @@ class Training:
         trackers = [] if self.trackers == ["none"] else self.trackers
         check_setup(self.device, self.settings.precision, trackers)
         begun = time.perf_counter()
+        if main:
+            self._warn_of_order(task, data)
         with self._folder(main) as own:
             fitted = self._fit(own.work, screen, task, data, held, trackers)
             if not main:
@@ -165,6 +174,19 @@ class Training:
             screen.result({**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {own.path}")
             if not fitted.finished:
                 raise typer.Exit(INTERRUPTED)
+
+    def _warn_of_order(self, task: Task, data: ImageData) -> None:
+        """Say so if the labels, where they count, look permuted for the backbone's weights."""
+        from pcgraph.evaluation.permuted import permuted_data
+        from pcgraph.spec import Train
+
+        settings = self.settings
+        counts = not isinstance(settings, Train) or (
+            settings.task == "through_time" and settings.loss.classification > 0
+        )
+        found = permuted_data(task.network, data) if counts else None
+        if found is not None:
+            print(f"Warning: {found}", file=sys.stderr)
 
     def _fit(
         self, folder: Path, screen: Screen, task: Task, data: ImageData, held: ImageData, trackers: Any

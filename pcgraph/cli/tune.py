@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pcgraph.cli.options import (
     AsJson,
+    ClassOrder,
     Device,
     Download,
     Epochs,
@@ -49,6 +50,7 @@ def tune(
     tracker: Tracker = None,
     download: Download = False,
     skip_broken: SkipBroken = False,
+    classes: ClassOrder = None,
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
@@ -79,7 +81,7 @@ def tune(
         task = DynamicsTask(network, settings)
         images, held = (
             with_noise(part, settings.noise)
-            for part in training_data(network, settings, seed, download, skip_broken)
+            for part in training_data(network, settings, seed, download, skip_broken, classes=classes)
         )
     training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)

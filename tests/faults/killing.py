@@ -1,8 +1,8 @@
 """Kills commands at random moments: ``python -m tests.faults.killing COUNT SEED FOLDER``.
 
 The program has everything imported and forks for each command, so that a trial costs the command alone.
-Every trial has a seed of its own and a line in ``FOLDER/log.jsonl``; started again, it goes on behind the last
-line. It ends with status 1 where a result was neither absent, nor whole, nor went on to the same end.
+Every trial has a seed of its own and a line in ``FOLDER/log.jsonl``; started again, it goes on behind the
+last line. It ends with status 1 where a result was neither absent, nor whole, nor went on to the same end.
 """
 
 from __future__ import annotations
