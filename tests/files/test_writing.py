@@ -81,8 +81,8 @@ def test_an_interruption_while_it_is_made_leaves_nothing(
     came: list[str] = []
 
     def interrupted(make: Callable[..., Any]) -> Callable[..., Any]:
-        def then(path: Any, *more: Any) -> Any:
-            made = make(path, *more)
+        def then(path: Any, *more: Any, **options: Any) -> Any:
+            made = make(path, *more, **options)
             if ".a" not in str(path) or came:
                 return made
             came.append(str(path))
