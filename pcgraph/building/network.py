@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.building.graph import assemble
+from pcgraph.building.size import check_size
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.files.weights import check_digest, find_weights
@@ -122,6 +123,7 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
         graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
+    check_size(graph)
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
     faults: list[Fault] = []
     for edge in graph.edges.values():
