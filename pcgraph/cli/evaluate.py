@@ -38,6 +38,7 @@ from pcgraph.cli.options import (
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.run import Precision, Setup, draw, find_device
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -209,7 +210,7 @@ def evaluate(
             store = Store(folder)
             store.read()
         if processes.first and store.damaged:
-            names = ", ".join(str(file) for file in store.damaged)
+            names = ", ".join(one_line(file) for file in store.damaged)
             print(f"Damaged, so its images are measured again: {names}", file=sys.stderr)
         try:
             total = loop.work(len(images), conditions, batch, processes)
@@ -228,7 +229,10 @@ def evaluate(
                 )
         except (KeyboardInterrupt, SystemExit):
             if held is not None:
-                print(f"What was measured is kept. Go on with --out {held.path} --resume.", file=sys.stderr)
+                print(
+                    f"What was measured is kept. Go on with --out {one_line(held.path)} --resume.",
+                    file=sys.stderr,
+                )
             raise
         if held is None:
             return
@@ -314,7 +318,7 @@ def report(
         remarks.append("No figures: matplotlib is not installed (pip install 'pcgraph[plot]').")
     screen.remark(*remarks)
     data = {**record, "folder": str(folder), "warnings": warnings, "results": as_data(rows)}
-    screen.result(data, f"Run folder: {folder}")
+    screen.result(data, f"Run folder: {one_line(folder)}")
 
 
 def divergences(found: Mapping[str, Mapping[str, int]]) -> list[str]:

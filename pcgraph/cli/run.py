@@ -33,6 +33,7 @@ from pcgraph.cli.options import (
 )
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,9 @@ def run(
         page_beside(own.path, network)
     screen.remark(*tables(found))
     screen.remark(*remarks(network, figures), *[f"Warning: {one}" for one in found.growth])
-    screen.result({**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {own.path}")
+    screen.result(
+        {**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {one_line(own.path)}"
+    )
 
 
 # ---- the pieces, which the demo uses too -----------------------------------------------------------

@@ -18,6 +18,7 @@ from pcgraph.cli.commands import INTERRUPTED
 from pcgraph.cli.options import choice, class_order
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -153,7 +154,7 @@ class Training:
             if not main:
                 raise typer.Exit(0 if fitted.finished else INTERRUPTED)
             for path in fitted.passed_over:
-                print(f"Damaged, so an older checkpoint was taken: {path}", file=sys.stderr)
+                print(f"Damaged, so an older checkpoint was taken: {one_line(path)}", file=sys.stderr)
             epochs = epoch_means(own.work / LOSSES)
             found = {
                 "finished": fitted.finished,
@@ -167,11 +168,16 @@ class Training:
                 own.finish()
             page_beside(own.work, task.network)
             if not fitted.finished:
-                print(f"Stopped after a checkpoint. To go on:\n  {self._again(own.path)}", file=sys.stderr)
+                print(
+                    f"Stopped after a checkpoint. To go on:\n  {one_line(self._again(own.path))}",
+                    file=sys.stderr,
+                )
             screen.remark(loss_table(epochs))
             if found["skipped"]:
                 screen.remark(f"{found['skipped']} broken files were left out.")
-            screen.result({**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {own.path}")
+            screen.result(
+                {**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {one_line(own.path)}"
+            )
             if not fitted.finished:
                 raise typer.Exit(INTERRUPTED)
 
