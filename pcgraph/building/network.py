@@ -123,11 +123,10 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
         graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
-    check_size(graph)
+    faults = check_size(graph)
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
-    faults: list[Fault] = []
     for edge in graph.edges.values():
-        if edge.predictor is not None:
+        if edge.predictor is not None and (edge.is_foreign or not faults):
             try:
                 predictor = build_predictor(edge, graph, trust)
                 mask_weights(predictor, edge, spec.folder)
@@ -138,6 +137,8 @@ def _build(spec: Spec, model: nn.Module | None, trust: bool, weights: bool, veri
     for (
         start
     ) in graph.starts.values():  # after the others, whose first random weights they leave as they were
+        if faults and not start.is_foreign:
+            continue
         try:
             starts[start.name] = build_predictor(start, graph, trust)
         except SpecError as error:

@@ -88,8 +88,8 @@ def report(faults: Iterable[Fault], as_json: bool) -> int:
         print(json.dumps({"faults": [asdict(fault) for fault in faults]}), file=sys.stderr)
     else:
         for fault in faults:
-            shown = {name: one_line(getattr(fault, name)) for name in ("message", "hint", "where")}
-            print(printable(str(replace(fault, **shown))), file=sys.stderr)
+            message, hint, where = map(one_line, (fault.message, fault.hint, fault.where))
+            print(printable(str(replace(fault, message=message, hint=hint, where=where))), file=sys.stderr)
         if len(faults) > 1:
             print(f"{len(faults)} faults.", file=sys.stderr)
     return FAULT

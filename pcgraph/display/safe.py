@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: object) -> str:
-    r"""The printable text (of a path, or whatever has one) on one line: line breaks and tabs are ``\n``, ``\t``.
+    r"""The printable text of a path, or of anything, on one line: a line break is ``\n``, a tab ``\t``.
 
     So a file name that holds a line break does not look like a line of ours.
     """

@@ -116,6 +116,16 @@ def test_the_room_for_the_whole_network_counts(monkeypatch: pytest.MonkeyPatch) 
         pcg.build(spec)
 
 
+def test_a_layer_that_fits_before_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are looked at before the first is made."""
+    made: list[object] = []
+    monkeypatch.setattr("pcgraph.building.network.build_predictor", lambda *_: made.append(0))
+    layers = [{"Linear": {"out_features": 1_000_000_000}}, "Linear"]
+    with pytest.raises(SpecError, match=r"1000000000 x 4 weights would need 14\.9 GiB"):
+        pcg.build(with_layers(*layers), weights=False)
+    assert not made
+
+
 def test_a_masked_layer_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = with_edge(mask={"density": 0.5})
     weights, states = 4 * (4 * 4 + 4), 2 * 4 * 4
