@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def command(words: tuple[str, ...], output: Path) -> int:
     status = 70
     try:
         status = in_child(words, output)
+    except BaseException:  # for the log: nothing may come to here
+        traceback.print_exc()
     finally:
         os._exit(status)
 
