@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.building.graph import assemble
+from pcgraph.building.size import check_size
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify, check_memory
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.files.weights import check_digest, find_weights
@@ -138,10 +139,10 @@ def _build(
     graph = assemble(spec, drive.shapes, drive.reads) if drive else assemble(spec)
     if drive and any(edge.predictor == "auto" for edge in (*graph.edges.values(), *graph.starts.values())):
         graph = assemble(spec, drive.shapes, drive.reads, drive.layouts())
+    faults = check_size(graph)
     predictors, starts = nn.ModuleDict(), nn.ModuleDict()
-    faults: list[Fault] = []
     for edge in graph.edges.values():
-        if edge.predictor is not None:
+        if edge.predictor is not None and (edge.is_foreign or not faults):
             try:
                 torch.manual_seed(seed_of(seed, edge.name))
                 predictor = build_predictor(edge, graph, trust)
@@ -151,6 +152,8 @@ def _build(
             except SpecError as error:
                 faults += error.faults
     for start in graph.starts.values():
+        if faults and not start.is_foreign:
+            continue
         try:
             torch.manual_seed(seed_of(seed, f"start:{start.name}"))
             starts[start.name] = build_predictor(start, graph, trust)

@@ -5,12 +5,13 @@ Nothing heavy is imported before a command runs, so that ``pcgraph --help`` answ
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from pcgraph.cli.check import check
-from pcgraph.cli.commands import Commands
+from pcgraph.cli.commands import INTERRUPTED, Commands
 from pcgraph.cli.demo import demo
 from pcgraph.cli.evaluate import evaluate
 from pcgraph.cli.import_predify import import_app
@@ -63,5 +64,8 @@ app.add_typer(import_app, name="import")
 
 def main() -> None:
     """Run the command line."""
-    prepare()
-    app(prog_name="pcgraph")
+    try:
+        prepare()
+        app(prog_name="pcgraph")
+    except KeyboardInterrupt:  # before the command began, or when it had ended
+        sys.exit(INTERRUPTED)

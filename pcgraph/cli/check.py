@@ -33,6 +33,7 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)
+        check_classes(given)
         facts = {"ok": True, **describe(network)}
         if isinstance(network.dynamics, Predify):
             network.dynamics = measured(network)
@@ -90,6 +91,25 @@ def check_weights(spec: Spec, network: PCNetwork, trust: bool) -> None:
             load_predictors(network, spec)
     except ModelError as error:
         raise ModelError(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
+
+
+def check_classes(spec: Spec) -> None:
+    """Read the file with the names of the classes, if there is one.
+
+    Raises:
+        SpecError: It cannot be read, or holds no names of classes; at its place in the spec.
+    """
+    from pcgraph.datasets.classes import classes_of
+    from pcgraph.errors import Fault, InputError, SpecError
+
+    try:
+        classes_of(spec)
+    except InputError as error:
+        path = ("backbone", "classes")
+        found = [
+            Fault(f"'{one.where}': {one.message}", path, one.hint, spec.locate(path)) for one in error.faults
+        ]
+        raise SpecError(found) from None
 
 
 def _count(module: object) -> int:

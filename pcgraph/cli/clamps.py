@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pcgraph.datasets import open_data, preprocess_for
+from pcgraph.datasets.classes import classes_of
 from pcgraph.datasets.images import PIXELS, find_images, load_images
 from pcgraph.datasets.references import MOST_ITEMS, item_numbers
 from pcgraph.errors import Fault, InputError, closest
@@ -139,6 +140,7 @@ def _items(network: PCNetwork, node: str, reference: str, part: str, items: str)
         "train" if part == "train" else "test",
         shape=(1, 1, 1) if vector else shape,
         preprocess=preprocess_of(network, node),
+        classes=classes_of(network.spec),
     )
     places = item_numbers(items)
     if places and max(places) >= len(data):

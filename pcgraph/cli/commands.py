@@ -8,14 +8,14 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from pcgraph.cli.process import TERMINATED, Terminated
-from pcgraph.display.safe import printable
+from pcgraph.display.safe import one_line, printable
 from pcgraph.errors import Fault, PCGraphError, PCGraphWarning
 
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ def notes() -> Iterator[None]:
 
         def note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, PCGraphWarning):
-                print(printable(f"Note: {message}"), file=sys.stderr)
+                print(f"Note: {one_line(message)}", file=sys.stderr)
             else:
                 show(message, category, *where, **more)
 
@@ -88,7 +88,8 @@ def report(faults: Iterable[Fault], as_json: bool) -> int:
         print(json.dumps({"faults": [asdict(fault) for fault in faults]}), file=sys.stderr)
     else:
         for fault in faults:
-            print(printable(str(fault)), file=sys.stderr)
+            message, hint, where = map(one_line, (fault.message, fault.hint, fault.where))
+            print(printable(str(replace(fault, message=message, hint=hint, where=where))), file=sys.stderr)
         if len(faults) > 1:
             print(f"{len(faults)} faults.", file=sys.stderr)
     return FAULT

@@ -14,6 +14,7 @@ from pcgraph.cli.options import AsJson, Force, Out, Quiet
 from pcgraph.cli.report import REPORT, missing
 from pcgraph.cli.run import Found, Inputs, Precision, Setup, as_data, draw, find_device, find_inputs, remarks
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +108,7 @@ def demo(
             "results": results,
             "digits": accuracy,
         },
-        f"Run folder: {own.path}   ({seconds:g} s)",
+        f"Run folder: {one_line(own.path)}   ({seconds:g} s)",
     )
 
 

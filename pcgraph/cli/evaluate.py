@@ -15,6 +15,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     Batch,
+    ClassOrder,
     Compiled,
     Device,
     Force,
@@ -30,12 +31,14 @@ from pcgraph.cli.options import (
     Trust,
     Workers,
     choice,
+    class_order,
     read_spec,
     trusted,
 )
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.run import Precision, Setup, draw, find_device
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +53,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="DATA",
-            help="digits, photos, folder:PATH, imagenet:PATH, or mnist, cifar10, cifar100 with :PATH; their "
-            "test images.",
+            help="digits, photos, folder:PATH, imagenet:PATH, webdataset:PATH, huggingface:PATH, or mnist, "
+            "cifar10, cifar100 with :PATH; their test images.",
         ),
     ],
     noise: Annotated[
@@ -116,6 +119,7 @@ def evaluate(
     compiled: Compiled = False,
     seed: Seed = 0,
     workers: Workers = 0,
+    classes: ClassOrder = None,
     skip_broken: SkipBroken = False,
     device: Device = "auto",
     out: Out = None,
@@ -173,6 +177,7 @@ def evaluate(
                 "test",
                 shape=network.graph.nodes[network.graph.receiver].shape,
                 preprocess=preprocess_for(given.backbone),
+                classes=class_order(classes, given),
                 skip_broken=skip_broken,
             )
             if limit is not None:
@@ -205,7 +210,7 @@ def evaluate(
             store = Store(folder)
             store.read()
         if processes.first and store.damaged:
-            names = ", ".join(str(file) for file in store.damaged)
+            names = ", ".join(one_line(file) for file in store.damaged)
             print(f"Damaged, so its images are measured again: {names}", file=sys.stderr)
         try:
             total = loop.work(len(images), conditions, batch, processes)
@@ -224,7 +229,10 @@ def evaluate(
                 )
         except (KeyboardInterrupt, SystemExit):
             if held is not None:
-                print(f"What was measured is kept. Go on with --out {held.path} --resume.", file=sys.stderr)
+                print(
+                    f"What was measured is kept. Go on with --out {one_line(held.path)} --resume.",
+                    file=sys.stderr,
+                )
             raise
         if held is None:
             return
@@ -233,6 +241,8 @@ def evaluate(
             record["broken"] = store.broken
             record["diverged"] = folders.diverged(measured)
             record["seconds"] = round(time.perf_counter() - begun, 3)
+            order = folders.permuted_labels(network, measured, images)
+            record["permuted"] = None if order is None else str(order)
             rows = folders.finish(folder, given, record, store, measured, images)
             held.finish()
             figures = draw(held.path, lambda: drawing(given.name, rows))
@@ -299,6 +309,8 @@ def report(
 
     screen.remark(*step_tables(rows), *distance_tables(rows))
     warnings = falls(rows)
+    if record["permuted"]:
+        warnings.insert(0, f"Warning: {record['permuted']}")
     remarks = [*warnings, *divergences(record["diverged"])]
     if record["broken"]:
         remarks.append(f"{record['broken']} images could not be read and are left out.")
@@ -306,7 +318,7 @@ def report(
         remarks.append("No figures: matplotlib is not installed (pip install 'pcgraph[plot]').")
     screen.remark(*remarks)
     data = {**record, "folder": str(folder), "warnings": warnings, "results": as_data(rows)}
-    screen.result(data, f"Run folder: {folder}")
+    screen.result(data, f"Run folder: {one_line(folder)}")
 
 
 def divergences(found: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -24,6 +24,7 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 from pcgraph.display.text import format_shape
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def new(
     screen.remark(*([lowered] if feedback != FEEDBACK[0] else []))
     screen.result(
         {"spec": str(output), "nodes": nodes},
-        *([] if quiet else ["\n".join([f"Wrote {output}, with a node at", *places])]),
+        *([] if quiet else ["\n".join([f"Wrote {one_line(output)}, with a node at", *places])]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +60,16 @@ Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
 ]
+ClassOrder = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="CLASSES",
+        help="The classes in the order of the network's outputs: a text file with one name a line, names "
+        "with commas between them, or imagenet. Left out: the spec's, or else the data's own order.",
+        show_default=False,
+    ),
+]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Leave out image files that are broken.")]
 Limit = Annotated[
     int | None,
@@ -76,9 +87,9 @@ TrainingData = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="digits, photos, folder:PATH, imagenet:PATH, mnist, cifar10, cifar100 (with :PATH, or "
-        "--download), or a .npy, .npz, .safetensors or .pt file of inputs as the network takes them, and "
-        "perhaps their classes. Left out: the spec's.",
+        help="digits, photos, folder:PATH, imagenet:PATH, webdataset:PATH, huggingface:PATH, mnist, cifar10, "
+        "cifar100 (with :PATH, or --download), or a .npy, .npz, .safetensors or .pt file of inputs as the "
+        "network takes them, and perhaps their classes. Left out: the spec's.",
         show_default=False,
     ),
 ]
@@ -162,6 +173,17 @@ def beside_spec(weights: str | None, spec: Path) -> str | None:
     if weights is None or not is_file_reference(weights):
         return weights
     return shifted_file(weights, os.path.relpath(Path(), spec.parent))
+
+
+def class_order(text: str | None, spec: Spec) -> Sequence[str] | None:
+    """The order of the classes: what ``--classes`` says, or the spec.
+
+    Raises:
+        InputError: There is no such file, or it holds no names of classes.
+    """
+    from pcgraph.datasets.classes import classes_of, read_classes
+
+    return classes_of(spec) if text is None else read_classes(text)
 
 
 def choice(images: int, limit: int, seed: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 TERMINATED = 128 + signal.SIGTERM
@@ -17,8 +18,10 @@ class Terminated(SystemExit):
 def prepare() -> None:
     """Print into nothing where a stream was closed, and what it cannot say escaped; end well on SIGTERM.
 
-    Without this, the first file that is opened would take the place of a closed stream.
+    Without this, the first file that is opened would take the place of a closed stream, and ctrl-C would be
+    lost where it comes while Python clears up an object.
     """
+    sys.unraisablehook = not_lost
     for number in range(3):
         try:
             os.fstat(number)
@@ -38,3 +41,18 @@ def prepare() -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, end)
+
+
+def not_lost(found: Any) -> None:
+    """Send an interruption again that came where no exception can leave, as in a weakref's callback.
+
+    All else that is ignored there is shown, as Python does.
+    """
+    numbers = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
+    number = numbers.get(found.exc_type)
+    if number is None:
+        sys.__unraisablehook__(found)
+        return
+    again = threading.Timer(0.01, os.kill, (os.getpid(), number))  # here it would be lost once more
+    again.daemon = True
+    again.start()

@@ -29,6 +29,7 @@ from pcgraph.cli.options import (
 )
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,7 +145,7 @@ def query(
     screen.remark(answers_table(f"{given_spec.name}: {', '.join(answer.read)}", answers))
     screen.remark(*remarks(network, answers, answer, figures))
     result = {**record, "folder": str(own.path), "answers": [asdict(one) for one in answers]}
-    screen.result(result, f"Run folder: {own.path}")
+    screen.result(result, f"Run folder: {one_line(own.path)}")
 
 
 def item_answers(network: PCNetwork, asked: Asked, answer: Answer) -> list[ItemAnswer]:

@@ -9,6 +9,7 @@ import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet, Trust, trusted
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from pcgraph.network import PCNetwork
@@ -58,7 +59,7 @@ def report(
         from pcgraph.report.page import write_report
 
         write_report(file, runs, trust=trusted(trust))
-    screen.result({"report": str(file), "runs": [str(run) for run in runs]}, f"Report: {file}")
+    screen.result({"report": str(file), "runs": [str(run) for run in runs]}, f"Report: {one_line(file)}")
 
 
 def page_beside(folder: Path, network: PCNetwork) -> None:

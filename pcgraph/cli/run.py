@@ -33,6 +33,7 @@ from pcgraph.cli.options import (
 )
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,9 @@ def run(
         page_beside(own.path, network)
     screen.remark(*tables(found))
     screen.remark(*remarks(network, figures), *[f"Warning: {one}" for one in found.growth])
-    screen.result({**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {own.path}")
+    screen.result(
+        {**record_of_run, "folder": str(own.path), **as_data(found)}, f"Run folder: {one_line(own.path)}"
+    )
 
 
 # ---- the pieces, which the demo uses too -----------------------------------------------------------
@@ -188,6 +191,7 @@ class Setup:
         """Run the dynamics on all batches, and keep what ``record`` names, in memory or on a tape."""
         import torch
 
+        from pcgraph.datasets.classes import classes_of, names_of
         from pcgraph.errors import DivergenceError
         from pcgraph.report.advice import explain_growth
         from pcgraph.report.summary import class_labels
@@ -230,7 +234,10 @@ class Setup:
                     kept.setdefault(name, []).append(torch.stack(series).cpu())
             advance(len(found))
         backbone = network.spec.backbone
-        names = categories_of(backbone.model, backbone.weights) if backbone and backbone.model else None
+        said = classes_of(network.spec)
+        names = names_of(said) if said is not None else None
+        if names is None and backbone and backbone.model:
+            names = categories_of(backbone.model, backbone.weights)
         tensors = {name: together(parts) for name, parts in kept.items()}
         growth = network.spec.located(growth)
         return Found(terms, class_labels(names, classes), trajectories, tensors, growth)

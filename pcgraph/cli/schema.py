@@ -10,6 +10,7 @@ import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 
 def schema(
@@ -30,4 +31,4 @@ def schema(
         return
     check_free(output, force=force, suffixes=(".json",))
     write_text(output, json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
-    screen.result({"schema": str(output)}, *([] if quiet else [f"Wrote {output}"]))
+    screen.result({"schema": str(output)}, *([] if quiet else [f"Wrote {one_line(output)}"]))

@@ -10,6 +10,7 @@ import typer
 
 from pcgraph.cli.options import AsJson, Force, Quiet, SpecFile, Trust, read_spec, trusted
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,9 @@ def show(
     if output is None:
         screen.result(describe(network), wiring_tree(network))
     else:
-        screen.result({**describe(network), "drawing": str(output)}, *([] if quiet else [f"Drew {output}"]))
+        screen.result(
+            {**describe(network), "drawing": str(output)}, *([] if quiet else [f"Drew {one_line(output)}"])
+        )
 
 
 def _network(spec: Spec, trust: bool) -> PCNetwork:

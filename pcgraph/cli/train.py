@@ -8,6 +8,7 @@ import typer
 
 from pcgraph.cli.options import (
     AsJson,
+    ClassOrder,
     Device,
     Download,
     Epochs,
@@ -52,6 +53,7 @@ def train(
     tracker: Tracker = None,
     download: Download = False,
     skip_broken: SkipBroken = False,
+    classes: ClassOrder = None,
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
@@ -82,7 +84,7 @@ def train(
         )
         network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = make_task(network, settings)
-        images, held = training_data(network, settings, seed, download, skip_broken, limit)
+        images, held = training_data(network, settings, seed, download, skip_broken, limit, classes)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pcgraph.cli.commands import INTERRUPTED
-from pcgraph.cli.options import choice
+from pcgraph.cli.options import choice, class_order
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +77,7 @@ def training_data(
     download: bool,
     skip_broken: bool,
     limit: int | None = None,
+    classes: str | None = None,
 ) -> tuple[Data, Data]:
     """The images to train on, and those held out; with ``limit``, out of a random choice of so many.
 
@@ -101,6 +103,7 @@ def training_data(
             "train",
             shape=shape,
             preprocess=preprocess,
+            classes=class_order(classes, network.spec),
             download=download,
             skip_broken=skip_broken,
         )
@@ -152,12 +155,14 @@ class Training:
         trackers = [] if self.trackers == ["none"] else self.trackers
         check_setup(self.device, self.settings.precision, trackers)
         begun = time.perf_counter()
+        if main:
+            self._warn_of_order(task, data)
         with self._folder(main) as own:
             fitted = self._fit(own.work, screen, task, data, held, trackers)
             if not main:
                 raise typer.Exit(0 if fitted.finished else INTERRUPTED)
             for path in fitted.passed_over:
-                print(f"Damaged, so an older checkpoint was taken: {path}", file=sys.stderr)
+                print(f"Damaged, so an older checkpoint was taken: {one_line(path)}", file=sys.stderr)
             epochs = epoch_means(own.work / LOSSES)
             found = {
                 "finished": fitted.finished,
@@ -171,13 +176,32 @@ class Training:
                 own.finish()
             page_beside(own.work, task.network)
             if not fitted.finished:
-                print(f"Stopped after a checkpoint. To go on:\n  {self._again(own.path)}", file=sys.stderr)
+                print(
+                    f"Stopped after a checkpoint. To go on:\n  {one_line(self._again(own.path))}",
+                    file=sys.stderr,
+                )
             screen.remark(loss_table(epochs))
             if found["skipped"]:
                 screen.remark(f"{found['skipped']} broken files were left out.")
-            screen.result({**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {own.path}")
+            screen.result(
+                {**found, "folder": str(own.path), "epochs": epochs}, f"Run folder: {one_line(own.path)}"
+            )
             if not fitted.finished:
                 raise typer.Exit(INTERRUPTED)
+
+    def _warn_of_order(self, task: Task, data: ImageData | Samples) -> None:
+        """Say so if the labels, where they count, look permuted for the backbone's weights."""
+        from pcgraph.datasets import ImageData
+        from pcgraph.evaluation.permuted import permuted_data
+        from pcgraph.spec import Train
+
+        settings = self.settings
+        counts = not isinstance(settings, Train) or (
+            settings.task == "through_time" and settings.loss.classification > 0
+        )
+        found = permuted_data(task.network, data) if counts and isinstance(data, ImageData) else None
+        if found is not None:
+            print(f"Warning: {found}", file=sys.stderr)
 
     def _fit(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pcgraph.cli.options import (
     AsJson,
+    ClassOrder,
     Device,
     Download,
     Epochs,
@@ -50,6 +51,7 @@ def tune(
     tracker: Tracker = None,
     download: Download = False,
     skip_broken: SkipBroken = False,
+    classes: ClassOrder = None,
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
@@ -80,7 +82,7 @@ def tune(
         task = DynamicsTask(network, settings)
         images, held = (
             with_noise(pictures(part), settings.noise)
-            for part in training_data(network, settings, seed, download, skip_broken)
+            for part in training_data(network, settings, seed, download, skip_broken, classes=classes)
         )
     training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)

@@ -2,10 +2,11 @@
 
 from pcgraph.datasets.augment import Augment
 from pcgraph.datasets.batches import Batch, batch_count, batches
+from pcgraph.datasets.classes import read_classes
 from pcgraph.datasets.data import ImageData, Item, augmented, choice, noisy, split, subset
-from pcgraph.datasets.folders import Corrupted, corruption_sets
 from pcgraph.datasets.given import Images, Loaded, Samples, given_images
 from pcgraph.datasets.identity import data_digest
+from pcgraph.datasets.imagenet import Corrupted, corruption_sets
 from pcgraph.datasets.preprocess import preprocess_for
 from pcgraph.datasets.references import open_data
 from pcgraph.datasets.shipped import Dataset, digits
@@ -31,6 +32,7 @@ __all__ = [
     "noisy",
     "open_data",
     "preprocess_for",
+    "read_classes",
     "split",
     "subset",
 ]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 
 from pcgraph.datasets.data import ImageData
+from pcgraph.datasets.photographs import Photographs
+from pcgraph.datasets.records import Records
 from pcgraph.datasets.sources import Arrays, Files
+from pcgraph.errors import InputError
 
 READ = 1000
 """Files, spread over all, whose contents are looked at."""
@@ -32,4 +36,12 @@ def data_digest(data: ImageData) -> str:
         for path in paths[:: -(-len(paths) // READ)] if paths else ():
             if path.is_file():
                 found.update(path.read_bytes())
+    elif isinstance(source, Records):
+        rows = [data._place(place) for place in range(len(data))]
+        for row in rows[:: -(-len(rows) // READ)] if rows else ():
+            with suppress(InputError):  # a broken one may be left out
+                found.update(source.content(row))
+    elif isinstance(source, Photographs):
+        for path in source.paths:
+            found.update(path.read_bytes())
     return found.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -108,18 +109,27 @@ def load_planes(path: Path, channels: int) -> list[Image.Image]:
         InputError: The file is no readable image.
     """
     check_regular(path)
+    return read_planes(path, channels, str(path))
+
+
+def read_planes(file: Path | BytesIO, channels: int, where: str) -> list[Image.Image]:
+    """Read an image file, or its bytes, as `load_planes` does; ``where`` is for errors.
+
+    Raises:
+        InputError: It is no readable image.
+    """
     try:
-        with Image.open(path, formats=tuple(FORMATS)) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
-            return to_planes(image, channels, str(path))
+        with Image.open(file, formats=tuple(FORMATS)) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+            return to_planes(image, channels, where)
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(Fault("no image file that can be read", where=str(path))) from None
+        raise InputError(Fault("no image file that can be read", where=where)) from None
     except Exception as error:  # decoders raise what they please on a broken file
         reason = str(error).strip() or type(error).__name__
-        raise InputError(Fault(f"the image is broken: {reason}", where=str(path))) from None
+        raise InputError(Fault(f"the image is broken: {reason}", where=where)) from None
 
 
 def centre_crop(planes: Sequence[Image.Image], shape: Sequence[int], preprocess: Preprocess) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pcgraph.datasets.finding import images_below, listed
-from pcgraph.errors import Fault, InputError, closest
+from pcgraph.errors import Fault, InputError
 
 Split = Literal["train", "test"]
 TRAIN = ("train", "training")
@@ -62,15 +62,3 @@ def in_order(names: Iterable[str], where: Path) -> list[str]:
             raise InputError(Fault(message, hint="Rename one of the folders.", where=str(where)))
         by_number[int(name)] = name
     return [by_number[number] for number in sorted(by_number)]
-
-
-def check_covers(classes: Sequence[str], found: Iterable[str], where: Path) -> None:
-    """Make sure that each class folder is one of the classes that were named.
-
-    Raises:
-        InputError: One is not.
-    """
-    for name in found:
-        if name not in classes:
-            message = f"the folder '{name}' is none of the classes"
-            raise InputError(Fault(message, hint=closest(name, classes), where=str(where)))

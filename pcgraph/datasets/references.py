@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import get_args
 
 from pcgraph.datasets.augment import PLAIN
+from pcgraph.datasets.classes import Classes, relabelled
 from pcgraph.datasets.data import ImageData, subset
-from pcgraph.datasets.folders import folder, imagenet, imagenet_c
+from pcgraph.datasets.folders import folder
+from pcgraph.datasets.huggingface import huggingface
+from pcgraph.datasets.imagenet import imagenet, imagenet_c
 from pcgraph.datasets.images import PIXELS, image_shape
 from pcgraph.datasets.library import NAMES, library_data
 from pcgraph.datasets.parts import Split
 from pcgraph.datasets.photographs import CUTS, photographs
 from pcgraph.datasets.shipped import digit_arrays
 from pcgraph.datasets.sources import Source
+from pcgraph.datasets.webdatasets import webdataset
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.spec import Preprocess
 
-_FOLDERS = {"imagenet": imagenet, "imagenet-c": imagenet_c}
-KINDS = ("digits", "photos", "folder", *_FOLDERS, *NAMES)
+_FOLDERS = {"imagenet": imagenet, "imagenet-c": imagenet_c, "huggingface": huggingface}
+_ORDERED = {"folder": folder, "webdataset": webdataset}
+KINDS = ("digits", "photos", *_ORDERED, *_FOLDERS, *NAMES)
 """The first words of references."""
 MOST_ITEMS = 10_000
 """Images that numbers may name."""
@@ -34,7 +39,7 @@ def open_data(
     *,
     shape: Sequence[int],
     preprocess: Preprocess | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Classes | None = None,
     download: bool = False,
     skip_broken: bool = False,
 ) -> ImageData:
@@ -42,7 +47,8 @@ def open_data(
 
     Args:
         reference: ``digits``, ``photos``, ``photos:PATH`` (more photographs to train on), ``folder:PATH``,
-            ``imagenet:PATH``, ``imagenet-c:PATH/CORRUPTION/SEVERITY``, or ``mnist``, ``cifar10``,
+            ``imagenet:PATH``, ``imagenet-c:PATH/CORRUPTION/SEVERITY``, ``webdataset:PATH``,
+            ``huggingface:PATH``, or ``mnist``, ``cifar10``,
             ``cifar100``, each with ``:PATH`` for the folder that they are in. ``:test`` or ``:train`` behind
             it says the part, whatever ``split`` is, and numbers behind that say which images of the part:
             ``digits:test:0-9``, ``folder:PATH:train:1,4,7``.
@@ -50,7 +56,8 @@ def open_data(
         shape: (channels, height, width) of the network's input; pictures become grey or RGB, and are
             resized, as it needs.
         preprocess: How pictures are resized and normalised (`preprocess_for`); None: plain pixels.
-        classes: The names of the classes by label, for class folders; see `folder`.
+        classes: The names of the classes in the order of the labels, or ``imagenet``; labels are then numbers
+            in it. Left out: the data's own order.
         download: Fetch MNIST or CIFAR where they are missing. Nothing else is ever fetched.
         skip_broken: Let `batches` leave broken files out and note them in ``skipped``.
 
@@ -78,8 +85,8 @@ def open_data(
     path = Path(rest).expanduser() if rest else None
     source: Source
     augment = PLAIN
-    if kind == "folder" and path is not None:
-        source = folder(path, split, classes)
+    if kind in _ORDERED and path is not None:
+        source = _ORDERED[kind](path, split, classes)
     elif kind in _FOLDERS and path is not None:
         source = _FOLDERS[kind](path, split)
     elif kind in NAMES and (path is not None or not colon):
@@ -91,7 +98,11 @@ def open_data(
     else:
         raise InputError(_unknown(reference, kind))
     return ImageData(
-        source, image_shape(shape), preprocess or PIXELS, augment=augment, skip_broken=skip_broken
+        relabelled(source, classes),
+        image_shape(shape),
+        preprocess or PIXELS,
+        augment=augment,
+        skip_broken=skip_broken,
     )
 
 
@@ -121,7 +132,7 @@ def item_numbers(text: str) -> list[int]:
 
 
 def _unknown(reference: str, kind: str) -> Fault:
-    if kind in ("folder", *_FOLDERS):
+    if kind in (*_ORDERED, *_FOLDERS):
         return Fault(f"data '{reference}': expected a path", hint=f"Write {kind}:PATH.")
     if kind in KINDS:
         hint = "Write 'digits' alone." if kind == "digits" else f"Write {kind} or {kind}:PATH."

@@ -28,6 +28,14 @@ def printable(text: str) -> str:
     return _UNSEEN.sub(_escaped, text)
 
 
+def one_line(text: object) -> str:
+    r"""The printable text of a path, or of anything, on one line: a line break is ``\n``, a tab ``\t``.
+
+    So a file name that holds a line break does not look like a line of ours.
+    """
+    return printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found.group())
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no UTF-8

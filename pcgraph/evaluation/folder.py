@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pcgraph.datasets import ImageData
-from pcgraph.evaluation.store import DIVERGED, PARTS, TOTAL, Measured, Store
+from pcgraph.evaluation.conditions import NoNoise, key
+from pcgraph.evaluation.permuted import Permuted, permuted
+from pcgraph.evaluation.store import ANSWER, DIVERGED, PARTS, TOTAL, Measured, Store
 from pcgraph.evaluation.table import FILE as TABLE
 from pcgraph.evaluation.table import Row, tabulate, write_table
 from pcgraph.files import whole_file, write_text
+from pcgraph.network import PCNetwork
 from pcgraph.runs.record import FOLDERS, check_same, write_record
 from pcgraph.spec import Spec, to_yaml
 from pcgraph.spec.dump import pinned, rooted
@@ -78,6 +83,16 @@ def diverged(measured: Measured) -> dict[str, dict[str, int]]:
             first = int(lost.any(dim=1).byte().argmax())
             found[condition] = {"images": int(lost.any(dim=0).sum()), "step": first}
     return found
+
+
+def permuted_labels(network: PCNetwork, measured: Measured, images: ImageData) -> Permuted | None:
+    """Whether the labels look permuted, by the plain network's answers to the clean images."""
+    clean = measured[key(NoNoise())]
+    backbone = network.spec.backbone
+    if ANSWER not in clean or not images.labelled or backbone is None or backbone.weights is None:
+        return None
+    labels = torch.tensor([images.label(place) for place in clean["index"].tolist()])
+    return permuted(clean[ANSWER][0], labels)
 
 
 def _unfinished(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pcgraph.evaluation.attacks import Attack
 from pcgraph.evaluation.conditions import Clean, Condition, NoNoise, distinct, key
 from pcgraph.evaluation.measures import Drawn, Followed, follow, judge
 from pcgraph.evaluation.processes import Processes
-from pcgraph.evaluation.store import Measured, Store
+from pcgraph.evaluation.store import ANSWER, Measured, Store
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 
@@ -106,6 +106,8 @@ def evaluate(
                     inputs = _inputs(condition, clean)
                     seen = follow(scheduler, inputs, *given)
                 measured = judge(seen, run, batch.labels)
+                if isinstance(condition, NoNoise):
+                    measured[ANSWER] = run.answers.int()
                 if isinstance(condition, Attack):
                     aims = _aims(condition, clean)
                     measured["success"] = condition.hits(seen.answers, aims, seen.logits.shape[-1]).byte()
@@ -154,7 +156,8 @@ def _check_classes(data: ImageData, labels: Tensor, run: Followed) -> None:
         raise InputError(
             Fault(
                 f"the data have {len(data.classes)} classes, the network answers with {classes}",
-                hint="Class folders must be those that the network was trained on, all of them.",
+                hint="They must be those that the network was trained on, all of them, in this order; "
+                "'--classes' (or 'classes' of the spec's backbone) says which.",
                 where=data.name,
             )
         )

@@ -18,6 +18,8 @@ PARTS = "parts"
 TOTAL = "images.safetensors"
 BROKEN = "broken"
 """The name under which images that cannot be read are noted."""
+ANSWER = "answer"
+"""The quantity that says which class a clean image was taken for, at each step."""
 DIVERGED = "diverged"
 """The quantity that says where an image has no answer."""
 
@@ -168,7 +170,12 @@ def by_condition(tensors: Mapping[str, Tensor]) -> Measured:
 
 
 def _of(measured: Mapping[str, Tensor], quantity: str) -> Tensor:
-    """A quantity; of images that all have answers it is not said that none of them diverged."""
+    """A quantity; of images that all have answers it is not said that none of them diverged.
+
+    Older versions did not keep the answers.
+    """
+    if quantity == ANSWER not in measured:
+        return torch.full_like(measured["agree"], -1, dtype=torch.int32)
     return torch.zeros_like(measured["agree"]) if quantity == DIVERGED not in measured else measured[quantity]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +44,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     Once the block has ended, the file is on the disk (fsync), under its name.
     """
     with naming(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
+        partial = _beside(path)  # known before it is there: an interruption leaves no file behind
         try:
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             yield partial
-            partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            partial.chmod(0o666 & ~_umask())
             sync(partial)
             partial.replace(path)
             sync(path.parent)
@@ -74,13 +73,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         there = path.is_dir()
-        if there:
-            partial = path / PARTIAL
-            remove(partial)
-            partial.mkdir()
-        else:
-            partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        partial = path / PARTIAL if there else _beside(path)
         try:
+            remove(partial)
+            partial.mkdir(0o700)
             yield partial
             if there:
                 replace_contents(path, [one.name for one in path.iterdir() if one.name != PARTIAL])
@@ -91,6 +87,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 sync(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name beside ``path`` that nothing has."""
+    return path.parent / f".{path.name}.{secrets.token_hex(6)}{path.suffix}"
 
 
 def _umask() -> int:

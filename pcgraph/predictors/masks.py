@@ -132,6 +132,9 @@ def mask_weights(module: nn.Module, edge: Edge, folder: Path) -> None:
     backwards = isinstance(layer, nn.modules.conv._ConvTransposeNd)  # its weight is (in, out, ...)
     targets, sources = (weight.shape[1], weight.shape[0]) if backwards else weight.shape[:2]
     matrix = mask_matrix(edge.mask, targets, sources, folder, path)
+    if not matrix.any():
+        hint = "In a graph for two sizes, the source's units come first, then the target's."
+        raise SpecError(Fault(f"the mask leaves none of the {matrix.numel()} weights", path, hint))
     matrix = (matrix.T if backwards else matrix).view(*weight.shape[:2], *[1] * (weight.dim() - 2))
     layer.__class__ = MASKED[type(layer)]
     layer.register_buffer("mask", matrix.to(weight), persistent=False)
@@ -232,8 +235,15 @@ def _array(file: Path) -> Tensor:
 
 
 def _graph(file: Path) -> nx.Graph:
+    """The graph in a file.
+
+    Raises:
+        ValueError: It has a line that says no edge, which networkx passes over, or no edge at all.
+    """
     import networkx as nx
 
+    if file.suffix != ".graphml":
+        _check_lines(file, 1 if file.suffix == ".adjlist" else 2)
     if file.suffix == ".graphml":
         graph = nx.read_graphml(file, node_type=int)
     else:
@@ -242,4 +252,13 @@ def _graph(file: Path) -> nx.Graph:
         graph = read(file, nodetype=int, create_using=nx.DiGraph, **extra)
     if any(node < 0 for node in graph):
         raise ValueError("its nodes are numbered from 0")
+    if not graph.number_of_edges():
+        raise ValueError("it holds no edge")
     return graph
+
+
+def _check_lines(file: Path, least: int) -> None:
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words and (len(words) < least or not words[0].lstrip("-").isdecimal()):
+            raise ValueError(f"line {number}: expected numbers of nodes, got '{line[:60]}'")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from pcgraph.display.safe import one_line
 from pcgraph.report.summary import first_class, mean_energy
 from pcgraph.report.trajectory import Trajectory
 
@@ -18,7 +19,7 @@ COLUMNS = 6
 
 def class_table(trajectory: Trajectory, labels: Sequence[str]) -> Table:
     """The best classes of one image at each step; what changed from the step before is bold."""
-    table = _table(f"{trajectory.image}: classes")
+    table = _table(f"{one_line(trajectory.image)}: classes")
     for place in ("best", "second", "third")[:BEST]:
         table.add_column(place)
     before: tuple[int, ...] = ()

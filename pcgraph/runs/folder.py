@@ -139,7 +139,8 @@ def _begin(path: Path, force: bool, staged: bool, resume: str | None, worth: Seq
             _sweep(work, worth)
             return RunFolder(path, work, goes_on=True, worth=worth)
     _check_contents(path, force)
-    remove(path / PARTIAL)
+    for name in {PARTIAL, *_unfinished(path)}:
+        remove(path / name)
     if not staged and not (path / RECORD).exists():
         return RunFolder(path, path, worth=worth)
     (path / PARTIAL).mkdir()
@@ -217,9 +218,16 @@ def _sweep(folder: Path, worth: Sequence[str]) -> None:
         remove(path)
 
 
+def _unfinished(path: Path) -> set[str]:
+    """Names of what a command left that was killed while it wrote the first file of its run."""
+    names = tuple(f".{name}." for name in KNOWN)
+    return {one.name for one in path.iterdir() if one.is_file() and one.name.startswith(names)}
+
+
 def _check_contents(path: Path, force: bool) -> None:
     """Make sure that a folder is empty, or holds a run that may be replaced."""
-    if not any(one.name not in OURS for one in path.iterdir()):
+    unfinished = _unfinished(path)  # looked for first: one that is finished in between is seen
+    if all(one.name in OURS | unfinished for one in path.iterdir()):
         return
     if not force:
         raise InputError(Fault("exists already", hint="Choose another folder, or --force.", where=str(path)))

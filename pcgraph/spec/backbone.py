@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Strict, Tag
 
 from pcgraph.spec.model import Model
-from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name
+from pcgraph.spec.source import show
+from pcgraph.spec.values import Argument, Finite, Positive, Shape, model_name, refuse
 from pcgraph.spec.weights import BackboneWeights
+
+IMAGENET = "imagenet"
+"""The 1,000 classes of the ImageNet challenge, in the order of its labels."""
 
 
 class Preprocess(Model):
@@ -22,6 +26,35 @@ class Preprocess(Model):
     """Subtracted from each channel; pixels run from 0 to 1."""
     std: Annotated[tuple[Positive, ...], Strict(False), Field(min_length=1)] = (0.229, 0.224, 0.225)
     """Each channel is divided by it."""
+
+
+def _classes(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        names = [name for name in value if isinstance(name, str)]
+        if len(value) < 2:
+            raise refuse(f"expected the names of two classes or more, got {show(value)}")
+        if twice := [name for place, name in enumerate(names) if name in names[:place]][:1]:
+            raise refuse(f"{show(twice[0])} is the name of two classes")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "<names>" if isinstance(value, (list, tuple)) else "<file>"
+
+
+Classes = Annotated[
+    Annotated[Annotated[str, Field(min_length=1)], Tag("<file>")]
+    | Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Strict(False), Field(min_length=2), Tag("<names>")
+    ],
+    Discriminator(_kind),
+    BeforeValidator(_classes),
+]
+
+
+def names_a_file(classes: str | tuple[str, ...] | None) -> TypeGuard[str]:
+    """Whether the names of classes are in a file."""
+    return isinstance(classes, str) and classes != IMAGENET
 
 
 class Backbone(Model):
@@ -47,5 +80,9 @@ class Backbone(Model):
     """Which tensor of the model's output is the network's, where it gives several: a key or field, such as
     `logits`, or a place, such as `"0"`; dotted where it lies deeper. Left out: the first tensor of shape
     (batch, classes), or else the first tensor."""
+    classes: Classes | None = None
+    """What its outputs are, in order: a list of names; a text file with one name a line; or `imagenet`.
+    Labels count in this order, by the names of folders or of the data's own classes. Left out: the data's own
+    order."""
     preprocess: Preprocess | None = None
     """For image files. Left out: what the weights come with, or ImageNet's customary values."""

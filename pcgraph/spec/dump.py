@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pcgraph.spec.backbone import names_a_file
 from pcgraph.spec.edge import Edge
 from pcgraph.spec.feedback import FeedbackItem
 from pcgraph.spec.schema import Spec
@@ -50,7 +51,11 @@ def rooted(spec: Spec) -> Spec:
     backbone = spec.backbone
     if backbone is not None and backbone.weights is not None and is_file_reference(backbone.weights):
         path = _rooted_weights(backbone.weights, spec.folder)
-        update["backbone"] = backbone.model_copy(update={"weights": path})
+        backbone = backbone.model_copy(update={"weights": path})
+    if backbone is not None and names_a_file(backbone.classes):
+        file = str((spec.folder / Path(backbone.classes).expanduser()).resolve())
+        backbone = backbone.model_copy(update={"classes": file})
+    update["backbone"] = backbone
     for section in ("edges", "feedback"):
         update[section] = [_rooted_mask(item, spec.folder) for item in getattr(spec, section)]
     return spec.model_copy(update=update)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pcgraph.errors import Fault, FieldPath, SpecError, closest
 from pcgraph.files.shipped import shipped_spec, shipped_specs
+from pcgraph.spec.backbone import names_a_file
 from pcgraph.spec.checks import check
 from pcgraph.spec.faults import translate
 from pcgraph.spec.json_source import parse_json
@@ -275,6 +276,9 @@ def _moved(document: Document, old: Path, new: Path) -> Document:
     weights = backbone.get("weights") if isinstance(backbone, dict) else None
     if isinstance(weights, dict) or (isinstance(weights, str) and is_file_reference(weights)):
         data["backbone"] = {**data["backbone"], "weights": _moved_weights(weights, shift)}
+    classes = backbone.get("classes") if isinstance(backbone, dict) else None
+    if isinstance(classes, str) and names_a_file(classes):
+        data["backbone"] = {**data["backbone"], "classes": _shifted(classes, shift)}
     for section in ("edges", "feedback"):
         if isinstance(data.get(section), list):
             data[section] = [_moved_mask(edge, shift) for edge in data[section]]

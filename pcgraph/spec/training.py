@@ -93,9 +93,10 @@ class Fitting(Model):
     """What every training needs: data, optimizer, and how long."""
 
     data: str | None = None
-    """`digits`, `photos`, `folder:PATH`, `imagenet:PATH`, or `mnist`, `cifar10`, `cifar100`, each with
-    `:PATH` for where it is; or a file of tensors (`.npy`, `.npz`, `.safetensors`, `.pt`): inputs, and perhaps
-    their classes. A relative path starts from the current folder. `--data` overrides it."""
+    """`digits`, `photos`, `folder:PATH`, `imagenet:PATH`, `webdataset:PATH`, `huggingface:PATH`, or `mnist`,
+    `cifar10`, `cifar100`, each with `:PATH` for where it is; or a file of tensors (`.npy`, `.npz`,
+    `.safetensors`, `.pt`): inputs, and perhaps their classes. A relative path starts from the current folder.
+    `--data` overrides it."""
     epochs: Count = 10
     """How often every image is seen."""
     batch: Count = 64

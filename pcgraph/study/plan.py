@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcgraph.datasets import ImageData, data_digest, open_data, preprocess_for
-from pcgraph.datasets.parts import Split
+from pcgraph.datasets.classes import classes_of
 from pcgraph.errors import Fault, SpecError
 from pcgraph.evaluation.conditions import CLEAN, key
+from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order
@@ -63,7 +64,11 @@ class Plan:
         self._train = (spec.train or Train()) if study.train is not None else None
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
         self._data = {part: self._reference(part) for part in self._parts()}
-        self._digests = {name: data_digest(self._open(name, part)) for part, name in self._data.items()}
+        classes = classes_of(spec)
+        self._digests = {
+            name: digest([data_digest(self._open(name, part)), classes and list(classes)])
+            for part, name in self._data.items()
+        }
         self._banks = self._union() if self._shared() else []
         self._trained: dict[Any, Cell] = {}
         self.measures = [
@@ -98,10 +103,14 @@ class Plan:
         return found
 
     def _open(self, reference: str, part: str) -> ImageData:
-        shape = self.arms.graph.nodes[self.arms.graph.receiver].shape
-        backbone = self.arms.wirings[0].spec.backbone
-        split: Split = "train" if part == "train" else "test"
-        return open_data(reference, split, shape=shape, preprocess=preprocess_for(backbone))
+        spec = self.arms.wirings[0].spec
+        return open_data(
+            reference,
+            "train" if part == "train" else "test",
+            shape=self.arms.graph.nodes[self.arms.graph.receiver].shape,
+            preprocess=preprocess_for(spec.backbone),
+            classes=classes_of(spec),
+        )
 
     # ---- training ------------------------------------------------------------------------------
 

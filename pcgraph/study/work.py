@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, batches, choice, open_data, preprocess_for, split, subset
+from pcgraph.datasets.classes import classes_of
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.datasets.parts import Split
 from pcgraph.dynamics.gains import Predify
@@ -157,10 +158,14 @@ class Worker:
     def _images(self, spec: Spec, reference: str, part: Split) -> ImageData:
         assert spec.backbone is not None
         shape = tuple(spec.backbone.input)
-        key = (reference, part, str(shape), str(spec.backbone.preprocess), str(spec.backbone.model))
+        key = (reference, part, str(shape), str(spec.backbone))
         if key not in self._data:
             self._data[key] = open_data(
-                reference, part, shape=shape, preprocess=preprocess_for(spec.backbone)
+                reference,
+                part,
+                shape=shape,
+                preprocess=preprocess_for(spec.backbone),
+                classes=classes_of(spec),
             )
         return self._data[key]
 

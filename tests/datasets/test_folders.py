@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pcgraph.datasets import ImageData, corruption_sets, open_data
-from pcgraph.datasets.folders import class_names, wnids
+from pcgraph.datasets.imagenet_classes import class_names, wnids
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import InputError
 from tests.datasets.conftest import Writer

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pcgraph.display.safe import csv_cell, figure_text, from_csv_cell, json_text, printable
+from pcgraph.display.safe import csv_cell, figure_text, from_csv_cell, json_text, one_line, printable
 from pcgraph.evaluation.table import Row, read_table, write_table
 from pcgraph.report.page import report_page
 from tests.cli.conftest import Cli, cli, small  # noqa: F401
@@ -137,3 +137,25 @@ def test_a_page_of_odd_names(tmp_path: Path) -> None:
     page.encode("utf-8")
     assert not STEERS.search(page)
     assert html.escape("<script>$x$.png") in page
+
+
+FORGED = ["a\nERROR: all is lost.png", "b\tc.png", "\n.png", "d\r\n.png", "e\u2028f.png"]
+"""Names that pretend to be more than one line, or a column."""
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_name_is_one_line_in_a_terminal(cli: Cli, small: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
+    assert one_line(name).isprintable()
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "x.png")
+    (tmp_path / "pictures" / "x.png").rename(tmp_path / "pictures" / name)
+    done = cli("run", small, "pictures", "--trust", "--out", f"r{name}")
+    assert done.status == 0
+    assert one_line(f"pictures/{name}: classes") in done.out
+    assert done.out.endswith(f"Run folder: {one_line(f'r{name}')}\n")
+    (tmp_path / "pictures" / name).write_text("no picture")
+    done = cli("run", small, "pictures", "--trust", "--out", "s")
+    assert done.err == f"{one_line(f'pictures/{name}')}: no image file that can be read\n"
+    for words in (("check", name), ("run", small, name, "--trust"), ("report", name)):
+        assert done.status == 2
+        assert cli(*words).err.startswith(one_line(name))

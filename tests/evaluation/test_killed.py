@@ -1,4 +1,8 @@
-"""An evaluation by two processes, one of which is killed: torchrun starts them again, and nothing is lost."""
+"""An evaluation by two processes, one of which is killed: torchrun starts them again, and nothing is lost.
+
+gloo once hung here: the store that torchrun lends to the workers keeps the addresses of the killed ones. See
+`pcgraph.training.accelerator.meeting_place`.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,20 @@
 """Kills commands at random moments: ``python -m tests.faults.killing COUNT SEED FOLDER``.
 
-The program has everything imported and forks for each command, so that a trial costs the command alone. It
-ends with status 1 at the first result that is neither absent, nor whole, nor goes on to the same end.
+The program has everything imported and forks for each command, so that a trial costs the command alone.
+Every trial has a seed of its own and a line in ``FOLDER/log.jsonl``; started again, it goes on behind the
+last line. It ends with status 1 where a result was neither absent, nor whole, nor went on to the same end.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -48,21 +51,33 @@ def command(words: tuple[str, ...], output: Path) -> int:
     child = os.fork()
     if child:
         return child
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
     status = 70
     try:
+        status = in_child(words, output)
+    except BaseException:  # for the log: nothing may come to here
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def in_child(words: tuple[str, ...], output: Path) -> int:
+    """The status of a command that runs in this process."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(stream, 1)
+        os.dup2(stream, 2)
         torch.set_num_threads(1)
         sys.modules["matplotlib"] = None  # type: ignore[assignment]
         sys.argv = ["pcgraph", *words]
-        pcgraph.cli.main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 0
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
+        try:
+            pcgraph.cli.main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:  # before it began, or after it ended
+        return 130
+    return 70
 
 
 def wait(child: int) -> int:
@@ -103,28 +118,55 @@ def trial(name: str, seconds: float, whole: dict[str, bytes], draw: random.Rando
     return "whole" if left == whole else "begun" if left else "absent"
 
 
+def undisturbed(name: str) -> tuple[float, dict[str, bytes]]:
+    """Run a command to its end, and another with another seed; how long one takes, and what it leaves."""
+    seconds = 0.0
+    for folder, more in ((f"whole/{name}", ()), (f"other/{name}", ("--seed", "5"))):
+        begun = time.monotonic()
+        status = wait(command((*COMMANDS[name], "--force", "--out", folder, *more), Path("said.txt")))
+        assert status == 0, Path("said.txt").read_text()
+        seconds = time.monotonic() - begun
+    return seconds, contents(Path("whole") / name)
+
+
+def tried(number: int, seed: int, before: dict[str, tuple[float, dict[str, bytes]]]) -> dict[str, str]:
+    """One trial, and what came of it."""
+    draw = random.Random(f"{seed} {number}")
+    name = draw.choice(list(COMMANDS))
+    shutil.rmtree("r", ignore_errors=True)
+    try:
+        return {"command": name, "left": trial(name, *before[name], draw), "fault": ""}
+    except AssertionError as error:
+        shutil.copytree("r", f"failed-{number}", dirs_exist_ok=True)
+        return {"command": name, "left": "wrong", "fault": repr(error)[:2000]}
+
+
+def totals(lines: list[dict[str, str]]) -> int:
+    """Print how many of each command were tried, and survived; how many did not."""
+    for name in COMMANDS:
+        own = [line for line in lines if line["command"] == name]
+        lost = [line["fault"] for line in own if line["fault"]]
+        left = ", ".join(f"{n} {what}" for what, n in sorted(Counter(line["left"] for line in own).items()))
+        print(f"killed {name}: {len(own)} tried, {len(own) - len(lost)} survived ({left or 'none'})")
+        print(*lost, sep="\n", file=sys.stderr)
+    return sum(bool(line["fault"]) for line in lines)
+
+
 def main() -> None:
     """Kill ``COUNT`` commands."""
     count, seed, place = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     os.chdir(place)
     draw_pictures(Path("pictures"))
     Path("small.yaml").write_text(SMALL + TUNE)
-    draw = random.Random(seed)
-    found: Counter[tuple[str, str]] = Counter()
-    whole, seconds = {}, {}
-    for name, words in COMMANDS.items():
-        for folder, more in ((f"whole/{name}", ()), (f"other/{name}", ("--seed", "5"))):
-            begun = time.monotonic()
-            status = wait(command((*words, "--out", folder, *more), Path("said.txt")))
-            assert status == 0, Path("said.txt").read_text()
-        seconds[name], whole[name] = time.monotonic() - begun, contents(Path("whole") / name)
-    for _ in range(count):
-        name = draw.choice(list(COMMANDS))
-        found[name, trial(name, seconds[name], whole[name], draw)] += 1
-    for name in COMMANDS:
-        left = ", ".join(f"{number} {what}" for (n, what), number in sorted(found.items()) if n == name)
-        tried = sum(number for (n, _), number in found.items() if n == name)
-        print(f"killed {name}: {tried} tried, {tried} survived ({left or 'none'})")
+    log = Path("log.jsonl")
+    log.touch()
+    before = {name: undisturbed(name) for name in COMMANDS}
+    for number in range(len(log.read_text().splitlines()), count):
+        line = json.dumps(tried(number, seed, before))
+        with log.open("a") as file:
+            file.write(line + "\n")
+    if totals([json.loads(line) for line in log.read_text().splitlines()]):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

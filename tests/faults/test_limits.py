@@ -87,6 +87,55 @@ def test_the_room_that_there_is_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         pcg.build(PAIR)
 
 
+def test_the_room_for_the_whole_network_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer fits, and all of them together do not; nothing has been made by then."""
+    nodes = {f"n{place}": {"shape": [100]} for place in range(20)}
+    edges = [
+        {"source": f"n{place}", "target": f"n{place + 1}", "predictor": ["Linear"]} for place in range(19)
+    ]
+    edges[7]["predictor"] = [{"Linear": {"out_features": 200}}, "Linear"]
+    spec = {"name": "s", "nodes": nodes, "edges": edges, "dynamics": {"rule": "energy"}}
+    linear = 4 * (100 * 100 + 100)
+    wide = 4 * (100 * 200 + 200 + 200 * 100 + 100)
+    needed = 18 * linear + wide + 20 * 400
+    monkeypatch.setattr(size_limits, "memory", lambda: float(needed))
+    pcg.build(spec)
+    made: list[object] = []
+    monkeypatch.setattr("pcgraph.building.network.build_predictor", lambda *_: made.append(0))
+    for short, weights in ((1, True), (linear, False)):
+        monkeypatch.setattr(
+            size_limits, "memory", lambda short=short: float(18 * linear + wide + 20 * 400 - short)
+        )
+        with pytest.raises(SpecError, match="the weights of this network") as caught:
+            pcg.build(spec, weights=weights)
+        assert caught.value.faults[0].path == ("edges", 7, "predictor")
+        assert "out_features: 64" in caught.value.faults[0].hint
+    assert not made
+    monkeypatch.setattr(size_limits, "memory", lambda: 7999.0)
+    with pytest.raises(SpecError, match="the states of one input"):
+        pcg.build(spec)
+
+
+def test_a_layer_that_fits_before_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are looked at before the first is made."""
+    made: list[object] = []
+    monkeypatch.setattr("pcgraph.building.network.build_predictor", lambda *_: made.append(0))
+    layers = [{"Linear": {"out_features": 1_000_000_000}}, "Linear"]
+    with pytest.raises(SpecError, match=r"1000000000 x 4 weights would need 14\.9 GiB"):
+        pcg.build(with_layers(*layers), weights=False)
+    assert not made
+
+
+def test_a_masked_layer_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = with_edge(mask={"density": 0.5})
+    weights, states = 4 * (4 * 4 + 4), 2 * 4 * 4
+    monkeypatch.setattr(size_limits, "memory", lambda: 2.0 * weights + states)
+    pcg.build(spec)
+    monkeypatch.setattr(size_limits, "memory", lambda: 2.0 * weights + states - 1)
+    with pytest.raises(SpecError, match="the weights of this network"):
+        pcg.build(spec)
+
+
 @pytest.mark.parametrize(
     "graph",
     [

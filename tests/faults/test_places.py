@@ -275,3 +275,38 @@ with pcg.Tape("many.safetensors") as tape:
     held = load_file(tmp_path / "many.safetensors")
     assert len(held) == 300
     assert all(series.shape == (3, 3, 2) for series in held.values())
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    "left", [".run.json.a1b2c3d4.json", ".spec.yaml.zzzzzzzz.yaml", ".metrics.csv.a_b_c_d_.csv"]
+)
+@pytest.mark.parametrize("command", ["evaluate", "train", "run"])
+def test_what_a_killed_command_left_of_its_first_file_is_nothing(
+    cli: Cli, small: Path, pictures: Path, tmp_path: Path, command: str, left: str, resume: bool
+) -> None:
+    """The kill came between the first byte and the name."""
+    if command == "run" and resume:
+        pytest.skip("run goes on with nothing")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / left).write_text('{"kind"')
+    more = {
+        "run": ("random",),
+        "evaluate": ("--data", "folder:pictures"),
+        "train": ("--data", "folder:pictures", "--tracker", "none", "--epochs", 1),
+    }[command]
+    done = cli(command, small, *more, "--trust", "-q", "--out", "r", *["--resume"][: int(resume)])
+    assert done.status == 0, done.err
+    assert (tmp_path / "r" / "run.json").is_file()
+
+
+def test_hidden_files_of_people_are_no_leftovers(cli: Cli, small: Path, tmp_path: Path) -> None:
+    for name in (".hidden", ".run.json", ".notes.txt.a1b2c3d4.txt"):
+        (tmp_path / "r").mkdir()
+        (tmp_path / "r" / name).write_text("mine")
+        done = cli("run", small, "random", "--trust", "-q", "--out", "r")
+        assert done.status == 2
+        assert "exists already" in done.err
+        assert (tmp_path / "r" / name).read_text() == "mine"
+        (tmp_path / "r" / name).unlink()
+        (tmp_path / "r").rmdir()

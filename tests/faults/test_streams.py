@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from pcgraph.cli.process import Terminated, not_lost
 from tests.cli.conftest import SMALL
 
 pytestmark = pytest.mark.heavy
@@ -56,3 +59,37 @@ def test_a_full_stream(place: Path) -> None:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert (place / "r" / "run.json").is_file()
+
+
+class Cleared:
+    """What is interrupted while Python clears it up."""
+
+    def __init__(self, interruption: type[BaseException]) -> None:
+        self.interruption = interruption
+
+    def __del__(self) -> None:
+        raise self.interruption
+
+
+@pytest.mark.parametrize(("interruption", "number"), [(KeyboardInterrupt, "SIGINT"), (Terminated, "SIGTERM")])
+def test_an_interruption_while_python_clears_up_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException], number: str
+) -> None:
+    came: list[int] = []
+    monkeypatch.setattr(sys, "unraisablehook", not_lost)
+    before = signal.signal(getattr(signal, number), lambda number, _: came.append(number))
+    try:
+        Cleared(interruption)
+        for _ in range(200):
+            time.sleep(0.01 * (not came))
+    finally:
+        signal.signal(getattr(signal, number), before)
+    assert came == [getattr(signal, number)]
+
+
+def test_other_errors_while_python_clears_up_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", not_lost)
+    Cleared(ZeroDivisionError)
+    assert "ZeroDivisionError" in capsys.readouterr().err

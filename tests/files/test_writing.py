@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,3 +70,28 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
         check_free(tmp_path, force=True)
     with pytest.raises(InputError, match="there is no folder"):
         check_free(tmp_path / "no" / "a.txt", force=True)
+
+
+@pytest.mark.parametrize("write", [whole_file, whole_folder])
+def test_an_interruption_while_it_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    """It comes when the hidden file or folder is there, before anybody has its name."""
+
+    came: list[str] = []
+
+    def interrupted(make: Callable[..., Any]) -> Callable[..., Any]:
+        def then(path: Any, *more: Any, **options: Any) -> Any:
+            made = make(path, *more, **options)
+            if ".a" not in str(path) or came:
+                return made
+            came.append(str(path))
+            raise KeyboardInterrupt
+
+        return then
+
+    monkeypatch.setattr("os.open", interrupted(os.open))
+    monkeypatch.setattr("os.mkdir", interrupted(os.mkdir))
+    with pytest.raises(KeyboardInterrupt), write(tmp_path / "a"):
+        raise AssertionError
+    assert list(tmp_path.iterdir()) == []

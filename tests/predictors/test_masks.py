@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import pcgraph as pcg
+from pcgraph.errors import SpecError
 from pcgraph.learning import learn
 from pcgraph.predictors.masks import mask_matrix
 from pcgraph.spec.mask import Mask
@@ -252,3 +253,36 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(pcg.SpecError, match=message):
             matrix(file, 6, 5, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.edgelist", b"0,4\n1,5\n", "line 1: expected numbers of nodes"),
+        ("m.edgelist", b"0 4\n1;5\n", "line 2: expected numbers of nodes"),
+        ("m.edgelist", b"# nothing\n\n", "it holds no edge"),
+        ("m.edgelist", b"", "it holds no edge"),
+        ("m.edgelist", b"\x80\x81\xff", "cannot be read"),
+        ("m.edgelist", b"0 1\n1 2\n", "leaves none of the 12 weights"),
+        ("m.adjlist", b"0,4\n", "line 1: expected numbers of nodes"),
+        ("m.adjlist", b"0\n1\n", "it holds no edge"),
+        ("m.graphml", b"", "cannot be read"),
+    ],
+)
+def test_a_graph_of_which_nothing_is_left(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    edge = {"source": "a", "target": "b", "predictor": ["Linear"], "mask": name}
+    nodes = {"a": {"shape": [4]}, "b": {"shape": [3]}}
+    spec = {"name": "s", "nodes": nodes, "edges": [edge], "dynamics": {"rule": "energy"}}
+    with pytest.raises(SpecError, match=message):
+        pcg.build(pcg.parse_spec(spec, folder=tmp_path))
+
+
+def test_an_array_or_a_density_of_which_nothing_is_left(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.zeros((3, 4)))
+    for mask in ({"file": "m.npy"}, {"density": 0.01}):
+        edge = {"source": "a", "target": "b", "predictor": ["Linear"], "mask": mask}
+        nodes = {"a": {"shape": [4]}, "b": {"shape": [3]}}
+        spec = {"name": "s", "nodes": nodes, "edges": [edge], "dynamics": {"rule": "energy"}}
+        with pytest.raises(SpecError, match="leaves none of the 12 weights"):
+            pcg.build(pcg.parse_spec(spec, folder=tmp_path))
