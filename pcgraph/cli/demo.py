@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pcgraph.cli.inputs import Inputs, find_inputs
 from pcgraph.cli.options import AsJson, Force, Out, Quiet
+from pcgraph.cli.outcome import as_data, draw, remarks
 from pcgraph.cli.report import REPORT, missing
-from pcgraph.cli.run import Found, Inputs, Precision, Setup, as_data, draw, find_device, find_inputs, remarks
 from pcgraph.cli.screen import Screen
+from pcgraph.cli.simulation import Found, Precision, Setup, find_device
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:

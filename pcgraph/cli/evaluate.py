@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pcgraph.cli.conditions import attacks, corrupted, noises
 from pcgraph.cli.options import (
     AsJson,
     Batch,
@@ -35,16 +36,16 @@ from pcgraph.cli.options import (
     read_spec,
     trusted,
 )
+from pcgraph.cli.outcome import draw
 from pcgraph.cli.report import page_beside
-from pcgraph.cli.run import Precision, Setup, draw, find_device
 from pcgraph.cli.screen import Screen
+from pcgraph.cli.simulation import Precision, Setup, find_device
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pcgraph.datasets import ImageData
-    from pcgraph.evaluation import Condition, Row
+    from pcgraph.evaluation import Row
 
 
 def evaluate(
@@ -251,54 +252,6 @@ def evaluate(
 
 
 # ---- the pieces ------------------------------------------------------------------------------------
-
-
-def noises(texts: Sequence[str]) -> list[Condition]:
-    """What ``--noise`` asks for."""
-    from pcgraph.evaluation.conditions import parse_noise
-
-    return [one for text in texts for one in parse_noise(text)]
-
-
-def corrupted(
-    images: ImageData, names: str | None, severities: str, path: Path | None
-) -> Sequence[Condition]:
-    """What ``--corruptions`` asks for, computed or from a folder."""
-    from pcgraph.errors import Fault, InputError
-    from pcgraph.evaluation.conditions import Corrupted, parse_corruptions, parse_severities
-    from pcgraph.evaluation.corruptions import check_available, check_size
-    from pcgraph.evaluation.imagenet_c import from_folder
-
-    if names is None:
-        if path is not None:
-            hint = "For example --corruptions benchmark."
-            raise InputError(Fault("--imagenet-c needs --corruptions: which ones", hint=hint))
-        return []
-    chosen, levels = parse_corruptions(names), parse_severities(severities)
-    if path is not None:
-        return from_folder(path, images, chosen, levels)
-    check_available()
-    check_size(images.shape[1:])
-    return [Corrupted(name, level) for name in chosen for level in levels]
-
-
-def attacks(
-    texts: Sequence[str], at: str | None, last: int, iterations: int, targeted: bool
-) -> Sequence[Condition]:
-    """What ``--attack`` asks for."""
-    from pcgraph.errors import Fault, InputError
-    from pcgraph.evaluation.attacks import check_available, parse_attack
-    from pcgraph.evaluation.conditions import parse_numbers
-
-    steps = [float(last)] if at is None else parse_numbers(at, "--target-step")
-    wrong = [step for step in steps if step not in range(last + 1)]
-    if wrong:
-        raise InputError(Fault(f"--target-step: expected whole numbers from 0 to {last}, got {wrong[0]:g}"))
-    if texts:
-        check_available()
-    return [
-        one for text in texts for one in parse_attack(text, [int(s) for s in steps], iterations, targeted)
-    ]
 
 
 def report(

@@ -109,8 +109,9 @@ def query(
     with run_folder(given_spec.name, out, force=force) as own:
         with screen.working("Building the network"):
             from pcgraph.building.network import build
+            from pcgraph.cli.outcome import draw
             from pcgraph.cli.query_arguments import ask_for
-            from pcgraph.cli.run import draw, find_device
+            from pcgraph.cli.simulation import find_device
             from pcgraph.datasets.noise import Noise
 
             noisy = None if noise is None else Noise.parse(noise)

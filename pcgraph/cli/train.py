@@ -32,7 +32,8 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
-from pcgraph.cli.training import Training, one_voice, settings_of, training_data
+from pcgraph.cli.training import Training, one_voice
+from pcgraph.cli.training_data import settings_of, training_data
 
 
 def train(

@@ -29,7 +29,8 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
-from pcgraph.cli.training import Training, one_voice, settings_of, training_data
+from pcgraph.cli.training import Training, one_voice
+from pcgraph.cli.training_data import settings_of, training_data
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -13,7 +13,8 @@ from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError, closest
 from pcgraph.importers.predify_layers import PredictorTextError, parse_predictor
-from pcgraph.spec.load import read_text, validate
+from pcgraph.spec.documents import read_text
+from pcgraph.spec.load import validate
 from pcgraph.spec.schema import INPUT, Spec
 from pcgraph.spec.source import Document, Place, Source, show
 from pcgraph.spec.toml_source import parse_toml

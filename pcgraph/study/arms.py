@@ -14,8 +14,8 @@ from pcgraph.building.network import build
 from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, join_path
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, load_spec, parse_spec, wire
+from pcgraph.spec.documents import spec_file
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.spec.load import spec_file
 from pcgraph.study.file import Arm, Grid, Lesions, Shuffle, Study
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")

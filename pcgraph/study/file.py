@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.spec.documents import read_document
 from pcgraph.spec.dynamics import Sharing
 from pcgraph.spec.faults import translate
-from pcgraph.spec.load import read_document
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import Place, Source, show
 from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
