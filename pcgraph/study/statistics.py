@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -221,12 +220,11 @@ def difference(first: ArrayLike, second: ArrayLike, *, span: float = 1.0) -> Dif
     )
 
 
-@lru_cache
 def critical(alpha: float, freedom: int) -> float:
     """What Student's t exceeds, up or down, with probability ``alpha``."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.isf(alpha / 2, freedom))
+    return -float(stdtrit(freedom, alpha / 2))
 
 
 @dataclass(frozen=True)
