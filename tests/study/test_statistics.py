@@ -152,7 +152,7 @@ def test_p_values_and_intervals_agree(generator: np.random.Generator, seeds: int
         shown = arm.interval(level)
         assert arm.p_value(shown.low) == pytest.approx(1 - level, rel=1e-5)
         assert arm.p_value(shown.high) == pytest.approx(1 - level, rel=1e-5)
-    assert arm.p_value(arm.value) == 1
+    assert arm.p_value(arm.value) == replace(arm, value=1e-25).p_value() == 1
     assert arm.p_value(1e200) == SMALLEST
 
 
@@ -293,12 +293,27 @@ def test_larger_studies_find_less() -> None:
         (np.ones((0, 5)), np.ones((0, 5)), "shapes"),
         (np.ones((2, 5, 0)), np.ones((2, 5, 0)), "shapes"),
         (np.ones((2, 5)), np.full((2, 5), math.nan), "differ by nan"),
+        (np.full((2, 5), math.inf), np.full((2, 5), math.inf), "differ by nan"),
         (np.full((2, 5), 1.5), np.zeros((2, 5)), "differ by 1.5; expected at most span=1"),
     ],
 )
 def test_scores_that_do_not_fit(first: Numbers, second: Numbers, message: str) -> None:
     with pytest.raises(InputError, match=message):
         difference(first, second)
+
+
+@pytest.mark.parametrize(("level", "comparisons"), [(95, 1), (1.0, 1), (0.0, 1), (math.nan, 1), (0.95, 0)])
+def test_levels_that_do_not_exist(level: float, comparisons: int) -> None:
+    arm = Difference(0.1, 5, 100, 1e-4, 1e-5, 2e-4)
+    for call in (arm.interval, lambda **given: arm.detectable(**given)):
+        with pytest.raises(InputError, match="a level of"):
+            call(level=level, comparisons=comparisons)
+
+
+def test_what_is_no_probability_is_not_corrected() -> None:
+    for wrong in (math.nan, -0.1, 1.1):
+        with pytest.raises(InputError, match="from 0 to 1"):
+            holm([0.5, wrong])
 
 
 def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
