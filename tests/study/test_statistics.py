@@ -118,6 +118,18 @@ def test_with_seeds_and_images_it_is_wider_than_either_test(generator: np.random
             assert width > np.ptp(stats.ttest_1samp(means, 0).confidence_interval(0.95)) / 2 * 0.999
 
 
+def test_seeds_that_agree_by_chance_make_nothing_sure(generator: np.random.Generator) -> None:
+    """Both seeds have the same accuracy, or nearly: it is never surer than over images alone."""
+    one = generator.choice([-1.0, 0.0, 0.0, 1.0], 60)
+    for moved in (0, 1):
+        scores = np.stack([one, generator.permutation(one)])
+        scores[1, np.flatnonzero(scores[1] == 0)[:moved]] = 1
+        arm, test = found(scores), stats.ttest_1samp(scores.mean(axis=0), 0)
+        assert abs(scores[0].sum() - scores[1].sum()) == moved
+        for level in (0.5, 0.95, 0.999):
+            assert arm.margin(1 - level) >= np.ptp(test.confidence_interval(level)) / 2 * 0.9999
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_holm_is_the_closure_of_bonferroni(generator: np.random.Generator, size: int) -> None:
     """A hypothesis falls where all sets that hold it fall, each by its least p times its size."""
