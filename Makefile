@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-fast test-heavy test-slow test-lowest test-newest coverage lint format docs bench clean
+.PHONY: install demo test test-fast test-heavy test-slow test-lowest test-newest coverage study lint format docs bench clean
 
 install: $(INSTALLED)
 
@@ -47,6 +47,10 @@ test-slow: $(INSTALLED)
 # The oldest versions that pyproject.toml allows, and the newest; .ci/versions says how.
 test-lowest test-newest: test-%:
 	.ci/versions $*
+
+# Which feedback helps the shipped network: specs/studies/which_feedback.yaml.
+study: $(INSTALLED)
+	$(BIN)/pcgraph study specs/studies/which_feedback.yaml
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

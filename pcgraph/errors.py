@@ -50,6 +50,19 @@ class PCGraphError(Exception):
         self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., PCGraphError], tuple[type[PCGraphError], dict[str, object], object]]:
+        """Errors go from process to process, whatever their constructors ask for."""
+        return _again, (type(self), self.__dict__, self.args)
+
+
+def _again(kind: type[PCGraphError], values: dict[str, object], args: tuple[object, ...]) -> PCGraphError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(values)
+    return error
+
 
 class SpecError(PCGraphError):
     """A spec that cannot be read, or that does not fit its model."""

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from pcgraph.spec import parse_spec
+from pcgraph.study import Arms, load_study
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,8 +29,12 @@ def blocks(*languages: str) -> list[object]:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_specs_in_the_pages_are_valid(text: str):
-    assert parse_spec(text).name
+def test_specs_and_studies_in_the_pages_are_valid(text: str, tmp_path: Path):
+    if text.startswith("study:"):
+        (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
+        assert Arms(load_study(tmp_path / "study.yaml")).wirings
+    else:
+        assert parse_spec(text).name
 
 
 @pytest.mark.parametrize("text", blocks("python"))

@@ -37,6 +37,14 @@ def study(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes. Left out: one a core.", show_default=False),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on a Dask cluster instead: tcp://HOST:PORT, or its scheduler file.",
+            show_default=False,
+        ),
+    ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -46,6 +54,10 @@ def study(
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number) and arms.csv (a line an arm).
     """
+    if on is not None and workers is not None:
+        from pcgraph.errors import Fault, InputError
+
+        raise InputError(Fault("--workers is for this machine, and --on for a cluster", hint="Give one."))
     screen = Screen(as_json, quiet)
     with screen.working("Planning"):
         from pcgraph.study.arms import Arms
@@ -70,7 +82,12 @@ def study(
         write_record(own.work, given.study, finished=False)
         own.kept = True
         with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
-            run_cells(planned.cells, store, workers=count, trust=trust, advance=advance)
+            if on is None:
+                run_cells(planned.cells, store, workers=count, trust=trust, advance=advance)
+            else:
+                from pcgraph.study.cluster import run_on_cluster
+
+                run_on_cluster(planned.cells, store, on, trust=trust, advance=advance)
         with screen.working("Comparing"):
             from pcgraph.files import write_text
             from pcgraph.report.study import arm_rows, arm_table, arms_csv

@@ -72,6 +72,11 @@ class Arms:
             self.wirings += self._grid(grid, path)
         for _, lesions in _several(study.lesions, "lesions"):
             self.wirings += self._lesions(lesions)
+        asked = [
+            (name, ("contrasts", i, j)) for i, two in enumerate(study.contrasts) for j, name in enumerate(two)
+        ]
+        for name, path in asked if study.reference is None else [(study.reference, ("reference",)), *asked]:
+            self.find(name, path)
         names = [one.name for one in self.wirings]
         for name in names:
             if names.count(name) > 1:
@@ -172,6 +177,9 @@ class Arms:
         """Faults of an arm's spec at their places in the study file."""
         faults = []
         for fault in error.faults:
+            if fault.path[:1] in (("train",), ("tune",)):  # which are the study's
+                faults.append(self.study.located(replace(fault, where="")))
+                continue
             inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
             field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
             full: FieldPath = (*path, "feedback", *inside)

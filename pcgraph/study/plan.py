@@ -85,7 +85,8 @@ class Plan:
 
     def _reference(self, part: str) -> str:
         """The data that a part means."""
-        learned = [one.data for one in (self._train, self._tune) if one is not None and one.data is not None]
+        spec = self.arms.wirings[0].spec
+        learned = [one.data for one in (self._train, self._tune, spec.train, spec.tune) if one and one.data]
         given = self.study.evaluate.data if part == "test" else None
         found = given or next(iter(learned), None) or self.study.evaluate.data
         if found is None:

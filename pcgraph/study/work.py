@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ from pcgraph.training import fit
 
 Files = dict[str, bytes]
 """What a cell leaves, by file name."""
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a cell is computed: all threads of a process share torch's generator and number of threads."""
 FAILED, TUNED, MEASURED = "failed.json", "dynamics.json", "measured.safetensors"
 
 
@@ -64,7 +67,7 @@ class Worker:
         for files in needs:
             if FAILED in files:
                 return {FAILED: files[FAILED]}
-        with one_thread():
+        with _ONE_AT_A_TIME, one_thread():
             try:
                 return {"train": self._train, "tune": self._tune, "measure": self._measure}[kind](
                     content, needs

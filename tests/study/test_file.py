@@ -1,0 +1,81 @@
+"""What is wrong with a study file is said, at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pcgraph as pcg
+from pcgraph.study import Arms, Plan, load_study
+from tests.study.files import study, written
+
+
+def plan(path: Path) -> Plan:
+    given = load_study(path)
+    return Plan(given, Arms(given))
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "message"),
+    [
+        ({"armz": {}}, "armz", "unknown field 'armz'"),
+        ({"arms": {}}, "arms", "expected at least one"),
+        ({"arms": {"a b": "chain"}}, "arms.a b", "cannot name an arm"),
+        ({"seeds": 0}, "seeds", "0"),
+        ({"seeds": [1, 1]}, "seeds", "a seed is given twice"),
+        ({"evaluate": {"nois": {}}}, "evaluate.nois", "unknown field 'nois'"),
+        ({"evaluate": {"noise": {"gauss": [1.0]}}}, "evaluate.noise.gauss", "unknown noise 'gauss'"),
+        ({"evaluate": {"step": "best"}}, "evaluate.step", "best"),
+        ({"reference": "chian"}, "reference", "there is no arm 'chian'"),
+        ({"contrasts": [["chain", "dens"]]}, "contrasts[0][1]", "there is no arm 'dens'"),
+        ({"lesions": {"of": "dens", "each": "edge"}}, "lesions.of", "there is no arm 'dens'"),
+        ({"grid": {"arm": "slow", "delay": [1]}}, "grid.arm", "there is no arm 'slow'"),
+        ({"reset": ["weigths"]}, "reset[0]", "the base has no field 'weigths'"),
+        ({"base": "digit"}, "base", "no shipped spec is called 'digit'"),
+        ({"base": "missing.yaml"}, "base", "no such file"),
+        ({"arms": {"a": {"random": {"edges": 99}}}}, "arms.a.random.edges", "there are 6"),
+        ({"arms": {"a": {"random": {"edges": 2}, "feedback": "chain"}}}, "arms.a", "one of"),
+        (
+            {"arms": {"a": ["chain", {"source": "e9", "target": "e1"}]}},
+            "arms.a[1].source",
+            "unknown node 'e9'",
+        ),
+        ({"arms": {"a": "chian"}}, "arms.a", "unknown pattern 'chian'"),
+        (
+            {"arms": {"a": {"feedback": "chain", "spec": {"schedule": {"steps": -1}}}}},
+            "arms.a",
+            "schedule.steps",
+        ),
+        ({"train": {"epochs": 0}}, "train.epochs", "epochs"),
+        ({"train": {"edges": "one"}}, "train.edges", "expected 'union' or 'own'"),
+        ({"train": {"edges": "union", "clip": 1.0}}, "train.edges", "'clip' limits the gradient"),
+    ],
+)
+def test_a_fault_has_its_place(tmp_path: Path, changes: dict[str, Any], where: str, message: str) -> None:
+    path = written(tmp_path, **changes)
+    with pytest.raises(pcg.SpecError) as caught:
+        plan(path)
+    fault = caught.value.faults[0]
+    assert message in str(fault)
+    assert fault.where.startswith(f"{path}:")
+    line = path.read_text().splitlines()[int(fault.where.split(":")[1]) - 1]
+    last = where.replace("]", "").replace("[", ".").split(".")
+    assert any(part in line for part in last if not part.isdigit()) or last[-1].isdigit()
+
+
+def test_no_file_and_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(pcg.SpecError, match="no such file"):
+        load_study(tmp_path / "no.yaml")
+    (tmp_path / "bad.yaml").write_text("study: [")
+    with pytest.raises(pcg.SpecError, match=r"bad\.yaml:"):
+        load_study(tmp_path / "bad.yaml")
+
+
+def test_short_forms(tmp_path: Path) -> None:
+    given = study(tmp_path, seeds=[3, 5], arms={"a": "chain", "b": ["chain"], "c": {"feedback": "chain"}})
+    assert given.seeds == [3, 5]
+    wirings = Arms(given).wirings
+    assert [one.name for one in wirings] == ["a", "b", "c"]
+    assert wirings[0].edges == wirings[1].edges == wirings[2].edges
