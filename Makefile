@@ -48,9 +48,9 @@ test-slow: $(INSTALLED)
 test-lowest test-newest: test-%:
 	.ci/versions $*
 
-# Which feedback helps the shipped network: specs/studies/which_feedback.yaml.
+# Which feedback helps the shipped network (specs/studies/which_feedback.yaml): about 20 minutes.
 study: $(INSTALLED)
-	$(BIN)/pcgraph study specs/studies/which_feedback.yaml
+	$(BIN)/pcgraph study which_feedback
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

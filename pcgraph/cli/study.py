@@ -60,6 +60,9 @@ def study(
         raise InputError(Fault("--workers is for this machine, and --on for a cluster", hint="Give one."))
     screen = Screen(as_json, quiet)
     with screen.working("Planning"):
+        from pcgraph.study.needs import check_available
+
+        check_available()
         from pcgraph.study.arms import Arms
         from pcgraph.study.engine import run_cells
         from pcgraph.study.file import load_study
@@ -90,19 +93,26 @@ def study(
                 run_on_cluster(planned.cells, store, on, trust=trust, advance=advance)
         with screen.working("Comparing"):
             from pcgraph.files import write_text
-            from pcgraph.report.study import arm_rows, arm_table, arms_csv
+            from pcgraph.report import study as report
+            from pcgraph.study.comparisons import comparisons
             from pcgraph.study.results import Results, study_csv
 
             results = Results(planned, store)
-            rows = arm_rows(results)
-            write_text(own.work / "study.csv", study_csv(results))
-            write_text(own.work / "arms.csv", arms_csv(rows))
-            write_record(own.work, given.study, finished=True, names=("study.csv", "arms.csv"))
+            compared = comparisons(results)
+            rows = report.arm_rows(results, compared)
+            texts = {
+                "study.csv": study_csv(results),
+                "arms.csv": report.arms_csv(rows),
+                "comparisons.csv": report.comparisons_csv(compared),
+            }
+            for name, text in texts.items():
+                write_text(own.work / name, text)
+            write_record(own.work, given.study, finished=True, names=tuple(texts))
         own.finish()
-    screen.remark(arm_table(given, rows))
-    screen.result(
-        {"folder": str(own.path), "arms": [row.plain() for row in rows]}, f"Study folder: {own.path}"
-    )
+    contrasts = report.contrast_table(results, compared)
+    screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
+    data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
+    screen.result(data, f"Study folder: {own.path}")
 
 
 def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:

@@ -36,6 +36,11 @@ def shipped_spec(name: str) -> Path:
     return _specs() / f"{name}.yaml"
 
 
+def shipped_studies() -> dict[str, Path]:
+    """The study files that come with pcgraph, by name."""
+    return {path.stem: path for path in sorted((_specs() / "studies").glob("*.yaml"))}
+
+
 def photos() -> list[str]:
     """Names of the photographs that come with pcgraph, sorted."""
     return sorted(path.stem for path in _PHOTOS.glob("*.jpg"))

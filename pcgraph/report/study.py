@@ -15,7 +15,7 @@ from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.budgets import budgets
 from pcgraph.report.description import step_cost
 from pcgraph.study.arms import Arms, Wiring
-from pcgraph.study.file import Study
+from pcgraph.study.comparisons import Comparison
 from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results, means, to_csv
 
@@ -26,13 +26,14 @@ class ArmRow:
 
     Attributes:
         arm: Its name.
-        edges: Its feedback edges, a lesion's without the one that was taken out.
-        parameters: Weights of its feedback.
-        cost: Multiply-adds of one step for one image; None where it cannot be told.
+        edges: Its feedback edges, a lesion's without those of the term that was taken out.
+        parameters: Weights of these edges.
+        cost: Multiply-adds of one step for one image, of a lesion those of the whole arm; None where it
+            cannot be told.
         steps: The step at which it was judged, by seed.
         failed: With how many seeds it could not be trained or tuned.
         accuracy: By condition, over seeds and images.
-        difference: Of the mean over the noisy conditions to that of the reference; NaN for that arm itself.
+        compared: With the reference; None for that arm itself, and for an arm that failed.
     """
 
     arm: str
@@ -42,42 +43,56 @@ class ArmRow:
     steps: tuple[int, ...]
     failed: int
     accuracy: dict[str, float]
-    difference: float
+    compared: Comparison | None
 
     def plain(self) -> dict[str, Any]:
         """The same as plain values."""
-        return {**self.__dict__, "edges": list(self.edges), "steps": list(self.steps)}
+        own = {name: value for name, value in self.__dict__.items() if name != "compared"}
+        found = None if self.compared is None else dict(zip(COMPARED, _numbers(self.compared), strict=True))
+        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found}
 
 
-def arm_rows(results: Results) -> list[ArmRow]:
+COMPARED = ("difference", "low", "high", "p", "effect", "detectable")
+"""What is told of a comparison: shares of the images, and their corrected interval and p."""
+
+
+def _numbers(one: Comparison) -> tuple[float, ...]:
+    detectable = math.nan if one.detectable is None else one.detectable
+    return (
+        one.difference.value,
+        one.interval.low,
+        one.interval.high,
+        one.p,
+        one.difference.effect,
+        detectable,
+    )
+
+
+def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     """One for each arm, in the order of the file."""
-    study = results.plan.study
-    reference = study.reference or next(iter(study.arms))
-    base = _robust(results, reference)
+    against = {one.first: one for one in compared if one.second == results.reference}
     rows = []
     for one in results.plan.arms.wirings:
-        parameters, cost = _size(one, results.plan.arms.trust)
-        edges = tuple(edge_name(edge) for edge in one.edges if edge_name(edge) != one.cut)
-        difference = math.nan if one.name == reference else _robust(results, one.name) - base
+        kept, parameters, cost = _size(one, results.plan.arms.trust)
         rows.append(
             ArmRow(
                 one.name,
-                edges,
+                kept,
                 parameters,
                 cost,
                 tuple(results.steps(one.name)),
                 results.failures(one.name),
                 dict(means(results, one.name)),
-                difference,
+                against.get(one.name),
             )
         )
     return rows
 
 
 def arms_csv(rows: Sequence[ArmRow]) -> str:
-    """``arms.csv``."""
+    """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
-    names = ["arm", "edges", "parameters", "multiply_adds", "steps", "failed", *conditions, "difference"]
+    names = ["arm", "edges", "parameters", "multiply_adds", "steps", "failed", *conditions, *COMPARED]
     lines = [
         [
             row.arm,
@@ -87,35 +102,67 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             " ".join(map(str, row.steps)),
             row.failed,
             *row.accuracy.values(),
-            row.difference,
+            *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
         ]
         for row in rows
     ]
     return to_csv(lines, names)
 
 
-def arm_table(study: Study, rows: Sequence[ArmRow]) -> rich.table.Table:
-    """The table that a person reads."""
-    reference = study.reference or next(iter(study.arms))
+def comparisons_csv(compared: Sequence[Comparison]) -> str:
+    """``comparisons.csv``: every arm less the reference, and the contrasts."""
+    lines = [
+        [one.first, one.second, one.difference.seeds, one.difference.images, *_numbers(one)]
+        for one in compared
+    ]
+    return to_csv(lines, ["first", "second", "seeds", "images", *COMPARED])
+
+
+def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
+    """The table of the arms that a person reads."""
+    study, reference = results.plan.study, results.reference
     table = rich.table.Table(
-        title=f"{study.study}: accuracy over {len(study.seeds)} seeds",
-        caption=f"vs {reference}: the mean over the noisy conditions, in points of a per cent",
+        title=f"{study.study}: accuracy over {len(study.seeds)} seeds", caption=_caption(results)
     )
     table.add_column("arm")
-    for head in (
-        "edges",
-        "parameters",
-        "multiply-adds",
-        *map(_condition, rows[0].accuracy),
-        f"vs {reference}",
-    ):
+    conditions = map(_condition, rows[0].accuracy)
+    for head in ("edges", "parameters", "multiply-adds", *conditions, f"less {reference}", "interval", "p"):
         table.add_column(head, justify="right")
     for row in rows:
-        accuracy = [("failed" if math.isnan(one) else f"{one:.1%}") for one in row.accuracy.values()]
+        accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost = "?" if row.cost is None else format_count(row.cost)
-        shown = "" if math.isnan(row.difference) else f"{100 * row.difference:+.1f}"
-        table.add_row(row.arm, str(len(row.edges)), format_count(row.parameters), cost, *accuracy, shown)
+        size = (str(len(row.edges)), format_count(row.parameters), cost)
+        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared))
     return table
+
+
+def contrast_table(results: Results, compared: Sequence[Comparison]) -> rich.table.Table | None:
+    """The planned contrasts; None if there are none."""
+    asked = {(first, second) for first, second in results.plan.study.contrasts}
+    if not asked:
+        return None
+    table = rich.table.Table("contrast", "difference", "interval", "p", title="Planned contrasts")
+    for one in compared:
+        if (one.first, one.second) in asked:
+            table.add_row(f"{one.first} less {one.second}", *_shown(one))
+    return table
+
+
+def _shown(one: Comparison | None) -> tuple[str, str, str]:
+    """Points of a per cent."""
+    if one is None:
+        return "", "", ""
+    low, high = 100 * one.interval.low, 100 * one.interval.high
+    p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
+    return f"{one.difference.points:+.1f}", f"{low:+.1f} to {high:+.1f}", p
+
+
+def _caption(results: Results) -> str:
+    what = "the noisy conditions" if len(results.plan.conditions) > 1 else "the clean images"
+    said = f"Differences: points of a per cent, mean over {what}; intervals and p hold for all together."
+    if len(results.plan.study.seeds) == 1:
+        said += " One seed: they speak of other images, not of other seeds."
+    return said
 
 
 def plan_table(arms: Arms) -> rich.table.Table:
@@ -128,22 +175,15 @@ def plan_table(arms: Arms) -> rich.table.Table:
     return table
 
 
-def _robust(results: Results, arm: str) -> float:
-    values = means(results, arm)
-    names = results.robust()
-    return sum(values[name] for name in names) / len(names)
-
-
 def _condition(name: str) -> str:
     noise, level = from_key(name)
     return noise if level == 0 else f"{noise} {level:g}"
 
 
-def _size(arm: Wiring, trust: bool) -> tuple[int, int | None]:
-    """Weights of the feedback, and multiply-adds of a step, without what is taken out."""
+def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None]:
+    """The edges that are left, how many weights they have, and multiply-adds of a step of the whole arm."""
     network = build(arm.spec, trust=trust, weights=False)
-    for edge in network.graph.terms.get(arm.cut or "", ()):
-        del network.predictors[edge.name]
-    parameters = sum(parameter.numel() for parameter in network.predictors.parameters())
-    whole = build(arm.spec, trust=trust, weights=False)
-    return parameters, step_cost(whole)
+    gone = {edge.name for edge in network.graph.terms.get(arm.cut or "", ())}
+    kept = tuple(name for name in map(edge_name, arm.edges) if name not in gone)
+    weights = [p.numel() for name in kept for p in network.predictors[name].parameters()]
+    return kept, sum(weights), step_cost(network)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.files.shipped import shipped_studies
 from pcgraph.spec.documents import read_document
 from pcgraph.spec.dynamics import Sharing
 from pcgraph.spec.faults import translate
@@ -201,10 +202,14 @@ class Study(Model):
 def load_study(path: str | Path) -> Study:
     """Read and check a study file.
 
+    Args:
+        path: A ``.yaml``, ``.yml``, ``.json`` or ``.toml`` file, or the name of a study that pcgraph ships,
+            such as ``which_feedback``.
+
     Raises:
         SpecError: It cannot be read, or is not valid; every fault with its place.
     """
-    file = Path(path)
+    file = shipped_studies().get(str(path), Path(path))
     document = read_document(file)
     source = Source(document.places, file.parent)
     try:

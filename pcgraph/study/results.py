@@ -76,6 +76,11 @@ class Results:
                 tensors = load(files[MEASURED])
                 self._right[key] = (tensors["answers"].long() == tensors["labels"]).numpy()
 
+    @property
+    def reference(self) -> str:
+        """The arm that the others are compared with."""
+        return self.plan.study.reference or self.plan.arms.wirings[0].name
+
     def rows(self) -> Iterator[Row]:
         """Every number, in the order of the file."""
         wirings = {one.name: one for one in self.plan.arms.wirings}
