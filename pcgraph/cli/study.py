@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pcgraph.cli.options import AsJson, Quiet, Trust, trusted
+from pcgraph.cli.outcome import draw
 from pcgraph.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcgraph.report.study import ArmRow
     from pcgraph.study.plan import Plan
+    from pcgraph.study.results import Results
 
 CELLS = "cells"
 
@@ -109,10 +114,20 @@ def study(
                 write_text(own.work / name, text)
             write_record(own.work, given.study, finished=True, names=tuple(texts))
         own.finish()
+        draw(own.path, lambda: drawing(results, rows))
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
     data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
     screen.result(data, f"Study folder: {own.path}")
+
+
+def drawing(results: Results, rows: Sequence[ArmRow]) -> dict[str, Any]:
+    """The figures; none where matplotlib is not installed."""
+    try:
+        from pcgraph.report.study_figures import study_figures
+    except ImportError:
+        return {}
+    return dict(study_figures(results, rows))
 
 
 def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:

@@ -64,7 +64,7 @@ class Results:
     """
 
     def __init__(self, plan: Plan, store: CellStore) -> None:
-        self.plan = plan
+        self.plan, self.store = plan, store
         self._right: dict[str, Right] = {}
         self._failed: dict[str, str] = {}
         for key in dict.fromkeys(one.cell.key for one in plan.measures):
@@ -129,6 +129,14 @@ class Results:
                 return None
             found.append(self._right[one.cell.key][step])
         return np.stack(found)
+
+    def over_steps(self, arm: str, condition: str) -> NDArray[np.float64] | None:
+        """Accuracy at each step, over seeds and images, (steps + 1,); None if a seed failed."""
+        found = [one.cell.key for one in self._of(arm, "test") if one.condition == condition]
+        if any(key in self._failed for key in found):
+            return None
+        mean: NDArray[np.float64] = np.mean([self._right[key].mean(axis=1) for key in found], axis=0)
+        return mean
 
     def robust(self) -> list[str]:
         """The conditions whose mean arms are compared by: all but the clean images, if there are others."""
