@@ -142,7 +142,9 @@ def _either(root: nn.Module, asked: Asked, observed: Observed | None, broken: Ex
         _check(reading, asked, observed, None)
         return reading
     except ModelError as error:
-        raise first if _blames_input(first) else _both(first, error) from first
+        if _blames_input(first):
+            raise first
+        raise _both(first, error) from first
 
 
 def _symbolic(root: nn.Module, asked: Asked) -> Reading:

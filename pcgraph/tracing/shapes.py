@@ -121,9 +121,7 @@ _NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, Unsu
 
 def needs_values(error: BaseException | None) -> bool:
     """Whether something failed because a model without storage has no values."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:  # causes can run in a circle
-        seen.append(error)
+    while error is not None:
         text = str(error).lower()
         if (
             isinstance(error, (NotImplementedError, *_NEEDS_VALUES))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import pcgraph as pcg
+from pcgraph.building.network import seed_of
 from pcgraph.datasets import open_data, preprocess_for
 from pcgraph.errors import InputError, SpecError, closest, suggestions
 from pcgraph.predictors import size_limits
@@ -222,10 +223,10 @@ def test_a_layer_that_does_not_fit_says_so_alone(count: int, capfd: pytest.Captu
 
 
 def test_shapes_are_worked_out_without_random_numbers() -> None:
-    """The weights are those that the layers themselves draw from the seed, one after the other."""
+    """The weights are those that the layers themselves draw from the edge's seed, one after the other."""
     layers = [{"Linear": {"out_features": 7}}, "Tanh", "Linear"]
     network = pcg.build({**with_layers(*layers)}, seed=3)
-    torch.manual_seed(3)
+    torch.manual_seed(seed_of(3, "a->b"))
     expected = [torch.nn.Linear(4, 7), torch.nn.Linear(7, 4)]
     weights = list(network.predictors["a->b"].parameters())
     for layer, weight, bias in zip(expected, weights[::2], weights[1::2], strict=True):

@@ -291,6 +291,7 @@ def test_divergence_names_the_node_and_the_step(bad: str) -> None:
         "name": "wild",
         "nodes": {name: {"shape": [1]} for name in "abc"},
         "edges": edges,
+        "dynamics": {"allow_negative_memory": True},
         "schedule": {"initial": "zeros"},
     }
     network = pcg.build(pcg.parse_spec(spec))
