@@ -147,6 +147,7 @@ def child(network: PCNetwork, results: Any) -> None:
     results.put({name: value.numpy() for name, value in final(network).items()})
 
 
+@pytest.mark.heavy
 def test_a_spawned_process_runs_what_it_is_sent() -> None:
     network = backed()
     context = multiprocessing.get_context("spawn")

@@ -33,6 +33,7 @@ def test_the_feedback_brings_back_what_noise_took_and_it_lasts(sigma: float, gai
     assert by_step[[4, 8]].min() > by_step[0] + gain
 
 
+@pytest.mark.heavy
 def test_the_feedback_costs_clean_images_little() -> None:
     by_step = accuracy(0.0, 1000, 4)
     assert by_step.min() >= by_step[0] - 0.01

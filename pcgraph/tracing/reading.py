@@ -142,9 +142,10 @@ def _either(root: nn.Module, asked: Asked, observed: Observed | None, broken: Ex
         _check(reading, asked, observed, None)
         return reading
     except ModelError as error:
-        if _blames_input(first):
-            raise first
-        raise _both(first, error) from first
+        second = error
+    if _blames_input(first):
+        raise first
+    raise _both(first, second) from first
 
 
 def _symbolic(root: nn.Module, asked: Asked) -> Reading:

@@ -156,6 +156,7 @@ def test_every_command_on_video_and_segmentation(cli: Cli, model: str) -> None:
     every_command(cli, model, *LIBRARY[model])
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_a_random_model_runs_alike_in_any_batch(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_a_reader_that_leaves_early_is_no_fault(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.heavy
 def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -380,6 +380,7 @@ def test_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
         opened(f"{kind}:{path}")
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_neither_is_imported_before_it_is_needed() -> None:
     names = "('webdataset', 'datasets', 'pyarrow')"

@@ -170,6 +170,7 @@ with run_folder("net", out) as own:
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("out", ["", "same"])
 def test_several_processes_at_once(tmp_path: Path, out: str) -> None:
     """Each gets a folder of its own; of those that want the same one, one gets it, and the others say so."""
@@ -258,6 +259,7 @@ def test_an_evaluation_of_nothing_but_broken_images(cli: Cli, small: Path, pictu
     assert not Path("r").exists()
 
 
+@pytest.mark.heavy
 def test_more_quantities_than_open_files(small: Path, tmp_path: Path) -> None:
     """A tape of 300 nodes' states with 64 open files."""
     code = """

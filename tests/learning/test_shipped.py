@@ -34,6 +34,7 @@ def test_a_shipped_network_learns_at_a_stable_rate(name: str) -> None:
         assert stability_margin(network, clamp, iterations=20) > 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["pc_small_world", "pc_scale_free", "pc_recurrent"])
 def test_a_drawn_or_recurrent_graph_learns_to_classify(name: str) -> None:
     """Fifty updates are far from all it can, and far above the 10 % of chance."""

@@ -181,6 +181,7 @@ for limit in ("130 MB", None):
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_no_more_memory_is_taken_than_was_given() -> None:

@@ -115,6 +115,7 @@ for steps in (5, 50):
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_memory_does_not_grow_with_the_steps(tmp_path: Path) -> None:
     """4 MB a step: 50 of them would be 200 MB."""

@@ -87,6 +87,7 @@ def expected(folder: Path, **changes: Any) -> str:
     return study_csv(Results(plan, store))
 
 
+@pytest.mark.heavy
 def test_no_scheduler_is_one_sentence(tmp_path: Path) -> None:
     plan, store = planned(tmp_path, seeds=1), CellStore(tmp_path / "cells")
     with pytest.raises(pcg.InputError, match=r"no answer from the scheduler in 1 seconds"):

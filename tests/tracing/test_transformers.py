@@ -37,7 +37,9 @@ SMALL: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if "ResNet" in kind else pytest.mark.heavy) for kind in SMALL]
+)
 def test_step_0_is_the_model(kind: str) -> None:
     side, config = SMALL[kind]
     model = load_model(f"transformers:{kind}", arguments=config)
