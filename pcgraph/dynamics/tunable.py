@@ -28,7 +28,9 @@ class TunablePredify(Predify):
     that it can come back. At first all values are those of the given rule. A share or an alpha that is
     0 there stays 0: a pathway that is cut stays cut. Edges that set their own gains keep them.
 
-    A node that receives no feedback keeps ``1 - beta`` of itself; its lambda is then more memory.
+    A node that receives no feedback keeps ``1 - beta`` of itself; its lambda is then more memory. Where edges
+    into a node set their own gains, the shares sum to what these leave; and where each edge draws with all of
+    lambda (``share``), its share is lambda times their number. So no step replaces more than the state.
 
     Args:
         rule: The rule to start from.
@@ -39,8 +41,8 @@ class TunablePredify(Predify):
         raw: The raw parameters by name, each (nodes,), or (1,) if shared.
 
     Raises:
-        SpecError: beta + lambda is more than 1; or the values shall be shared, but the spec gives single
-            nodes their own.
+        SpecError: beta + lambda, and what edges have as gains of their own, is more than 1; or the values
+            shall be shared, but the spec gives single nodes their own.
     """
 
     def __init__(self, rule: Predify, *, shared: bool = False) -> None:
@@ -57,12 +59,21 @@ class TunablePredify(Predify):
             name: torch.tensor([float(values[node, name]) for node in places], dtype=torch.float64)
             for name in ("feedforward", "feedback", "error")
         }
-        first["memory"] = 1 - first["feedforward"] - first["feedback"]
+        groups = [self.nodes] if shared else [(node,) for node in self.nodes]
+        left = [min(self._left(node) for node in group) for group in groups]
+        times = [max(self._times(node) for node in group) for group in groups]
+        self.left: Tensor
+        self.times: Tensor
+        self.register_buffer("left", torch.tensor(left, dtype=torch.float64), persistent=False)
+        self.register_buffer("times", torch.tensor(times, dtype=torch.float64), persistent=False)
+        first["feedback"] = first["feedback"] * self.times
+        first["memory"] = self.left - first["feedforward"] - first["feedback"]
         for node, memory in zip(places, first["memory"].tolist(), strict=True):
             if memory < -SMALLEST:
                 message = f"beta + lambda of '{node}' is {1 - memory:.6g}, and shares sum to 1 at most"
                 raise SpecError(Fault(message, ("dynamics",), "Lower 'feedforward' or 'feedback'."))
-        self.raw = nn.ParameterDict({name: nn.Parameter(first[name].logit(SMALLEST)) for name in SHARES})
+        within = {name: first[name] / self.left.clamp(min=SMALLEST) for name in SHARES}
+        self.raw = nn.ParameterDict({name: nn.Parameter(within[name].logit(SMALLEST)) for name in SHARES})
         self.raw["error"] = nn.Parameter(first["error"].clone())
         self.uncut: Tensor
         uncut = torch.stack([first[name] > SMALLEST for name in (*SHARES, "error")])
@@ -72,7 +83,8 @@ class TunablePredify(Predify):
     def values(self) -> Mapping[tuple[str, str], Scalar]:
         """See `Predify.values`; differentiable."""
         parts = torch.stack([self.raw[name] for name in SHARES]).sigmoid() * self.uncut[:3]
-        beta, feedback, _ = parts / parts.sum(dim=0)
+        beta, feedback, _ = parts / parts.sum(dim=0) * self.left
+        feedback = feedback / self.times
         error = self.raw["error"]
         error = (error + (error.clamp(min=0) - error).detach()) * self.uncut[3]
         found = dict(super().values())
@@ -81,6 +93,16 @@ class TunablePredify(Predify):
             for index, node in enumerate(self.nodes):
                 found[node, name] = entries[0 if self.shared else index]
         return found
+
+    def _left(self, node: str) -> float:
+        """What the edges into a node that set their own gains leave."""
+        own = [self.graph.terms[term][0].gain for term in self.graph.terms_into(node)]
+        return 1 - sum(gain for gain in own if gain is not None)
+
+    def _times(self, node: str) -> int:
+        """How many feedback predictions draw a node with all of its lambda."""
+        drawing = len(self.drawing(node, "feedback")) if self.spec.share.feedback == "edge" else 1
+        return max(drawing, 1)
 
     def plain(self) -> PredifyDynamics:
         """The present values as a spec holds them: what is left of the tuning is these numbers."""

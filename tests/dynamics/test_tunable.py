@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import pcgraph as pcg
+from pcgraph.dynamics.gains import Predify, check_memory
 from pcgraph.dynamics.tunable import TunablePredify
 from pcgraph.network import PCNetwork
 from tests.nets import chain
@@ -146,3 +147,29 @@ def test_checkpointing_gives_the_same_gradients() -> None:
     for kept, again in zip(*found, strict=True):
         assert kept.abs().max() > 0
         torch.testing.assert_close(again, kept)
+
+
+@pytest.mark.parametrize(
+    ("feedback", "share"),
+    [
+        ([{"source": "e2", "target": "e1", "gain": 0.25}, {"source": "e3", "target": "e1"}], {}),
+        ([{"source": "e2", "target": "e1"}, {"source": "e3", "target": "e1"}], {"feedback": "edge"}),
+        ([{"source": "e2", "target": "e1", "gain": 0.3}], {"feedback": "edge"}),
+    ],
+)
+def test_whatever_the_raw_values_no_step_replaces_more_than_a_state(feedback: list, share: dict) -> None:
+    net = network(feedback, feedforward=0.3, feedback=0.2, share=share)
+    before = {key: float(value) for key, value in net.dynamics.values().items()}
+    tuned = TunablePredify(net.dynamics)
+    after = {key: float(value) for key, value in tuned.values().items()}
+    assert {key: after[key] for key in after if key[0] != "input"} == pytest.approx(
+        {key: before[key] for key in after if key[0] != "input"}, abs=SIXTH
+    )
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        with torch.no_grad():
+            for raw in tuned.raw.values():
+                raw.copy_(8 * torch.randn(raw.shape, generator=draw))
+        assert min(memory for node, memory in tuned.memory().items() if node != "input") > -SIXTH
+        rule = Predify(tuned.graph, tuned.plain(), tuned.reach)
+        check_memory(rule)  # what is written can be built
