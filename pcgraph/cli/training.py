@@ -72,8 +72,11 @@ class Training:
     resume: bool
     force: bool
 
-    def run(self, screen: Screen, task: Task, data: Data, held: Data) -> None:
+    def run(self, screen: Screen, task: Task, data: Data, held: Data) -> list[dict[str, dict[str, float]]]:
         """Train, and say what came of it.
+
+        Returns:
+            The mean losses of each epoch, by part and name; see `epoch_means`.
 
         Raises:
             InputError: A folder that holds something else.
@@ -120,6 +123,7 @@ class Training:
             )
             if not fitted.finished:
                 raise typer.Exit(INTERRUPTED)
+            return epochs
 
     def _warn_of_order(self, task: Task, data: ImageData | Samples) -> None:
         """Say so if the labels, where they count, look permuted for the backbone's weights."""

@@ -86,8 +86,8 @@ def tune(
             for part in training_data(network, settings, seed, download, skip_broken, classes=classes)
         )
     training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
-    training.run(screen, task, images, held)
-    screen.remark(values_table(task))
+    means = training.run(screen, task, images, held)
+    screen.remark(values_table(task), *worse(means))
 
 
 def pictures(data: ImageData | Samples) -> ImageData:
@@ -110,11 +110,28 @@ def values_table(task: DynamicsTask) -> Table:
     import torch
     from rich.table import Table
 
+    from pcgraph.report.advice import inert_reason, moved_by_alpha
+
     names = {"feedforward": "beta", "feedback": "lambda", "error": "alpha"}
     with torch.no_grad():
         before, after = task.before, task.dynamics.values()
     table = Table("node", *names.values())
+    predicting = moved_by_alpha(task.network)
     for node in task.dynamics.nodes:
         shown = [f"{float(before[node, n]):.3g} -> {float(after[node, n]):.3g}" for n in names]
-        table.add_row(node, *shown)
+        inert = [inert_reason(task.network, node, n, predicting) for n in names]
+        told = [f"(no effect: {why})" if why else one for one, why in zip(shown, inert, strict=True)]
+        table.add_row(node, *told)
     return table
+
+
+def worse(epochs: list[dict[str, dict[str, float]]]) -> list[str]:
+    """A warning if what was tuned answers fewer held-out images rightly than the plain network."""
+    last = epochs[-1].get("validation", {}) if epochs else {}
+    tuned, plain = last.get("accuracy"), last.get("accuracy at step 0")
+    if tuned is None or plain is None or tuned >= plain:
+        return []
+    return [
+        f"Warning: with the tuned dynamics {tuned:.1%} of the held-out images are answered rightly, "
+        f"by the plain network {plain:.1%}."
+    ]

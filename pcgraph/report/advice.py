@@ -74,21 +74,26 @@ def inert_gains(network: PCNetwork) -> Iterator[Fault]:
     dynamics = network.spec.dynamics
     if not isinstance(dynamics, PredifyDynamics):
         return
-    predicting = {
+    predicting = moved_by_alpha(network)
+    for node, own in dynamics.nodes.items():
+        for name in ("feedforward", "feedback", "error"):
+            value = getattr(own, name)
+            if value not in (None, 0.0) and (reason := inert_reason(network, node, name, predicting)):
+                hint = "Take it out, or add what it is for."
+                yield Fault(f"{value} does nothing: {reason}", ("dynamics", "nodes", node, name), hint)
+
+
+def moved_by_alpha(network: PCNetwork) -> set[str]:
+    """The nodes that the errors of their feedback move with their own alpha."""
+    return {
         source
         for edge in network.graph.edges.values()
         if edge.kind == "feedback" and edge.delay and edge.error is None
         for source in edge.sources
     }
-    for node, own in dynamics.nodes.items():
-        for name in ("feedforward", "feedback", "error"):
-            value = getattr(own, name)
-            if value not in (None, 0.0) and (reason := _inert(network, node, name, predicting)):
-                hint = "Take it out, or add what it is for."
-                yield Fault(f"{value} does nothing: {reason}", ("dynamics", "nodes", node, name), hint)
 
 
-def _inert(network: PCNetwork, node: str, name: str, predicting: set[str]) -> str:
+def inert_reason(network: PCNetwork, node: str, name: str, predicting: set[str]) -> str:
     """Why a gain of a node moves nothing; empty where it does."""
     graph = network.graph
     if network.drive is not None and node == graph.receiver:

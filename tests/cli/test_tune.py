@@ -51,3 +51,12 @@ def test_refuses_networks_without_classes(cli: Cli) -> None:
     outcome = cli("tune", "pc_mlp", "--data", "digits", *COMMON, "--json")
     assert outcome.status == 2
     assert "no class scores" in outcome.faults[0]["message"]
+
+
+def test_a_tuning_that_makes_answers_worse_is_warned_of() -> None:
+    from pcgraph.cli.tune import worse
+
+    last = {"accuracy": 0.7, "accuracy at step 0": 0.9, "cross_entropy": 1.0}
+    assert "70.0% of the held-out" in worse([{"train": {}, "validation": last}])[0]
+    assert worse([{"train": {}, "validation": {**last, "accuracy": 0.9}}]) == []
+    assert worse([{"train": {"cross_entropy": 1.0}}]) == worse([]) == []
