@@ -133,6 +133,8 @@ class Reference:
             other = members[0]
             if other.target == first.target and other.kind == first.kind and other.gain is None:
                 sharing += 1
+        if first.kind == "feedback" and self.dynamics.share.feedback == "edge":
+            sharing = 1
         return self.own(first.target, first.kind) / sharing
 
     def error_gain(self, edge: Edge, source: str) -> float:
@@ -143,7 +145,13 @@ class Reference:
             return self.own(source, "rate")
         if edge.error is not None:
             return edge.error
-        return self.own(source, "error") if edge.kind == "feedback" else 0.0
+        if edge.kind != "feedback":
+            return 0.0
+        sharing = 1
+        if self.dynamics.share.error == "source":
+            out = [other for other in self.edges if other.kind == "feedback" and other.error is None]
+            sharing = len([other for other in out if source in other.sources and other.delay > 0])
+        return self.own(source, "error") / sharing
 
     def scale(self, edge: Edge, prediction: Tensor) -> float:
         """s: the scale of the gradient."""

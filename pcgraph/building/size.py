@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.graph import Edge, PCGraph
@@ -54,8 +56,17 @@ def _weights(edge: Edge, graph: PCGraph, known: dict[str, int]) -> int:
     nodes = [graph.nodes[name] for name in (*edge.sources, edge.target)]
     kind = repr((edge.predictor, edge.mask is not None, [(node.shape, node.layout) for node in nodes]))
     if kind not in known:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _Undrawn():
             module = build_predictor(edge, graph, trust=False)
         held = sum(part.nbytes for part in (*module.parameters(), *module.buffers()))
         known[kind] = held * (1 if edge.mask is None else 2)
     return known[kind]
+
+
+class _Undrawn(TorchFunctionMode):
+    """First weights are not drawn, which takes longer than all else where there is no storage."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

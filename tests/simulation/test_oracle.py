@@ -104,7 +104,12 @@ def dynamics(draw: st.DrawFn, nodes: list[str]) -> dict[str, Any]:
         chosen = draw(st.sets(st.sampled_from(list(fields))))
         if chosen:
             own[name] = {field: draw(fields[field]) for field in sorted(chosen)}
-    return {"rule": "predify", "gradient": gradient, **general, "nodes": own}
+    share = {
+        "feedback": draw(st.sampled_from(["target", "edge"])),
+        "error": draw(st.sampled_from(["edge", "source"])),
+    }
+    free = {"share": share, "allow_negative_memory": True}
+    return {"rule": "predify", "gradient": gradient, **general, "nodes": own, **free}
 
 
 def precisions(entries: int = 0) -> st.SearchStrategy[Any]:
