@@ -67,6 +67,7 @@ def test_in_the_spec(cli: Cli, words: Path, tmp_path: Path) -> None:
     assert "'one' is the name of two classes" in done.err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["tune", "train"])
 def test_training(cli: Cli, words: Path, tmp_path: Path, command: str) -> None:
     spec = {"extends": "digits", "name": "s", "train": {"task": "through_time", "steps": 1, "batch": 50}}

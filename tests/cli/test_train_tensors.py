@@ -63,7 +63,13 @@ def save(path: Path, labels: torch.Tensor | None) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.pt", "tuple.pt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.npz",
+        *(pytest.param(n, marks=pytest.mark.heavy) for n in ("a.npy", "a.safetensors", "a.pt", "tuple.pt")),
+    ],
+)
 def test_feedback_learns_what_the_program_would_learn(cli: Cli, folder: Path, name: str) -> None:
     labels = None if name == "a.npy" else torch.arange(16) % 3
     save(folder / name, labels)

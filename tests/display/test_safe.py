@@ -143,6 +143,7 @@ FORGED = ["a\nERROR: all is lost.png", "b\tc.png", "\n.png", "d\r\n.png", "e\u20
 """Names that pretend to be more than one line, or a column."""
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FORGED)
 def test_a_name_is_one_line_in_a_terminal(cli: Cli, small: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
     assert one_line(name).isprintable()

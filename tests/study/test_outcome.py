@@ -103,6 +103,7 @@ def test_the_figures_have_all_arms(results: Results) -> None:
     assert [len(axes.lines) for axes in figures["steps"].axes] == [3, 3]
 
 
+@pytest.mark.heavy
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Planned, run, gone on with: and the second time nothing is computed."""
     file = written(tmp_path, seeds=1)

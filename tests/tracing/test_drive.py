@@ -78,8 +78,8 @@ MODELS: list[Any] = [
     ("torchvision:resnet18", {}),
     ("torchvision:efficientnet_b0", {}),
     pytest.param("torchvision:densenet121", {}, marks=pytest.mark.heavy),
-    ("torchvision:mobilenet_v3_small", {}),
-    ("torchvision:shufflenet_v2_x0_5", {}),
+    pytest.param("torchvision:mobilenet_v3_small", {}, marks=pytest.mark.heavy),
+    pytest.param("torchvision:shufflenet_v2_x0_5", {}, marks=pytest.mark.heavy),
     pytest.param("torchvision:swin_t", {}, marks=pytest.mark.heavy),
     # small ones of their kind stand below and in test_timm.py
     pytest.param("torchvision:convnext_tiny", {}, marks=pytest.mark.slow),

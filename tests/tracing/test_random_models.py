@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -122,7 +122,12 @@ class Played(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("kind", ["noise", "vonenet", "dropout", "depth"])
+def some(kinds: Iterable[str], *first: str) -> list[Any]:
+    """All kinds; `make test` tries the first, and `.ci/run` the others."""
+    return [pytest.param(kind, marks=[] if kind in first else pytest.mark.heavy) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", some(["noise", "vonenet", "dropout", "depth"], "vonenet"))
 def test_step_0_is_the_model_with_these_draws(kind: str) -> None:
     net = Net(KINDS[kind]).eval()
     built = pcg.build(pcg.parse_spec(SPEC), model=net)
@@ -140,7 +145,7 @@ def test_step_0_is_the_model_with_these_draws(kind: str) -> None:
     assert not torch.allclose(expected, net(images))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, "noise", "dropout"))
 def test_draws_follow_seed_place_and_step(kind: str) -> None:
     built = network(KINDS[kind])
     images, places = torch.randn(5, *SHAPE), [3, 0, 8, 5, 1]
@@ -180,7 +185,7 @@ def test_any_batch_gives_the_same_bits(order: str) -> None:
                 torch.testing.assert_close(one[0], all_of_them[at], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("kind", some(SHARED, "depth of a batch"))
 def test_what_all_images_share_follows_seed_and_step(kind: str) -> None:
     built = network(SHARED[kind])
     images = torch.randn(3, *SHAPE)
@@ -210,6 +215,7 @@ def test_parts_of_a_batch_and_repetitions_draw_the_same() -> None:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["dropout", "noise", "vonenet"])
 @pytest.mark.parametrize("order", ["sweep", "synchronous"])
 def test_checkpointing_computes_the_same_step_again(kind: str, order: str) -> None:
@@ -240,6 +246,7 @@ def test_gradients_see_the_draws_of_the_forward_pass(order: str) -> None:
     torch.testing.assert_close((gradient * way).sum(), difference, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 @pytest.mark.parametrize("order", ["sweep", "synchronous"])
 def test_compiled_steps_draw_the_same(order: str) -> None:
@@ -265,7 +272,7 @@ DISTRIBUTIONS: dict[str, tuple[Change, float, float]] = {
 }
 
 
-@pytest.mark.parametrize("kind", DISTRIBUTIONS)
+@pytest.mark.parametrize("kind", some(DISTRIBUTIONS, "normal"))
 def test_mean_and_variance_are_those_of_the_distribution(kind: str) -> None:
     change, mean, variance = DISTRIBUTIONS[kind]
 

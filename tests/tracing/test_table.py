@@ -74,7 +74,9 @@ def check_classifier(name: str) -> None:
     assert output.shape == (2, 1000)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [SMALL[0], *(pytest.param(name, marks=pytest.mark.heavy) for name in SMALL[1:])]
+)
 def test_classifier(name: str) -> None:
     check_classifier(name)
 
