@@ -258,6 +258,11 @@ def _names(study: Study) -> Any:
             path = (field, index) if isinstance(given, list) else (field,)
             key = "of" if field == "lesions" else "arm"
             asked.append((getattr(one, key), (*path, key)))
+    for index, (first, second) in enumerate(study.contrasts):
+        if first == second:
+            yield Fault(f"'{first}' is compared with itself", ("contrasts", index), "Name two arms.")
+        elif [first, second] in study.contrasts[:index]:
+            yield Fault(f"'{first}' less '{second}' is there twice", ("contrasts", index))
     for name, path in asked:
         if name not in known:
             yield Fault(f"there is no arm '{name}'", path, closest(name, known))
