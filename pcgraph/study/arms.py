@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from pcgraph.building.network import build
+from pcgraph.building.network import build, weight_file
 from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, join_path
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
@@ -234,6 +234,8 @@ class Arms:
         spec = self._parse({**data, "name": self.study.study}, path)
         try:
             spec = pinned(rooted(spec))
+            if spec.weights is not None:
+                weight_file(spec)
             edges = tuple(edge for edge, _ in wire(spec, self._reads))
             self._graph(spec)
         except PCGraphError as error:
@@ -251,20 +253,20 @@ class Arms:
 
     def _moved(self, error: PCGraphError, path: FieldPath) -> SpecError:
         """Faults of an arm's spec at their places in the study file."""
-        faults = []
-        for fault in error.faults:
-            if fault.path[:1] in (("train",), ("tune",)):  # which are the study's
-                faults.append(self.study.located(replace(fault, where="")))
-                continue
-            inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
-            field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
-            full: FieldPath = (*path, "feedback", *inside)
-            short: FieldPath = (*path, *inside)
-            place = self.study.located(Fault("", full)).where
-            near = self.study.located(Fault("", short)).where
-            where = near if inside and near != self.study.located(Fault("", path)).where else place
-            faults.append(Fault(f"{field}{fault.message}", short, fault.hint, where))
-        return SpecError(faults)
+        return SpecError(self._at_its_place(fault, path) for fault in error.faults)
+
+    def _at_its_place(self, fault: Fault, path: FieldPath) -> Fault:
+        if fault.path[:1] in (("train",), ("tune",)) and not self.study.written(
+            (*path, "spec", *fault.path), path
+        ):
+            return self.study.located(replace(fault, where=""))  # which is the study's
+        inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
+        given = [(*path, *inside), (*path, "feedback", *inside)] if inside else []
+        swept = [join_path(fault.path), *map(str, fault.path[-1:])]  # a grid's fields
+        given += [(*path, part) for part in swept] + [(*path, "spec", *fault.path)]
+        found = next((one for one in given if self.study.written(one, path)), (*path, "feedback"))
+        field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
+        return self.study.located(Fault(f"{field}{fault.message}", found, fault.hint))
 
     def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
         return SpecError(self.study.located(Fault(message, path, hint)))

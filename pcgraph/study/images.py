@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,17 @@ class StudyImages:
                     classes=classes_of(spec),
                 )
             except PCGraphError as error:
-                faults = [Fault(str(fault), path) for fault in error.faults]
+                faults = [replace(fault, path=path, where="") for fault in map(_named, error.faults)]
                 raise SpecError(self.study.located(fault) for fault in faults) from None
         return self._opened[reference, part]
 
     def _refused(self, message: str, section: str, hint: str) -> SpecError:
         return SpecError(self.study.located(Fault(message, next(self._given(section))[1], hint)))
+
+
+def _named(fault: Fault) -> Fault:
+    """A fault that tells itself of what it is."""
+    return replace(fault, message=f"{fault.where}: {fault.message}") if fault.where else fault
 
 
 def _part(section: str) -> Split:

@@ -61,7 +61,9 @@ class Plan:
 
     def __init__(self, study: Study, arms: Arms) -> None:
         self.study, self.arms = study, arms
-        self.conditions = list(dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study))]))
+        self.conditions = list(
+            dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study, self._size()))])
+        )
         spec = arms.wirings[0].spec
         self._train = (spec.train or Train()) if study.train is not None else None
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
@@ -78,6 +80,9 @@ class Plan:
             for condition in self.conditions
         ]
         self.cells = in_order(one.cell for one in self.measures)
+
+    def _size(self) -> tuple[int, ...]:
+        return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]
 
     def _check_steps(self) -> None:
         """The step that arms are compared at is there in all of them, and images are held out for its choice.
