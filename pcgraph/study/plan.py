@@ -136,6 +136,9 @@ class Plan:
         edges = [edge for arm in self.arms.wirings for edge in arm.edges]
         energies = self.arms.wirings[0].spec.dynamics.rule == "energy"
         task = train.task or ("energy" if energies else "feedback")  # see learning.make_task
+        if task != "feedback" and "backbone" in (train.learns or ["backbone"]):
+            message = f"task '{task}' would train the backbone, which is the same in all arms"
+            raise self._refused(message, ("train", "task"), "Write 'learns: [predictors]'.")
         if task != "feedback":
             return f"task '{task}' trains whole networks"
         if train.clip is not None:

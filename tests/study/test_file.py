@@ -45,7 +45,7 @@ def plan(path: Path) -> Plan:
         ({"arms": {"a": "chian"}}, "arms.a", "unknown pattern 'chian'"),
         (
             {"arms": {"a": {"feedback": "chain", "spec": {"schedule": {"steps": -1}}}}},
-            "arms.a",
+            "arms.a.spec.schedule.steps",
             "schedule.steps",
         ),
         ({"train": {"epochs": 0}}, "train.epochs", "epochs"),
@@ -93,6 +93,7 @@ def plan(path: Path) -> Plan:
             "evaluate.step",
             "holds no images",
         ),
+        ({"train": {**TRAIN, "task": "through_time"}}, "train.task", "would train the backbone"),
         ({"train": {"edges": "one"}}, "train.edges", "expected 'union' or 'own'"),
         ({"train": {"edges": "union", "clip": 1.0}}, "train.edges", "'clip' limits the gradient"),
     ],

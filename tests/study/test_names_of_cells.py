@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+import pcgraph as pcg
 from pcgraph.datasets import image_keys, open_data, split
 from pcgraph.spec import parse_spec
 from pcgraph.study import Arms, Cell, CellStore, Plan
 from pcgraph.study.comparisons import comparisons
 from pcgraph.study.file import load_study
 from pcgraph.study.statistics import difference
-from pcgraph.study.work import Worker
+from pcgraph.study.work import PREDICTORS, Worker
 from tests.study.files import EVALUATE, TRAIN, planned, written
 
 ONE = {"arms": {"chain": "chain"}, "seeds": 1}
@@ -169,6 +170,27 @@ def test_a_pair_that_is_asked_for_twice_counts_once(tmp_path: Path) -> None:
         assert found[pair].p == pytest.approx(min(1.0, value))
         assert found[pair].interval == difference(right[pair[0]], right[pair[1]]).interval(comparisons=3)
     assert found["chain", "a"].p == found["a", "chain"].p
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("feedback", ["chain", "dense", [{"source": "e3", "target": "e1"}]])
+def test_an_arm_is_the_network_that_build_makes_of_its_spec_and_weights(
+    tmp_path: Path, feedback: Any, seed: int
+) -> None:
+    """With `error: auto`, which depends on the weights and on the states at the start."""
+    arms = {"dense": "dense", "a": {"feedback": feedback, "spec": {"dynamics": {"error": "auto"}}}}
+    spec = next(one.spec for one in planned(tmp_path, arms=arms).arms.wirings if one.name == "a")
+    trained = pcg.build(planned(tmp_path, arms=arms).arms.wirings[0].spec, seed=7)
+    for parameter in trained.predictors.parameters():
+        parameter.data.mul_(1.7)
+    file = tmp_path / PREDICTORS
+    trained.save_weights(file)
+    found = Worker()._network(spec, seed, [{PREDICTORS: file.read_bytes()}])
+    expected = pcg.build({**spec.dump(), "weights": {"file": str(file), "strict": False}}, seed=seed)
+    assert found.dynamics.gains(2).source == expected.dynamics.gains(2).source
+    image = torch.rand(2, 1, 28, 28)
+    outputs = [pcg.Scheduler(one).run(image, steps=3, record=["output"]).output for one in (found, expected)]
+    assert all(one.equal(other) for one, other in zip(*outputs, strict=True))
 
 
 def test_an_arm_that_stands_below_can_be_shuffled(tmp_path: Path) -> None:
