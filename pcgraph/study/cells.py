@@ -23,16 +23,23 @@ class Cell:
         kind: ``train``, ``tune`` or ``measure``.
         content: All that the result depends on besides ``needs``: plain values.
         needs: The cells whose results it starts from.
+        known: What these are to it, where it takes only a part of them; left out: their names.
     """
 
     kind: str
     content: Mapping[str, Any]
     needs: tuple[Cell, ...] = field(default=())
+    known: tuple[str, ...] = field(default=())
 
     @cached_property
     def key(self) -> str:
         """Its name; see `key_of`."""
-        return key_of(self.kind, self.content, [one.key for one in self.needs])
+        return key_of(self.kind, self.content, self.origins)
+
+    @property
+    def origins(self) -> list[str]:
+        """What its name says of the cells that it needs."""
+        return list(self.known or (one.key for one in self.needs))
 
 
 def key_of(kind: str, content: Mapping[str, Any], needs: Sequence[str]) -> str:

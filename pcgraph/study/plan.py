@@ -12,7 +12,7 @@ from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
 from pcgraph.spec.source import show
 from pcgraph.study.arms import Arms, Wiring
-from pcgraph.study.cells import Cell, in_order
+from pcgraph.study.cells import Cell, in_order, key_of
 from pcgraph.study.conditions import conditions_of
 from pcgraph.study.file import Study
 from pcgraph.study.images import StudyImages, files_beside
@@ -173,6 +173,19 @@ class Plan:
         found = [bank for bank in banks if any(bank.get(edge_name(edge)) == edge for edge in wanted)]
         return tuple(self._training(self._bank_spec(arm.spec, bank), seed) for bank in found)
 
+    def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
+        """The training of each edge of an arm, whatever other edges were trained with it."""
+        if not self._banks:
+            return ()
+        shared = {
+            "ground": _ground(arm.spec),
+            "seed": seed,
+            **self._images.of("train"),
+            **self._beside(arm.spec),
+        }
+        edges = [_learned(edge).model_dump(mode="json") for edge in arm.edges]
+        return tuple(key_of("train", {**shared, "edge": edge}, []) for edge in edges)
+
     def _bank_spec(self, spec: Spec, bank: Mapping[str, Edge]) -> Spec:
         data = spec.dump()
         for name in UNASKED:
@@ -190,7 +203,7 @@ class Plan:
         if self._tune is None or not arm.edges:
             return needs
         content = {"spec": _content(arm.spec, "tune"), "seed": seed, **self._images.of("tune")}
-        return (Cell("tune", {**content, **self._beside(arm.spec)}, needs),)
+        return (Cell("tune", {**content, **self._beside(arm.spec)}, needs, self._known(arm, seed)),)
 
     def _beside(self, spec: Spec) -> dict[str, Any]:
         """Digests of the files that a spec names without one; see `files_beside`."""
@@ -203,6 +216,7 @@ class Plan:
 
     def _measure(self, arm: Wiring, seed: int, condition: str, part: str) -> Cell:
         needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
+        known = self._known(arm, seed) if self._tune is None else ()
         evaluate, alike = self.study.evaluate, part == "test" and not arm.edges
         content: dict[str, Any] = {
             "spec": _content(arm.spec),
@@ -217,12 +231,12 @@ class Plan:
             **self._beside(arm.spec),
         }
         if part == "test":
-            return Cell("measure", {**content, **self._images.of("test")}, needs)
+            return Cell("measure", {**content, **self._images.of("test")}, needs, known)
         learned = [
             {**self._images.of("tune" if isinstance(one, Tune) else "train"), "validation": one.validation}
             for one in self._learning()
         ]
-        return Cell("measure", {**content, "learned": learned}, needs)
+        return Cell("measure", {**content, "learned": learned}, needs, known)
 
 
 def edge_name(edge: Edge) -> str:

@@ -54,7 +54,7 @@ class CellStore:
             for name, content in files.items():
                 (partial / name).write_bytes(content)
             about = {"kind": cell.kind, "content": json.loads(json.dumps(dict(cell.content)))}
-            record = {**about, "needs": [one.key for one in cell.needs]}
+            record = {**about, "needs": cell.origins}
             (partial / RECORD).write_text(to_json(seal(record, partial, list(files))), encoding="utf-8")
 
     def _whole(self, key: str) -> bool:

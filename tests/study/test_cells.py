@@ -43,6 +43,22 @@ def test_a_network_without_training_is_measured_once(tmp_path: Path) -> None:
     [
         {"seeds": 3},
         {"arms": {"none": "none", "chain": "chain", "dense": "dense", "input": "to_input"}},
+        {
+            "arms": {
+                "new": [{"source": "e3", "target": "e3"}],
+                "none": "none",
+                "chain": "chain",
+                "dense": "dense",
+            }
+        },
+        {
+            "arms": {
+                "none": "none",
+                "chain": "chain",
+                "dense": "dense",
+                "up": [{"source": "e1", "target": "e3"}],
+            }
+        },
         {"evaluate": {**EVALUATE, "noise": {"gaussian": [0.5, 1.0]}}},
         {"study": "another name"},
         {"reference": "dense"},
@@ -52,11 +68,9 @@ def test_what_is_added_leaves_the_others_their_names(tmp_path: Path, changes: di
     before, after = planned(tmp_path), planned(tmp_path, **changes)
     measured = {cell.key for cell in before.cells if cell.kind == "measure"}
     trained = keys(before, "train")
-    if "arms" not in changes:  # a new edge would be trained with the others
+    assert measured <= keys(after, "measure")
+    if not {"new", "up"} & set(changes.get("arms", ())):  # a new edge is trained with the others
         assert trained <= keys(after, "train")
-        assert measured <= keys(after, "measure")
-    else:
-        assert trained == keys(after, "train")  # 'dense' has it already
 
 
 @pytest.mark.parametrize(
