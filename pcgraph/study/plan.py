@@ -150,17 +150,17 @@ class Plan:
         return ""
 
     def _union(self) -> dict[str, list[dict[str, Edge]]]:
-        """All edges of all arms, in as few sets as have no two of the same name; for each ground its own."""
+        """All edges of all arms by ground, in sets that have no two of one name; an arm in one."""
         found: dict[str, list[dict[str, Edge]]] = {}
         for arm in self.arms.wirings:
-            banks = found.setdefault(_ground(arm.spec), [])
-            for edge in arm.edges:
-                learned, name = _learned(edge), edge_name(edge)
-                if all(bank.get(name) != learned for bank in banks):
-                    free = next((bank for bank in banks if name not in bank), None)
-                    if free is None:
-                        banks.append(free := {})
-                    free[name] = learned
+            banks, edges = found.setdefault(_ground(arm.spec), []), _bank(arm)
+            fitting = (
+                one for one in banks if all(one.get(name, edge) == edge for name, edge in edges.items())
+            )
+            bank = next(fitting, None)
+            if bank is None:
+                banks.append(bank := {})
+            bank.update(edges)
         return found
 
     def _train_cell(self, arm: Wiring, seed: int) -> tuple[Cell, ...]:
@@ -168,10 +168,9 @@ class Plan:
             return ()
         if not self._banks:
             return (self._training(arm.spec, seed),)
-        wanted = [_learned(edge) for edge in arm.edges]
-        banks = self._banks[_ground(arm.spec)]
-        found = [bank for bank in banks if any(bank.get(edge_name(edge)) == edge for edge in wanted)]
-        return tuple(self._training(self._bank_spec(arm.spec, bank), seed) for bank in found)
+        banks, edges = self._banks[_ground(arm.spec)], _bank(arm)
+        bank = next(one for one in banks if all(one.get(name) == edge for name, edge in edges.items()))
+        return (self._training(self._bank_spec(arm.spec, bank), seed),)
 
     def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
         """The training of each edge of an arm, whatever other edges were trained with it."""
@@ -242,6 +241,11 @@ class Plan:
 def edge_name(edge: Edge) -> str:
     """``e2->e1``."""
     return f"{'+'.join(edge.sources)}->{edge.target}"
+
+
+def _bank(arm: Wiring) -> dict[str, Edge]:
+    """What the edges of an arm learn, by their names."""
+    return {edge_name(edge): _learned(edge) for edge in arm.edges}
 
 
 def _learned(edge: Edge) -> Edge:
