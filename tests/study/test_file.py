@@ -94,6 +94,8 @@ def plan(path: Path) -> Plan:
             "holds no images",
         ),
         ({"train": {**TRAIN, "task": "through_time"}}, "train.task", "would train the backbone"),
+        ({"tune": {"epoch": 1}}, "tune.epoch", "Did you mean 'epochs'?"),
+        ({"tune": {"noise": {"gausian": 1.0}}}, "tune.noise.gausian", "Did you mean 'gaussian'?"),
         ({"train": {"edges": "one"}}, "train.edges", "expected 'union' or 'own'"),
         ({"train": {"edges": "union", "clip": 1.0}}, "train.edges", "'clip' limits the gradient"),
     ],
