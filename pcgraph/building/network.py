@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def build(
         if weights and spec.weights is not None:
             load_predictors(network, spec)
         if weights and isinstance(network.dynamics, Predify) and network.dynamics.auto:
-            network.dynamics = measured(network, _plain_states(network))
+            network.dynamics = measured(network)
     except (SpecError, ModelError) as error:
         raise type(error)(replace(fault, where=spec.locate(fault.path)) for fault in error.faults) from None
     return network.eval()
@@ -106,24 +105,30 @@ def weight_file(spec: Spec) -> Path:
         raise ModelError(replace(fault, path=("weights",)) for fault in error.faults) from None
 
 
-def measured(network: PCNetwork, start: Mapping[str, Tensor] | None = None) -> Predify:
+def measured(network: PCNetwork) -> Predify:
     """The network's rule `predify`, with C, and what `auto` has to know, for the predictors as they are now.
 
     Args:
         network: The network, with its weights.
-        start: The states at step 0; see `measure_carried`.
     """
     rule = network.dynamics
     assert isinstance(rule, Predify)
     reach = {name: _reach(network.graph, name, network.predictors[name]) for name in rule.reach}
-    carried = measure_carried(rule.graph, network.predictors, start) if rule.auto else {}
+    carried = measure_carried(rule.graph, network.predictors, _plain_states(network)) if rule.auto else {}
     return Predify(rule.graph, rule.spec, reach, carried)
 
 
 def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
-    """The plain network's states for one standard normal image; None where some nodes lie outside it."""
+    """The plain network's states for one standard normal image.
+
+    None where some nodes lie outside it, or it has no weights.
+    """
     graph, drive = network.graph, network.drive
-    if drive is None or set(graph.nodes) != set(drive.shapes):
+    if (
+        drive is None
+        or set(graph.nodes) != set(drive.shapes)
+        or any(one.is_meta for one in drive.parameters())
+    ):
         return None
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, *drive.shapes[graph.receiver], generator=generator)

@@ -5,7 +5,7 @@ from pcgraph.datasets.batches import Batch, batch_count, batches
 from pcgraph.datasets.classes import read_classes
 from pcgraph.datasets.data import ImageData, Item, augmented, choice, noisy, split, subset
 from pcgraph.datasets.given import Images, Loaded, Samples, given_images
-from pcgraph.datasets.identity import data_digest
+from pcgraph.datasets.identity import data_digest, image_keys
 from pcgraph.datasets.imagenet import Corrupted, corruption_sets
 from pcgraph.datasets.preprocess import preprocess_for
 from pcgraph.datasets.references import open_data
@@ -29,6 +29,7 @@ __all__ = [
     "data_digest",
     "digits",
     "given_images",
+    "image_keys",
     "noisy",
     "open_data",
     "preprocess_for",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Hashable
 from contextlib import suppress
 
 from pcgraph.datasets.data import ImageData
@@ -45,3 +46,24 @@ def data_digest(data: ImageData) -> str:
         for path in source.paths:
             found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def image_keys(data: ImageData) -> list[Hashable]:
+    """What tells each image from all others, in order: two data sets that share an image share its key.
+
+    Files are known by their paths; what is in a container by the container's name, size and first image,
+    and by its place there.
+    """
+    source = data.source
+    places = [data._place(place) for place in range(len(data))]
+    if isinstance(source, Files):
+        return [os.path.realpath(source.paths[place]) for place in places]
+    if isinstance(source, Photographs):
+        return [os.path.realpath(source.paths[place % len(source.paths)]) for place in places]
+    if isinstance(source, Arrays):
+        whole: Hashable = hashlib.sha256(source.values.tobytes()).hexdigest()
+    elif isinstance(source, Records) and places:
+        whole = (source.name, len(source), hashlib.sha256(source.content(0)).hexdigest())
+    else:
+        whole = (source.name, len(source))
+    return [(whole, place) for place in places]

@@ -95,7 +95,7 @@ def evaluate(
         scheduler = compiler if len(batch) == settings.batch else plain
         given = (settings.steps, settings.distances, seed, memory, Drawn(settings.seed, indices))
         run = follow(scheduler, batch.images, *given)
-        _check_classes(data, batch.labels, run)
+        check_classes(data, batch.labels, run)
         clean = Clean(
             batch.images, batch.labels, indices, run.answers, scheduler, data.preprocess, settings.seed
         )
@@ -149,8 +149,12 @@ def _own_batches(images: int, size: int, processes: Processes) -> list[tuple[int
     return [(number, list(range(number * size, min((number + 1) * size, images)))) for number in numbers]
 
 
-def _check_classes(data: ImageData, labels: Tensor, run: Followed) -> None:
-    """Labels mean nothing if the data have other classes than the network."""
+def check_classes(data: ImageData, labels: Tensor, run: Followed) -> None:
+    """Labels mean nothing if the data have other classes than the network.
+
+    Raises:
+        InputError: They have.
+    """
     classes = run.logits.shape[-1]
     if data.labelled and data.classes is not None and len(data.classes) != classes:
         raise InputError(

@@ -22,7 +22,7 @@ from pcgraph.spec.schema import Spec
 from pcgraph.spec.source import has, show
 from pcgraph.spec.start import Start
 from pcgraph.spec.topology import Tie, Topology
-from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train
+from pcgraph.spec.training import Augmentation, LearningRate, Loss, Optimizer, Train, Tune, TuningNoise
 from pcgraph.spec.weights import Checkpoint, PredictorFile
 
 _HOMES: tuple[tuple[type[Model], str], ...] = (
@@ -128,11 +128,15 @@ def _model_at(path: FieldPath, loc: tuple[int | str, ...]) -> type[Model]:
             return Mask
         case ("train",):
             return Train
-        case ("train", "optimizer"):
+        case ("tune",):
+            return Tune
+        case ("tune", "noise"):
+            return TuningNoise
+        case ("train" | "tune", "optimizer"):
             return Optimizer
-        case ("train", "schedule"):
+        case ("train" | "tune", "schedule"):
             return LearningRate
-        case ("train", "augment"):
+        case ("train" | "tune", "augment"):
             return Augmentation
         case ("train", "loss"):
             return Loss

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
-from pcgraph.building.network import build
+from pcgraph.building.network import build, weight_file
 from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, join_path
 from pcgraph.graph import PCGraph
-from pcgraph.spec import Edge, Spec, load_spec, parse_spec, wire
-from pcgraph.spec.documents import spec_file
+from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
 from pcgraph.study.file import Arm, Grid, Lesions, Shuffle, Study
+from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
 """Fields of a grid that mean edges."""
+GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
+"""What all arms have in common, and none can change."""
+NODE_GAINS = ("feedforward", "feedback", "error")
 SWAPS = 20
 """Attempts to exchange the ends of two edges, times the number of edges."""
 
@@ -52,7 +55,6 @@ class Arms:
 
     Attributes:
         graph: The base without feedback.
-        wirings: All of them, in the order of the file: arms, grid points, lesions.
 
     Raises:
         SpecError: An arm that is no spec, at its place in the study file; or two of the same name.
@@ -63,24 +65,34 @@ class Arms:
         self.study, self.trust = study, trust
         self._base = base_values(study)
         bare = self._parse({**self._base, "feedback": "none"}, ("base",))
-        self.graph = self._graph(bare)
+        if bare.backbone is None:
+            hint = "Take a base whose backbone classifies."
+            raise self._refused("the base has no backbone, and so no answers to measure", ("base",), hint)
+        try:
+            self.graph = self._graph(bare)
+        except PCGraphError as error:
+            raise self._moved(error, ("base",)) from None
         self._reads = {node: self._fed_by(node) for node in self.graph.nodes}
-        self.wirings: list[Wiring] = []
+        self._found: dict[str, Wiring] = {}
+        self._whole: dict[str, Wiring] = {}
         for name, arm in study.arms.items():
-            self.wirings += self._arm(name, arm)
+            self._add(self._arm(name, arm), ("arms", name))
         for path, grid in _several(study.grid, "grid"):
-            self.wirings += self._grid(grid, path)
-        for _, lesions in _several(study.lesions, "lesions"):
-            self.wirings += self._lesions(lesions)
-        asked = [
-            (name, ("contrasts", i, j)) for i, two in enumerate(study.contrasts) for j, name in enumerate(two)
-        ]
-        for name, path in asked if study.reference is None else [(study.reference, ("reference",)), *asked]:
+            self._add(self._grid(grid, path), path)
+        for path, lesions in _several(study.lesions, "lesions"):
+            self._add(self._lesions(lesions, path), path)
+        asked: list[tuple[str, FieldPath]] = (
+            [] if study.reference is None else [(study.reference, ("reference",))]
+        )
+        for i, two in enumerate(study.contrasts):
+            asked += [(name, ("contrasts", i, j)) for j, name in enumerate(two)]
+        for name, path in asked:
             self.find(name, path)
-        names = [one.name for one in self.wirings]
-        for name in names:
-            if names.count(name) > 1:
-                raise SpecError(study.located(Fault(f"two arms are called '{name}'", ("arms",))))
+
+    @property
+    def wirings(self) -> list[Wiring]:
+        """All of them, in the order of the file: arms, grid points, lesions."""
+        return list(self._found.values())
 
     def find(self, name: str, path: FieldPath) -> Wiring:
         """The wiring of a name.
@@ -88,17 +100,22 @@ class Arms:
         Raises:
             SpecError: There is none; at ``path``.
         """
-        for one in self.wirings:
-            if one.name == name:
-                return one
-        hint = closest(name, [one.name for one in self.wirings])
-        raise SpecError(self.study.located(Fault(f"there is no arm '{name}'", path, hint)))
+        if name not in self._found:
+            hint = closest(name, list(self._found))
+            raise SpecError(self.study.located(Fault(f"there is no arm '{name}'", path, hint)))
+        return self._found[name]
+
+    def _add(self, wirings: Iterable[Wiring], path: FieldPath) -> None:
+        for one in wirings:
+            if one.name in self._found:
+                raise self._refused(f"two arms are called '{one.name}'", path)
+            self._found[one.name] = one
 
     # ---- kinds of arms -------------------------------------------------------------------------
 
     def _arm(self, name: str, arm: Arm) -> Iterator[Wiring]:
-        data = laid(self._base, arm.spec)
         path: FieldPath = ("arms", name)
+        data = self._laid(arm, path)
         if arm.random is not None:
             below = self._below()
             if arm.random.edges > len(below):
@@ -115,9 +132,42 @@ class Arms:
                 pairs = self._shuffled(arm.shuffle, draw, (*path, "shuffle"))
                 yield self._drawn(name, draw, arm.shuffle.draws, data, pairs, path)
         else:
+            yield self._plain(name)
+
+    def _plain(self, name: str) -> Wiring:
+        """An arm of the file that is not drawn."""
+        if name not in self._whole:
+            arm, path = self.study.arms[name], ("arms", name)
+            data = self._laid(arm, path)
             if arm.feedback is not None:
                 data["feedback"] = arm.feedback
-            yield self._wiring(name, data, path)
+            self._whole[name] = self._wiring(name, data, path)
+        return self._whole[name]
+
+    def _laid(self, arm: Arm, path: FieldPath) -> dict[str, Any]:
+        """The base with an arm's own fields."""
+        for field, value in arm.spec.items():
+            below = list(value) if field in ("train", "tune") and isinstance(value, dict) else []
+            for one in below or [None]:
+                self._changeable([field, *([one] if one else [])], (*path, "spec", field))
+        return laid({**self._base, **({"weights": None} if "weights" in arm.spec else {})}, arm.spec)
+
+    def _changeable(self, field: Sequence[str], path: FieldPath) -> None:
+        """Refuse a field of the spec that cannot differ from arm to arm."""
+        study, top, name = self.study, field[0], ".".join(field)
+        if top in GROUND:
+            hint = "Make it the base of another study: it changes what is predicted, not by whom."
+            raise self._refused(f"'{name}' is the same in all arms", path, hint)
+        if top in ("train", "tune") and getattr(study, top) is None:
+            hint = f"Write '{top}: ...' at the top level of the study."
+            raise self._refused(f"'{name}' changes nothing: this study has no '{top}'", path, hint)
+        if top in ("train", "tune") and field[1:] in (["data"], ["validation"]):
+            raise self._refused(
+                f"'{name}' is the same in all arms", path, f"Write it under '{top}' of the study."
+            )
+        if top == "weights" and study.train is not None:
+            hint = "Leave out 'train', or make it another study."
+            raise self._refused("weights are given to an arm of a study that trains", path, hint)
 
     def _drawn(
         self,
@@ -133,34 +183,62 @@ class Arms:
         return replace(self._wiring(own, {**data, "feedback": edges}, path), of=name)
 
     def _grid(self, grid: Grid, path: FieldPath) -> Iterator[Wiring]:
-        whole = self.find(grid.arm, (*path, "arm"))
-        arm = self.study.arms[grid.arm]
+        whole = self._plain(grid.arm)
+        for field in grid.fields:
+            if field not in EDGE_FIELDS:
+                self._changeable(field.split("."), (*path, field))
+            elif not whole.edges:
+                raise self._refused(f"'{grid.arm}' has no feedback edges with a '{field}'", (*path, field))
+        names = short_names(one for _, other in _several(self.study.grid, "grid") for one in other.fields)
         for values in itertools.product(*grid.fields.values()):
             point = dict(zip(grid.fields, values, strict=True))
-            data = laid(self._base, arm.spec)
+            data = laid(self._base, self.study.arms[grid.arm].spec)
             data["feedback"] = whole.spec.dump().get("feedback", "none")
             for field, value in point.items():
                 if field in EDGE_FIELDS:
-                    data["feedback"] = _with_field(data["feedback"], whole.edges, field, value)
+                    data["feedback"] = with_field(data["feedback"], whole.edges, field, value)
                 else:
-                    _set(data, field.split("."), value)
-            shown = ",".join(f"{field.rpartition('.')[2]}={_short(value)}" for field, value in point.items())
-            yield replace(self._wiring(f"{grid.arm}[{shown}]", data, path), of=grid.arm)
+                    set_field(data, field.split("."), value)
+            shown = ",".join(f"{names[field]}={value}" for field, value in point.items())
+            found = self._wiring(f"{grid.arm}[{shown}]", data, path)
+            self._moves(found.spec, grid, path)
+            yield replace(found, of=grid.arm)
 
-    def _lesions(self, lesions: Lesions) -> Iterator[Wiring]:
-        whole = self.find(lesions.of, ("lesions", "of"))
-        graph = self._graph(whole.spec)
-        for term, edges in graph.terms.items():
+    def _moves(self, spec: Spec, grid: Grid, path: FieldPath) -> None:
+        """Refuse a field that all nodes have values of their own for, so that it would change nothing."""
+        own = getattr(spec.dynamics, "nodes", {})
+        moved = [node for node in self.graph.nodes if node != self.graph.receiver]
+        for field in grid.fields:
+            section, _, name = field.partition(".")
+            if section != "dynamics" or name not in NODE_GAINS:
+                continue
+            if all(node in own and getattr(own[node], name) is not None for node in moved):
+                hint = "Write 'reset: [dynamics.nodes]'."
+                raise self._refused(
+                    f"every node has its own '{name}', so '{field}' changes nothing", (*path, field), hint
+                )
+
+    def _lesions(self, lesions: Lesions, path: FieldPath) -> Iterator[Wiring]:
+        whole = self._plain(lesions.of)
+        if not whole.edges:
+            raise self._refused(f"'{lesions.of}' has no feedback edge to take out", (*path, "of"))
+        for term, edges in self._graph(whole.spec).terms.items():
             if edges[0].kind == "feedback":
                 yield replace(whole, name=f"{whole.name} without {term}", cut=term)
 
     # ---- the pieces ----------------------------------------------------------------------------
 
     def _wiring(self, name: str, data: Mapping[str, Any], path: FieldPath) -> Wiring:
+        if isinstance(weights := data.get("weights"), str):
+            data = {**data, "weights": {"file": weights, "strict": False}}  # arms have some of its edges each
         spec = self._parse({**data, "name": self.study.study}, path)
         try:
+            spec = pinned(rooted(spec))
+            if spec.weights is not None:
+                weight_file(spec)
             edges = tuple(edge for edge, _ in wire(spec, self._reads))
-        except SpecError as error:
+            self._graph(spec)
+        except PCGraphError as error:
             raise self._moved(error, path) from None
         return Wiring(name, spec, edges, name)
 
@@ -175,20 +253,20 @@ class Arms:
 
     def _moved(self, error: PCGraphError, path: FieldPath) -> SpecError:
         """Faults of an arm's spec at their places in the study file."""
-        faults = []
-        for fault in error.faults:
-            if fault.path[:1] in (("train",), ("tune",)):  # which are the study's
-                faults.append(self.study.located(replace(fault, where="")))
-                continue
-            inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
-            field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
-            full: FieldPath = (*path, "feedback", *inside)
-            short: FieldPath = (*path, *inside)
-            place = self.study.located(Fault("", full)).where
-            near = self.study.located(Fault("", short)).where
-            where = near if inside and near != self.study.located(Fault("", path)).where else place
-            faults.append(Fault(f"{field}{fault.message}", short, fault.hint, where))
-        return SpecError(faults)
+        return SpecError(self._at_its_place(fault, path) for fault in error.faults)
+
+    def _at_its_place(self, fault: Fault, path: FieldPath) -> Fault:
+        if fault.path[:1] in (("train",), ("tune",)) and not self.study.written(
+            (*path, "spec", *fault.path), path
+        ):
+            return self.study.located(replace(fault, where=""))  # which is the study's
+        inside = fault.path[1:] if fault.path[:1] == ("feedback",) else ()
+        given = [(*path, *inside), (*path, "feedback", *inside)] if inside else []
+        swept = [join_path(fault.path), *map(str, fault.path[-1:])]  # a grid's fields
+        given += [(*path, part) for part in swept] + [(*path, "spec", *fault.path)]
+        found = next((one for one in given if self.study.written(one, path)), (*path, "feedback"))
+        field = "" if inside or not fault.path else f"{join_path(fault.path)}: "
+        return self.study.located(Fault(f"{field}{fault.message}", found, fault.hint))
 
     def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
         return SpecError(self.study.located(Fault(message, path, hint)))
@@ -204,7 +282,7 @@ class Arms:
         return [(a, b) for a in names for b in names if a != b and b in nx.ancestors(view, a)]
 
     def _shuffled(self, shuffle: Shuffle, draw: int, path: FieldPath) -> list[tuple[str, str]]:
-        whole = self.find(shuffle.of, (*path, "of"))
+        whole = self._plain(shuffle.of)
         pairs = [(edge.sources[0], edge.target) for edge in whole.edges]
         if any(len(edge.sources) > 1 for edge in whole.edges):
             raise self._refused(f"'{shuffle.of}' has edges of several sources", path)
@@ -220,80 +298,6 @@ class Arms:
             hint = "Take an arm with more edges, or 'random'."
             raise self._refused(f"no two edges of '{shuffle.of}' can exchange their ends", path, hint)
         return pairs
-
-
-def base_values(study: Study) -> dict[str, Any]:
-    """The base as plain values, with full paths and digests of its files; what is reset is taken out.
-
-    Raises:
-        SpecError: The base cannot be read, or a field that is reset is not there.
-    """
-    try:
-        file = spec_file(study.base)
-        file = file if file.is_absolute() else study.folder / file
-        data: dict[str, Any] = pinned(rooted(load_spec(file))).dump()
-    except SpecError as error:
-        whole = [fault for fault in error.faults if not fault.path]  # about the file, not about what it says
-        if not whole:
-            raise
-        faults = [Fault(f"'{study.base}': {fault.message}", ("base",), fault.hint) for fault in whole]
-        raise SpecError(study.located(fault) for fault in faults) from None
-    for index, field in enumerate(study.reset):
-        if not _remove(data, field.split(".")):
-            message = f"the base has no field '{field}' to take out"
-            raise SpecError(study.located(Fault(message, ("reset", index))))
-    if study.share is not None:
-        data["dynamics"] = {**data.get("dynamics", {}), "share": study.share.model_dump()}
-    for section in ("train", "tune"):
-        given = getattr(study, section)
-        if given is not None:
-            own = {name: value for name, value in given.items() if name != "edges"}
-            data[section] = laid(data.get(section, {}), own)
-    if study.train is None and "weights" in data:
-        weights = data["weights"] if isinstance(data["weights"], dict) else {"file": data["weights"]}
-        data["weights"] = {**weights, "strict": False}  # arms have some of its edges each
-    elif study.train is not None:
-        data.pop("weights", None)
-    return data
-
-
-def laid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Values laid over others: mappings are merged, all else is replaced."""
-    found = dict(base)
-    for name, value in top.items():
-        below = found.get(name)
-        found[name] = laid(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
-    return found
-
-
-def _remove(data: dict[str, Any], path: Sequence[str]) -> bool:
-    for name in path[:-1]:
-        below = data.get(name)
-        if not isinstance(below, dict):
-            return False
-        data[name] = data = dict(below)
-    return data.pop(path[-1], None) is not None
-
-
-def _set(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for name in path[:-1]:
-        below = data.get(name)
-        data[name] = data = dict(below) if isinstance(below, dict) else {}
-    data[path[-1]] = value
-
-
-def _with_field(given: Any, edges: Sequence[Edge], field: str, value: Any) -> list[Any]:
-    """The feedback with another value in the edges that are written out, or in all of them."""
-    items = given if isinstance(given, list) else [given]
-    written = [isinstance(item, dict) and "source" in item for item in items]
-    if not any(written):
-        items = [edge.model_dump(mode="json", exclude_defaults=True) for edge in edges]
-        written = [True] * len(items)
-    return [{**item, field: value} if own else item for item, own in zip(items, written, strict=True)]
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _several(given: Any, field: str) -> Iterator[tuple[FieldPath, Any]]:

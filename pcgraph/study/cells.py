@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from pcgraph.files.seals import digest
 
-FORMAT = 1
+FORMAT = 2
 """Changed whenever the same content would give other results."""
 
 
@@ -21,18 +23,32 @@ class Cell:
         kind: ``train``, ``tune`` or ``measure``.
         content: All that the result depends on besides ``needs``: plain values.
         needs: The cells whose results it starts from.
+        known: What these are to it, where it takes only a part of them; left out: their names.
     """
 
     kind: str
     content: Mapping[str, Any]
     needs: tuple[Cell, ...] = field(default=())
+    known: tuple[str, ...] = field(default=())
 
     @cached_property
     def key(self) -> str:
-        """Its name: a digest of kind, content and what it needs. Where a file lies is no part of it."""
-        needs = [one.key for one in self.needs]
-        content = _without_places(self.content)
-        return digest({"format": FORMAT, "kind": self.kind, "content": content, "needs": needs})[:32]
+        """Its name; see `key_of`."""
+        return key_of(self.kind, self.content, self.origins)
+
+    @property
+    def origins(self) -> list[str]:
+        """What its name says of the cells that it needs."""
+        return list(self.known or (one.key for one in self.needs))
+
+
+def key_of(kind: str, content: Mapping[str, Any], needs: Sequence[str]) -> str:
+    """The name of a cell: a digest of kind, content and what it needs, and of torch's version.
+
+    Where a file lies is no part of it, if its digest is.
+    """
+    values = {"kind": kind, "content": _without_places(content), "needs": list(needs)}
+    return digest({"format": FORMAT, "torch": torch.__version__, **values})[:32]
 
 
 def in_order(cells: Iterable[Cell]) -> list[Cell]:

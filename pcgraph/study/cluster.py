@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pcgraph.errors import Fault, InputError
 from pcgraph.study.cells import FORMAT, Cell
 from pcgraph.study.store import CellStore
@@ -143,7 +145,7 @@ def _gather(
 def _work(kind: str, content: dict[str, Any], trust: bool, format: int, version: str, *needs: Files) -> Files:
     """On a worker: one cell."""
     if (format, version) != (FORMAT, _version()):
-        message = f"a worker has pcgraph {_version()}, and {version} was asked for"
+        message = f"a worker has {_version()}, and {version} was asked for"
         raise InputError(Fault(message, hint="Install the same version on all workers."))
     if getattr(_WORKERS, "trust", None) is not trust:
         _WORKERS.trust, _WORKERS.worker = trust, Worker(trust)
@@ -154,4 +156,4 @@ def _work(kind: str, content: dict[str, Any], trust: bool, format: int, version:
 def _version() -> str:
     from pcgraph import __version__
 
-    return __version__
+    return f"pcgraph {__version__} with torch {torch.__version__}"

@@ -46,17 +46,18 @@ def comparisons(results: Results) -> list[Comparison]:
         one, other = scores[first], scores[second]
         if one is not None and other is not None:
             found[first, second] = difference(one, other)
-    corrected = holm([one.p_value() for one in found.values()])
+    family = {frozenset(pair): one.p_value() for pair, one in found.items()}  # [A, B] and [B, A] are one
+    corrected = dict(zip(family, holm(list(family.values())), strict=True))
     return [
         Comparison(
             first,
             second,
             one,
-            one.interval(comparisons=len(found)),
-            p,
-            one.detectable(comparisons=len(found)) if one.over_seeds else None,
+            one.interval(comparisons=len(family)),
+            float(corrected[frozenset((first, second))]),
+            one.detectable(comparisons=len(family)) if one.over_seeds else None,
         )
-        for ((first, second), one), p in zip(found.items(), corrected, strict=True)
+        for (first, second), one in found.items()
     ]
 
 

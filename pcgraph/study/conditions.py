@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pcgraph.errors import Fault, SpecError, closest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pcgraph.errors import Fault, FieldPath, InputError, SpecError, closest
 from pcgraph.evaluation.conditions import (
     CLEAN,
     Condition,
@@ -12,17 +16,21 @@ from pcgraph.evaluation.conditions import (
     parse_corruptions,
     parse_noise,
 )
-from pcgraph.evaluation.corruptions import CORRUPTIONS
+from pcgraph.evaluation.corruptions import CORRUPTIONS, check_size
 from pcgraph.study.file import Study
 
 NOISES = ("gaussian", "salt_pepper")
 
 
-def conditions_of(study: Study) -> list[Condition]:
+def conditions_of(study: Study, size: tuple[int, ...]) -> list[Condition]:
     """Everything that images go through, besides staying as they are.
 
+    Args:
+        study: The file.
+        size: (height, width) of the images.
+
     Raises:
-        SpecError: There is no noise or corruption of that name.
+        SpecError: There is no noise or corruption of that name or level, or none for so small images.
     """
     evaluate = study.evaluate
     found: list[Condition] = []
@@ -30,11 +38,31 @@ def conditions_of(study: Study) -> list[Condition]:
         if kind not in NOISES:
             fault = Fault(f"unknown noise '{kind}'", ("evaluate", "noise", kind), closest(kind, NOISES))
             raise SpecError(study.located(fault))
-        found += [one for level in levels for one in parse_noise(f"{kind}:{level!r}")]
+        for place, level in enumerate(levels):
+            with _at(study, ("evaluate", "noise", kind, place)):
+                found += parse_noise(f"{kind}:{level!r}")
     if evaluate.corruptions is not None:
-        names = parse_corruptions(",".join(evaluate.corruptions.names))
-        found += [Corrupted(name, level) for name in names for level in evaluate.corruptions.severities]
+        with _at(study, ("evaluate", "corruptions")):
+            check_size(size)
+        names: list[str] = []
+        for place, name in enumerate(evaluate.corruptions.names):
+            with _at(study, ("evaluate", "corruptions", "names", place)):
+                names += parse_corruptions(name)
+        found += [
+            Corrupted(name, level)
+            for name in dict.fromkeys(names)
+            for level in evaluate.corruptions.severities
+        ]
     return found
+
+
+@contextmanager
+def _at(study: Study, path: FieldPath) -> Iterator[None]:
+    """Faults at a place in the study file."""
+    try:
+        yield
+    except InputError as error:
+        raise SpecError(study.located(replace(fault, path=path)) for fault in error.faults) from None
 
 
 def condition_of(name: str) -> Condition:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
-from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.errors import Fault, FieldPath, SpecError, closest
 from pcgraph.files.shipped import shipped_studies
 from pcgraph.spec.documents import read_document
 from pcgraph.spec.dynamics import Sharing
@@ -23,6 +23,9 @@ Name = Annotated[str, AfterValidator(lambda name: _arm_name(name))]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
+MOST_SEEDS = 1000
+
+
 def _arm_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
         raise refuse(f"{show(name)} cannot name an arm", "Letters, digits, '_', '-', '+' and '.'.")
@@ -30,9 +33,10 @@ def _arm_name(name: str) -> str:
 
 
 def _seeds(value: Any) -> Any:
-    return (
-        list(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
-    )
+    counted = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS
+    if isinstance(value, int) and value > MOST_SEEDS:
+        raise refuse(f"expected at most {MOST_SEEDS} repetitions, got {value}")
+    return list(range(value)) if counted else value
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -194,6 +198,10 @@ class Study(Model):
         """The folder that relative paths start from."""
         return self._source.folder
 
+    def written(self, path: FieldPath, above: FieldPath) -> bool:
+        """Whether something of a path stands in the file that lies below ``above``."""
+        return any(path[:length] in self._source.places for length in range(len(above) + 1, len(path) + 1))
+
     def located(self, fault: Fault) -> Fault:
         """A fault with its place in the file."""
         return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
@@ -258,6 +266,11 @@ def _names(study: Study) -> Any:
             path = (field, index) if isinstance(given, list) else (field,)
             key = "of" if field == "lesions" else "arm"
             asked.append((getattr(one, key), (*path, key)))
+    for index, (first, second) in enumerate(study.contrasts):
+        if first == second:
+            yield Fault(f"'{first}' is compared with itself", ("contrasts", index), "Name two arms.")
+        elif [first, second] in study.contrasts[:index]:
+            yield Fault(f"'{first}' less '{second}' is there twice", ("contrasts", index))
     for name, path in asked:
         if name not in known:
             yield Fault(f"there is no arm '{name}'", path, closest(name, known))

@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pcgraph.datasets import ImageData, data_digest, open_data, preprocess_for
-from pcgraph.datasets.classes import classes_of
-from pcgraph.errors import Fault, SpecError
+from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.evaluation.conditions import CLEAN, key
 from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
+from pcgraph.spec.source import show
 from pcgraph.study.arms import Arms, Wiring
-from pcgraph.study.cells import Cell, in_order
+from pcgraph.study.cells import Cell, in_order, key_of
 from pcgraph.study.conditions import conditions_of
 from pcgraph.study.file import Study
+from pcgraph.study.images import StudyImages, files_beside
 
 TRAINED = ("source", "target", "predictor", "mask")
 """Fields of an edge on which its training by reconstruction depends."""
+UNASKED = ("feedback", "schedule", "start", "tune", "weights")
+"""Fields of a spec on which that training does not depend: it is of the feedforward pass."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,16 @@ class Plan:
 
     def __init__(self, study: Study, arms: Arms) -> None:
         self.study, self.arms = study, arms
-        self.conditions = list(dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study))]))
+        self.conditions = list(
+            dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study, self._size()))])
+        )
         spec = arms.wirings[0].spec
         self._train = (spec.train or Train()) if study.train is not None else None
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
-        self._data = {part: self._reference(part) for part in self._parts()}
-        classes = classes_of(spec)
-        self._digests = {
-            name: digest([data_digest(self._open(name, part)), classes and list(classes)])
-            for part, name in self._data.items()
-        }
-        self._banks = self._union() if self._shared() else []
+        self._images = StudyImages(study, arms)
+        self._check_steps()
+        self._files: dict[str, dict[str, str]] = {}
+        self._banks = self._union() if self._shared() else {}
         self._trained: dict[Any, Cell] = {}
         self.measures = [
             Measure(arm.name, seed, condition, part, self._measure(arm, seed, condition, part))
@@ -80,37 +81,34 @@ class Plan:
         ]
         self.cells = in_order(one.cell for one in self.measures)
 
-    # ---- data ----------------------------------------------------------------------------------
+    def _size(self) -> tuple[int, ...]:
+        return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]
 
-    def _parts(self) -> list[str]:
-        parts = ["test"]
-        if self._train is not None or self._tune is not None or self.study.evaluate.step == "held_out":
-            parts.append("train")
-        return parts
+    def _check_steps(self) -> None:
+        """The step that arms are compared at is there in all of them, and images are held out for its choice.
 
-    def _reference(self, part: str) -> str:
-        """The data that a part means."""
-        spec = self.arms.wirings[0].spec
-        learned = [one.data for one in (self._train, self._tune, spec.train, spec.tune) if one and one.data]
-        given = self.study.evaluate.data if part == "test" else None
-        found = given or next(iter(learned), None) or self.study.evaluate.data
-        if found is None:
-            field = "evaluate" if part == "test" else "train"
-            message = "nobody says which images" if part == "test" else "nobody says which images to train on"
-            raise SpecError(
-                self.study.located(Fault(message, (field, "data"), f"Write '{field}: {{data: ...}}'."))
-            )
-        return found
+        Raises:
+            SpecError: It is not, or none are.
+        """
+        evaluate = self.study.evaluate
+        steps = min(self._steps(arm) for arm in self.arms.wirings)
+        if isinstance(evaluate.step, int) and evaluate.step > steps:
+            message = f"step {evaluate.step} of {steps}"
+            raise self._refused(message, ("evaluate", "step"), "Write a smaller 'step', or more 'steps'.")
+        if evaluate.step == "held_out" and any(one.validation == 0 for one in self._learning()):
+            message = "'held_out', and 'validation: 0' holds no images out of the training"
+            raise self._refused(message, ("evaluate", "step"))
 
-    def _open(self, reference: str, part: str) -> ImageData:
-        spec = self.arms.wirings[0].spec
-        return open_data(
-            reference,
-            "train" if part == "train" else "test",
-            shape=self.arms.graph.nodes[self.arms.graph.receiver].shape,
-            preprocess=preprocess_for(spec.backbone),
-            classes=classes_of(spec),
-        )
+    def _steps(self, arm: Wiring) -> int:
+        asked = self.study.evaluate.steps
+        return arm.spec.schedule.steps if asked is None else asked
+
+    def _learning(self) -> list[Train | Tune]:
+        """What learns from images; where nothing does, the split of a training that might."""
+        return [one for one in (self._train, self._tune) if one is not None] or [Train()]
+
+    def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
+        return SpecError(self.study.located(Fault(message, path, hint)))
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -125,13 +123,12 @@ class Plan:
         given = self.study.train or {}
         asked = given.get("edges")
         if asked not in (None, "union", "own"):
-            message = f"expected 'union' or 'own', got '{asked}'"
-            raise SpecError(self.study.located(Fault(message, ("train", "edges"))))
-        reason = self._tied(self._train)
+            raise self._refused(f"expected 'union' or 'own', got {show(asked)}", ("train", "edges"))
+        settings = [arm.spec.train or Train() for arm in self.arms.wirings]
+        reason = next(filter(None, map(self._tied, settings)), "")
         if asked == "union" and reason:
             hint = "Write 'edges: own': each arm is then trained by itself."
-            message = f"one training cannot serve all arms: {reason}"
-            raise SpecError(self.study.located(Fault(message, ("train", "edges"), hint)))
+            raise self._refused(f"one training cannot serve all arms: {reason}", ("train", "edges"), hint)
         return asked != "own" and not reason
 
     def _tied(self, train: Train) -> str:
@@ -139,6 +136,9 @@ class Plan:
         edges = [edge for arm in self.arms.wirings for edge in arm.edges]
         energies = self.arms.wirings[0].spec.dynamics.rule == "energy"
         task = train.task or ("energy" if energies else "feedback")  # see learning.make_task
+        if task != "feedback" and "backbone" in (train.learns or ["backbone"]):
+            message = f"task '{task}' would train the backbone, which is the same in all arms"
+            raise self._refused(message, ("train", "task"), "Write 'learns: [predictors]'.")
         if task != "feedback":
             return f"task '{task}' trains whole networks"
         if train.clip is not None:
@@ -149,82 +149,114 @@ class Plan:
             return "dropout draws from one source for all edges"
         return ""
 
-    def _union(self) -> list[dict[str, Edge]]:
-        """All edges of all arms, in as few sets as have no two of the same name."""
-        banks: list[dict[str, Edge]] = []
+    def _union(self) -> dict[str, list[dict[str, Edge]]]:
+        """All edges of all arms by ground, in sets that have no two of one name; an arm in one."""
+        found: dict[str, list[dict[str, Edge]]] = {}
         for arm in self.arms.wirings:
-            for edge in arm.edges:
-                learned = Edge(**edge.model_dump(include=set(TRAINED)))
-                name = edge_name(edge)
-                if all(bank.get(name) != learned for bank in banks):
-                    free = next((bank for bank in banks if name not in bank), None)
-                    if free is None:
-                        banks.append(free := {})
-                    free[name] = learned
-        return banks
+            banks, edges = found.setdefault(_ground(arm.spec), []), _bank(arm)
+            fitting = (
+                one for one in banks if all(one.get(name, edge) == edge for name, edge in edges.items())
+            )
+            bank = next(fitting, None)
+            if bank is None:
+                banks.append(bank := {})
+            bank.update(edges)
+        return found
 
     def _train_cell(self, arm: Wiring, seed: int) -> tuple[Cell, ...]:
         if self._train is None or not arm.edges:
             return ()
         if not self._banks:
             return (self._training(arm.spec, seed),)
-        wanted = [Edge(**edge.model_dump(include=set(TRAINED))) for edge in arm.edges]
-        found = [bank for bank in self._banks if any(bank.get(edge_name(edge)) == edge for edge in wanted)]
-        return tuple(self._training(self._bank_spec(bank), seed) for bank in found)
+        banks, edges = self._banks[_ground(arm.spec)], _bank(arm)
+        bank = next(one for one in banks if all(one.get(name) == edge for name, edge in edges.items()))
+        return (self._training(self._bank_spec(arm.spec, bank), seed),)
 
-    def _bank_spec(self, bank: Mapping[str, Edge]) -> Spec:
-        data = self.arms.wirings[0].spec.dump()
+    def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
+        """The training of each edge of an arm, whatever other edges were trained with it."""
+        if not self._banks:
+            return ()
+        shared = {
+            "ground": _ground(arm.spec),
+            "seed": seed,
+            **self._images.of("train"),
+            **self._beside(arm.spec),
+        }
+        edges = [_learned(edge).model_dump(mode="json") for edge in arm.edges]
+        return tuple(key_of("train", {**shared, "edge": edge}, []) for edge in edges)
+
+    def _bank_spec(self, spec: Spec, bank: Mapping[str, Edge]) -> Spec:
+        data = spec.dump()
+        for name in UNASKED:
+            data.pop(name, None)
         data["feedback"] = [edge.model_dump(mode="json", exclude_defaults=True) for edge in bank.values()]
-        if data.get("dynamics", {}).get("rule", "predify") == "predify":
+        if spec.dynamics.rule == "predify":
             data["dynamics"] = {"allow_negative_memory": True}  # which the training does not ask for
         return parse_spec(data, self.study.folder)
 
     def _training(self, spec: Spec, seed: int) -> Cell:
-        data = _content(spec, "train")
-        name = self._data["train"]
-        return Cell("train", {"spec": data, "seed": seed, "data": name, "digest": self._digests[name]})
+        content = {"spec": _content(spec, "train"), "seed": seed, **self._images.of("train")}
+        return Cell("train", {**content, **self._beside(spec)})
 
     def _tune_cell(self, arm: Wiring, seed: int, needs: tuple[Cell, ...]) -> tuple[Cell, ...]:
         if self._tune is None or not arm.edges:
             return needs
-        name = self._data["train"]
-        content = {
-            "spec": _content(arm.spec, "tune"),
-            "seed": seed,
-            "data": name,
-            "digest": self._digests[name],
-        }
-        return (Cell("tune", content, needs),)
+        content = {"spec": _content(arm.spec, "tune"), "seed": seed, **self._images.of("tune")}
+        return (Cell("tune", {**content, **self._beside(arm.spec)}, needs, self._known(arm, seed)),)
+
+    def _beside(self, spec: Spec) -> dict[str, Any]:
+        """Digests of the files that a spec names without one; see `files_beside`."""
+        key = digest(spec.dump())
+        if key not in self._files:
+            self._files[key] = files_beside(spec)
+        return {"files": self._files[key]} if self._files[key] else {}
 
     # ---- measuring -----------------------------------------------------------------------------
 
     def _measure(self, arm: Wiring, seed: int, condition: str, part: str) -> Cell:
         needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
-        where = "train" if part == "held_out" else "test"
-        evaluate, name = self.study.evaluate, self._data[where]
-        settings = self._train or self._tune or Train()
-        content = {
+        known = self._known(arm, seed) if self._tune is None else ()
+        evaluate, alike = self.study.evaluate, part == "test" and not arm.edges
+        content: dict[str, Any] = {
             "spec": _content(arm.spec),
-            "seed": seed if needs or not arm.edges else 0,
+            "seed": 0 if alike else seed,  # 0: nothing in it differs from seed to seed
             "cut": arm.cut,
             "condition": condition,
-            "data": name,
-            "digest": self._digests[name],
             "part": part,
-            "steps": arm.spec.schedule.steps if evaluate.steps is None else evaluate.steps,
+            "steps": self._steps(arm),
             "batch": evaluate.batch,
             "limit": evaluate.limit,
             "draws": evaluate.seed,
-            "validation": settings.validation if part == "held_out" else None,
+            **self._beside(arm.spec),
         }
-        if part == "test" and not (needs or arm.edges):
-            content["seed"] = 0  # nothing in it differs from seed to seed
-        return Cell("measure", content, needs)
+        if part == "test":
+            return Cell("measure", {**content, **self._images.of("test")}, needs, known)
+        learned = [
+            {**self._images.of("tune" if isinstance(one, Tune) else "train"), "validation": one.validation}
+            for one in self._learning()
+        ]
+        return Cell("measure", {**content, "learned": learned}, needs, known)
 
 
 def edge_name(edge: Edge) -> str:
     """``e2->e1``."""
     return f"{'+'.join(edge.sources)}->{edge.target}"
+
+
+def _bank(arm: Wiring) -> dict[str, Edge]:
+    """What the edges of an arm learn, by their names."""
+    return {edge_name(edge): _learned(edge) for edge in arm.edges}
+
+
+def _learned(edge: Edge) -> Edge:
+    """An edge with what its training depends on, and nothing else."""
+    return Edge(**edge.model_dump(include=set(TRAINED)))
+
+
+def _ground(spec: Spec) -> str:
+    """All that the training of an edge depends on besides the edge, as a digest."""
+    unasked = {*UNASKED, *(["dynamics"] if spec.dynamics.rule == "predify" else [])}
+    return digest({name: value for name, value in _content(spec, "train").items() if name not in unasked})
 
 
 def _content(spec: Spec, *sections: str) -> dict[str, Any]:

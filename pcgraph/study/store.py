@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 from pcgraph.errors import InputError
 from pcgraph.files import whole_folder
-from pcgraph.files.seals import check_file, check_record, seal, to_json
-from pcgraph.study.cells import Cell
+from pcgraph.files.moving import remove
+from pcgraph.files.seals import SEAL, check_file, check_record, damaged, seal, to_json
+from pcgraph.study.cells import Cell, key_of
 from pcgraph.study.work import Files
 
 RECORD = "cell.json"
@@ -37,6 +38,8 @@ class CellStore:
         """
         path = self.folder / key
         record = check_record(path / RECORD)
+        if SEAL not in record or key_of(record["kind"], record["content"], record["needs"]) != key:
+            raise damaged(path / RECORD)
         for name in record["files"]:
             check_file(path / name, RECORD)
         return {name: (path / name).read_bytes() for name in record["files"]}
@@ -51,16 +54,16 @@ class CellStore:
             for name, content in files.items():
                 (partial / name).write_bytes(content)
             about = {"kind": cell.kind, "content": json.loads(json.dumps(dict(cell.content)))}
-            record = {**about, "needs": [one.key for one in cell.needs]}
+            record = {**about, "needs": cell.origins}
             (partial / RECORD).write_text(to_json(seal(record, partial, list(files))), encoding="utf-8")
 
     def _whole(self, key: str) -> bool:
         path = self.folder / key
-        if not path.is_dir():
+        if not os.path.lexists(path):
             return False
         try:
             self.read(key)
-        except (InputError, OSError, KeyError):
-            shutil.rmtree(path)
+        except (InputError, OSError, KeyError, TypeError, AttributeError):
+            remove(path)
             return False
         return True

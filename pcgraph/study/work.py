@@ -17,13 +17,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from pcgraph.building.network import build, measured
-from pcgraph.datasets import ImageData, batches, choice, open_data, preprocess_for, split, subset
+from pcgraph.datasets import ImageData, batches, choice, image_keys, open_data, preprocess_for, split, subset
 from pcgraph.datasets.classes import classes_of
 from pcgraph.datasets.noise import mixed_seed
 from pcgraph.datasets.parts import Split
 from pcgraph.dynamics.gains import Predify
-from pcgraph.errors import DivergenceError, LossError
+from pcgraph.errors import DivergenceError, Fault, InputError, LossError
 from pcgraph.evaluation.conditions import Clean
+from pcgraph.evaluation.loop import check_classes
 from pcgraph.evaluation.measures import follow
 from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.saving import PREDICTORS
@@ -170,13 +171,26 @@ class Worker:
         return self._data[key]
 
     def _measured_images(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
-        part: Split = "train" if content["part"] == "held_out" else "test"
-        data = self._images(spec, content["data"], part)
-        if content["part"] == "held_out":
-            data = split(data, content["validation"], content["seed"])[1]
+        held_out = content["part"] == "held_out"
+        data = self._held_out(spec, content) if held_out else self._images(spec, content["data"], "test")
         if content["limit"] is None:
             return data
         return subset(data, choice(len(data), content["limit"], content["draws"]))
+
+    def _held_out(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
+        """What the first training holds out, without what another one learns from."""
+        first, *others = [
+            split(self._images(spec, one["data"], "train"), one["validation"], content["seed"])
+            for one in content["learned"]
+        ]
+        learned = {key for one, _ in others for key in image_keys(one)}
+        held = first[1]
+        places = [place for place, key in enumerate(image_keys(held)) if key not in learned]
+        if not places:
+            hint = "Let 'train' and 'tune' take the same images, or raise 'validation'."
+            message = "no image is held out of both the training and the tuning"
+            raise InputError(Fault(message, ("evaluate", "step"), hint))
+        return subset(held, places)
 
 
 def _followed(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -190,6 +204,7 @@ def _followed(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -
         )
         seed = mixed_seed(content["draws"], number)
         run = follow(scheduler, condition.inputs(clean), content["steps"], False, seed)
+        check_classes(data, batch.labels, run)
         answers.append(run.answers.short())
         labels.append(batch.labels)
     return {"answers": torch.cat(answers, dim=1).contiguous(), "labels": torch.cat(labels)}

@@ -32,6 +32,28 @@ def test_edges_with_other_predictors_are_other_edges(tmp_path: Path) -> None:
     assert len(keys(plan, "train")) == 4
 
 
+def test_an_arm_gets_the_weights_of_its_own_edges_where_others_have_edges_of_these_names(
+    tmp_path: Path,
+) -> None:
+    """Two activations, whose weights have the same shapes: each arm of the four combinations, as if alone."""
+    up = {"ConvTranspose2d": {"kernel_size": 4, "stride": 2, "padding": 1}}
+    top, low = (
+        [{"source": source, "target": target, "predictor": [up, act]} for act in ("ReLU", "Tanh")]
+        for source, target in (("e3", "e2"), ("e2", "e1"))
+    )
+    arms = {"a": [top[0], low[0]], "b": [top[1], low[1]], "c": [top[0], low[1]], "d": [top[1], low[0]]}
+    weights = []
+    for edges in ("union", "own"):
+        plan = planned(tmp_path, arms=arms, train={**TRAIN, "edges": edges}, seeds=1)
+        trained = {cell.key: Worker()(cell.kind, cell.content, []) for cell in plan.cells if not cell.needs}
+        of_arms = {one.arm: [trained[cell.key] for cell in one.cell.needs] for one in plan.measures}
+        specs = {one.name: one.spec for one in plan.arms.wirings}
+        weights.append({arm: Worker()._network(specs[arm], 0, of_arms[arm]).predictors for arm in arms})
+    for arm in arms:
+        union, own = (found[arm].state_dict() for found in weights)
+        assert all(union[name].equal(own[name]) for name in own)
+
+
 def test_a_network_without_training_is_measured_once(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms={"none": "none"}, train=None, seeds=5)
     assert len(plan.measures) == 10
@@ -43,6 +65,22 @@ def test_a_network_without_training_is_measured_once(tmp_path: Path) -> None:
     [
         {"seeds": 3},
         {"arms": {"none": "none", "chain": "chain", "dense": "dense", "input": "to_input"}},
+        {
+            "arms": {
+                "new": [{"source": "e3", "target": "e3"}],
+                "none": "none",
+                "chain": "chain",
+                "dense": "dense",
+            }
+        },
+        {
+            "arms": {
+                "none": "none",
+                "chain": "chain",
+                "dense": "dense",
+                "up": [{"source": "e1", "target": "e3"}],
+            }
+        },
         {"evaluate": {**EVALUATE, "noise": {"gaussian": [0.5, 1.0]}}},
         {"study": "another name"},
         {"reference": "dense"},
@@ -52,11 +90,9 @@ def test_what_is_added_leaves_the_others_their_names(tmp_path: Path, changes: di
     before, after = planned(tmp_path), planned(tmp_path, **changes)
     measured = {cell.key for cell in before.cells if cell.kind == "measure"}
     trained = keys(before, "train")
-    if "arms" not in changes:  # a new edge would be trained with the others
+    assert measured <= keys(after, "measure")
+    if not {"new", "up"} & set(changes.get("arms", ())):  # a new edge is trained with the others
         assert trained <= keys(after, "train")
-        assert measured <= keys(after, "measure")
-    else:
-        assert trained == keys(after, "train")  # 'dense' has it already
 
 
 @pytest.mark.parametrize(
