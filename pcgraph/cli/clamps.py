@@ -17,6 +17,7 @@ from pcgraph.datasets.classes import classes_of
 from pcgraph.datasets.images import PIXELS, find_images, load_images
 from pcgraph.datasets.references import MOST_ITEMS, item_numbers
 from pcgraph.errors import Fault, InputError, closest
+from pcgraph.files.kinds import instead_of_file
 from pcgraph.graph import INPUT
 from pcgraph.network import PCNetwork
 from pcgraph.runs.record import check_written
@@ -189,6 +190,8 @@ def read_array(text: str) -> Tensor:
     """
     name, mark, key = text.partition(".safetensors")
     path = Path(name + mark)
+    if other := instead_of_file(path):
+        raise InputError(Fault(f"{other}, expected a file", where=str(path)))
     if not path.is_file():
         raise InputError(Fault("no such file", where=str(path)))
     check_written(path)

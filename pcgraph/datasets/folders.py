@@ -78,6 +78,8 @@ def existing(path: Path, kind: str) -> Path:
     """
     if path.is_dir():
         return path
+    if path.exists():
+        raise InputError(Fault("expected a folder", where=str(path)))
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = closest(path.name, near)
     hint = hint if hint.startswith("Did") else f"Write {kind}:PATH with the path of a folder."
