@@ -175,6 +175,8 @@ def _tensors(node: str, shape: tuple[int, ...], text: str) -> Given:
         value = value[None]
     if tuple(value.shape[1:]) != shape or not len(value):
         raise InputError(f"'{text}' has shape {tuple(value.shape)}; expected {shape}, or n of them")
+    if value.is_complex():
+        raise InputError(f"'{text}' holds complex numbers, expected real ones")
     value = value.float()
     if not torch.isfinite(value).all():
         raise InputError(f"'{text}' holds numbers that are not finite")
@@ -228,7 +230,10 @@ def read_mask(network: PCNetwork, node: str, text: str) -> Tensor:
         held[..., rows, columns] = True
         return held
     if text.endswith(".npy") or ".safetensors" in text:
-        held = read_array(text) != 0
+        held = read_array(text)
+        if held.isnan().any():
+            raise InputError(f"--mask {node}={text}: it holds NaN, which says neither")
+        held = held != 0
     elif Path(text).is_file():
         held = next(iter(load_images([Path(text)], PIXELS, shape)))[1][0] >= 0.5
     else:
