@@ -92,7 +92,7 @@ def test_an_interruption_while_python_clears_up_is_not_lost(
 def test_without_docstrings_and_asserts(place: Path, words: str) -> None:
     own, plain = (shell(place, f"{words} --json", PYTHONOPTIMIZE=level) for level in ("2", ""))
     assert (own.returncode, own.stderr) == (0, "")
-    assert json.loads(own.stdout).keys() == json.loads(plain.stdout).keys()
+    assert json.loads(plain.stdout).keys() - json.loads(own.stdout).keys() <= {"description"}
 
 
 def test_sigterm_has_its_status_wherever_it_comes() -> None:
