@@ -134,7 +134,8 @@ def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
 def _seed(seed: int) -> None:
     """As `torch.manual_seed`, which keeps a traceback for each kind of device that is not in use."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized() or torch.get_default_device().type != "cpu":
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if used or torch.get_default_device().type != "cpu":
         torch.manual_seed(seed)
 
 
