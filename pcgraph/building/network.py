@@ -136,6 +136,14 @@ def _plain_states(network: PCNetwork) -> dict[str, Tensor] | None:
         return drive.states(image.to(network.device, network.dtype))
 
 
+def _seed(seed: int) -> None:
+    """As `torch.manual_seed`, which keeps a traceback for each kind of device that is not in use."""
+    torch.default_generator.manual_seed(seed)
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if used or torch.get_default_device().type != "cpu":
+        torch.manual_seed(seed)
+
+
 def _build(
     spec: Spec, model: nn.Module | None, seed: int, trust: bool, weights: bool, verify: bool
 ) -> PCNetwork:
@@ -149,7 +157,7 @@ def _build(
     for edge in graph.edges.values():
         if edge.predictor is not None and (edge.is_foreign or not faults):
             try:
-                torch.manual_seed(seed_of(seed, edge.name))
+                _seed(seed_of(seed, edge.name))
                 predictor = build_predictor(edge, graph, trust)
                 mask_weights(predictor, edge, spec.folder)
                 part_large(predictor)
@@ -160,7 +168,7 @@ def _build(
         if faults and not start.is_foreign:
             continue
         try:
-            torch.manual_seed(seed_of(seed, f"start:{start.name}"))
+            _seed(seed_of(seed, f"start:{start.name}"))
             starts[start.name] = build_predictor(start, graph, trust)
         except SpecError as error:
             faults += error.faults

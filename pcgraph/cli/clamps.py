@@ -17,6 +17,7 @@ from pcgraph.datasets.classes import classes_of
 from pcgraph.datasets.images import PIXELS, find_images, load_images
 from pcgraph.datasets.references import MOST_ITEMS, item_numbers
 from pcgraph.errors import Fault, InputError, closest
+from pcgraph.files.kinds import instead_of_file
 from pcgraph.graph import INPUT
 from pcgraph.network import PCNetwork
 from pcgraph.runs.record import check_written
@@ -174,6 +175,8 @@ def _tensors(node: str, shape: tuple[int, ...], text: str) -> Given:
         value = value[None]
     if tuple(value.shape[1:]) != shape or not len(value):
         raise InputError(f"'{text}' has shape {tuple(value.shape)}; expected {shape}, or n of them")
+    if value.is_complex():
+        raise InputError(f"'{text}' holds complex numbers, expected real ones")
     value = value.float()
     if not torch.isfinite(value).all():
         raise InputError(f"'{text}' holds numbers that are not finite")
@@ -189,6 +192,8 @@ def read_array(text: str) -> Tensor:
     """
     name, mark, key = text.partition(".safetensors")
     path = Path(name + mark)
+    if other := instead_of_file(path):
+        raise InputError(Fault(f"{other}, expected a file", where=str(path)))
     if not path.is_file():
         raise InputError(Fault("no such file", where=str(path)))
     check_written(path)
@@ -225,7 +230,10 @@ def read_mask(network: PCNetwork, node: str, text: str) -> Tensor:
         held[..., rows, columns] = True
         return held
     if text.endswith(".npy") or ".safetensors" in text:
-        held = read_array(text) != 0
+        held = read_array(text)
+        if held.isnan().any():
+            raise InputError(f"--mask {node}={text}: it holds NaN, which says neither")
+        held = held != 0
     elif Path(text).is_file():
         held = next(iter(load_images([Path(text)], PIXELS, shape)))[1][0] >= 0.5
     else:

@@ -42,7 +42,9 @@ InputShape = Annotated[
         "--input", metavar="SHAPE", help="Shape of one image, such as 3,224,224. Left out: the model's own."
     ),
 ]
-Steps = Annotated[int | None, typer.Option(min=0, help="Steps. Left out: the spec's.", show_default=False)]
+Steps = Annotated[
+    int | None, typer.Option(min=0, max=10**9, help="Steps. Left out: the spec's.", show_default=False)
+]
 Batch = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Memory = Annotated[
     str | None,
@@ -53,9 +55,9 @@ Memory = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all that is random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto: cuda where there is one.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")]
+Workers = Annotated[int, typer.Option(min=0, max=1000, help="Processes that read images ahead.")]
 Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),

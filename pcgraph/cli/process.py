@@ -12,7 +12,10 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(SystemExit):
-    """SIGTERM has come."""
+    """SIGTERM has come; the status is the same wherever the command was."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
 
 
 def prepare() -> None:

@@ -190,7 +190,7 @@ class Training:
         """The run folder, which the main process owns; to go on in, if there is something to go on with."""
         from pcgraph.errors import Fault, InputError
         from pcgraph.runs.folder import RunFolder, run_folder, work_of
-        from pcgraph.training.engine import CHECKPOINTS, LOGS
+        from pcgraph.training.engine import CHECKPOINTS
 
         if self.resume and self.out is None:
             raise InputError(Fault("--resume needs the folder", hint="Give it as --out DIR."))
@@ -203,7 +203,7 @@ class Training:
             force=self.force,
             staged=False,
             resume=self.kind if self.resume else None,
-            worth=(CHECKPOINTS, LOGS),
+            worth=(CHECKPOINTS,),
         )
 
     def _record(self, folder: Path, data: Data, held: Data, **found: Any) -> None:

@@ -19,8 +19,8 @@ def folder(path: Path, part: Split, classes: Classes | None = None) -> Files:
     Args:
         path: Holds a folder for each class, whose images (those in folders inside included) belong to it;
             or images, which then have no labels. Where it holds ``train`` beside ``test``, ``val``,
-            ``valid``, ``validation`` or ``dev``, those are the parts, and a class of either counts in both;
-            otherwise both parts are all images.
+            ``valid``, ``validate``, ``validation``, ``dev`` or ``eval``, those are the parts, and a class of
+            either counts in both; otherwise both parts are all images.
         part: Which part.
         classes: The names of the classes by label. Left out: the folders' names, as numbers if all are whole
             numbers, else as text.
@@ -78,6 +78,8 @@ def existing(path: Path, kind: str) -> Path:
     """
     if path.is_dir():
         return path
+    if path.exists():
+        raise InputError(Fault("expected a folder", where=str(path)))
     near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = closest(path.name, near)
     hint = hint if hint.startswith("Did") else f"Write {kind}:PATH with the path of a folder."

@@ -16,6 +16,7 @@ from pcgraph.datasets.finding import images_below
 from pcgraph.datasets.formats import FORMATS, SUFFIXES
 from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
 from pcgraph.errors import Fault, InputError, closest
+from pcgraph.files.kinds import instead_of_file
 from pcgraph.files.shipped import photo, photos
 from pcgraph.spec import Preprocess
 
@@ -44,7 +45,7 @@ def find_images(references: Iterable[str]) -> list[Path]:
                 hint = f"An image ends in {', '.join(SUFFIXES)}."
                 raise InputError(Fault("this folder holds no image", hint=hint, where=reference))
             found += inside
-        elif path.exists():
+        elif path.exists() or path.is_symlink():
             check_regular(path)
             found.append(path)
         elif reference == "photos":
@@ -60,13 +61,14 @@ def find_images(references: Iterable[str]) -> list[Path]:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, socket or device, which could be read for ever.
+    """Refuse a pipe, socket or device, which could be read for ever, and a link to nothing.
 
     Raises:
         InputError: It is one.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise InputError(Fault("a pipe, socket or device, expected a file", where=str(path)))
+    other = instead_of_file(path)
+    if other and not path.is_dir():
+        raise InputError(Fault(f"{other}, expected a file", where=str(path)))
 
 
 def image_name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from pcgraph.errors import Fault, InputError
 Split = Literal["train", "test"]
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
-HELD_OUT = ("val", "valid", "validation", "dev", "eval")
+HELD_OUT = ("val", "valid", "validate", "validation", "dev", "eval")
 """What counts as the test images where there is no `TEST`."""
 
 
@@ -30,6 +31,7 @@ def parts(path: Path) -> dict[Split, Path]:
     named = [one for kind in found.values() for one in kind]
     others = [one for one in folders if one not in named and next(images_below(one), None) is not None]
     if not named or (others and not (found[TRAIN] and len(named) > len(found[TRAIN]))):
+        _refuse_likely_parts(folders, path)
         return {"train": path, "test": path}
     shown = ", ".join(f"'{one.name}'" for one in named)
     if others:
@@ -46,6 +48,18 @@ def parts(path: Path) -> dict[Split, Path]:
     return {"train": found[TRAIN][0], "test": (found[TEST] or found[HELD_OUT])[0]}
 
 
+def _refuse_likely_parts(folders: list[Path], path: Path) -> None:
+    """Refuse ``train2017`` beside ``val2017``, or ``train`` beside ``holdout``, with the same folders."""
+    for train in (one for one in folders if "train" in one.name.lower()):
+        classes = {one.name for one in listed(train)[0]}
+        for other in folders:
+            if other != train and classes & {one.name for one in listed(other)[0]}:
+                both = f"'{train.name}' and '{other.name}'"
+                message = f"{both} hold the same folders: parts of a data set, or classes?"
+                hint = f"Give one part: folder:{train}; or call them 'train' and 'test'."
+                raise InputError(Fault(message, hint=hint, where=str(path)))
+
+
 def in_order(names: Iterable[str], where: Path) -> list[str]:
     """Names of classes in the order of their labels: as numbers if all are whole numbers, else as text.
 
@@ -53,7 +67,7 @@ def in_order(names: Iterable[str], where: Path) -> list[str]:
         InputError: Two names are the same number.
     """
     names = sorted(names)
-    if not all(name.isascii() and name.isdecimal() for name in names):
+    if not all(re.fullmatch("[+-]?[0-9]+", name) for name in names):
         return names
     by_number: dict[int, str] = {}
     for name in names:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pcgraph.errors import Fault, ModelError, closest
 from pcgraph.files.digest import digest
+from pcgraph.files.kinds import instead_of_file
 
 PACKAGE = "package:"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".npz", ".json")
@@ -45,8 +46,9 @@ def find_weights(file: str, folder: Path | None = None) -> Path:
     try:
         if path.is_file():
             return path
-        if path.is_dir():
-            raise ModelError(Fault(f"'{path}' is a folder, expected a weight file", hint=_near("", path)))
+        if other := instead_of_file(path):
+            hint = _near("", path) if path.is_dir() else ""
+            raise ModelError(Fault(f"'{path}' is {other}, expected a weight file", hint=hint))
         hint = "Download it, and name the file." if "://" in file else _near(path.name, path.parent)
         raise ModelError(Fault(f"there is no weight file '{path}'", hint=hint))
     except (OSError, ValueError) as error:  # no right to look there; a path with a null character

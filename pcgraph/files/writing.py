@@ -23,7 +23,8 @@ def check_free(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> No
         suffixes: Suffixes that are understood; any, if there are none.
 
     Raises:
-        InputError: The file exists, is a folder, or has another suffix; its folder does not exist.
+        InputError: The file exists, is a folder, or has another suffix; its folder is not there, or takes no
+            file.
     """
     if suffixes and path.suffix.lower() not in suffixes:
         expected = ", ".join(suffixes[:-1]) + f" or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
@@ -33,6 +34,8 @@ def check_free(path: Path, *, force: bool, suffixes: tuple[str, ...] = ()) -> No
         raise InputError(Fault("is a folder, expected a file to write", where=str(path)))
     if not path.parent.is_dir():
         raise InputError(Fault(f"there is no folder '{path.parent}'", hint="Make it first.", where=str(path)))
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(Fault(f"nothing can be written in '{path.parent}'", where=str(path)))
     if path.exists() and not force:
         raise InputError(Fault("exists already", hint="Choose another name, or --force.", where=str(path)))
 
@@ -52,6 +55,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             sync(partial)
             partial.replace(path)
             sync(path.parent)
+        except OSError as error:
+            if error.filename == str(partial):  # which is nobody's file
+                error.filename = str(path)
+            raise
         finally:
             partial.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcgraph.errors import Fault, FieldPath, SpecError
+from pcgraph.files.kinds import instead_of_file
 from pcgraph.graph import Edge
 from pcgraph.spec.mask import ARRAYS, Mask
 
 if TYPE_CHECKING:
     import networkx as nx
+
+
+_NO_WEIGHT = re.compile(r"(1(\.0*)?|\{(?!.*weight).*)?")
+"""What may follow the two nodes of an edge in an edge list: 1, or networkx's data without a weight."""
 
 
 class Masked(nn.Module):
@@ -201,6 +207,8 @@ def _adjacency(graph: nx.Graph, targets: int, sources: int, path: FieldPath) -> 
 
 
 def _read(file: Path, targets: int, sources: int, path: FieldPath) -> Tensor:
+    if other := instead_of_file(file):
+        raise SpecError(Fault(f"'{file}' is {other}, expected a file", path))
     if not file.is_file():
         raise SpecError(Fault(f"there is no file '{file}'", path))
     try:
@@ -242,14 +250,14 @@ def _graph(file: Path) -> nx.Graph:
     """
     import networkx as nx
 
-    if file.suffix != ".graphml":
-        _check_lines(file, 1 if file.suffix == ".adjlist" else 2)
     if file.suffix == ".graphml":
         graph = nx.read_graphml(file, node_type=int)
     else:
-        read = nx.read_edgelist if file.suffix == ".edgelist" else nx.read_adjlist
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        _check_lines(lines, 1 if file.suffix == ".adjlist" else 2)
+        read = nx.parse_edgelist if file.suffix == ".edgelist" else nx.parse_adjlist
         extra = {"data": False} if file.suffix == ".edgelist" else {}
-        graph = read(file, nodetype=int, create_using=nx.DiGraph, **extra)
+        graph = read(lines, nodetype=int, create_using=nx.DiGraph, **extra)
     if any(node < 0 for node in graph):
         raise ValueError("its nodes are numbered from 0")
     if not graph.number_of_edges():
@@ -257,8 +265,10 @@ def _graph(file: Path) -> nx.Graph:
     return graph
 
 
-def _check_lines(file: Path, least: int) -> None:
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+def _check_lines(lines: list[str], least: int) -> None:
+    for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if words and (len(words) < least or not words[0].lstrip("-").isdecimal()):
             raise ValueError(f"line {number}: expected numbers of nodes, got '{line[:60]}'")
+        if least == 2 and not _NO_WEIGHT.fullmatch(" ".join(words[2:])):
+            raise ValueError(f"line {number}: a weight other than 1, expected two nodes, got '{line[:60]}'")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcgraph.errors import Fault, InputError
 from pcgraph.learning.stability import EnergyWatch
 from pcgraph.scheduler import Scheduler
 from pcgraph.simulation.recording import Run
@@ -78,6 +79,7 @@ def follow(
 
     Raises:
         DivergenceError: A state is not finite, or the energy of rule ``energy`` keeps rising.
+        InputError: The output is not finite.
 
     Yields:
         A trajectory for each image of a batch, and the batch's run with what was recorded.
@@ -108,10 +110,16 @@ def follow(
 
 
 def trajectories(names: Sequence[str], run: Run) -> list[Trajectory]:
-    """What each image did in a run that recorded ``energy``, and ``output`` if there is one."""
+    """What each image did in a run that recorded ``energy``, and ``output`` if there is one.
+
+    Raises:
+        InputError: The output is not finite, so that no class is the best.
+    """
     energies = [torch.stack(series) for series in run.energy.values()]
     energy = torch.stack(energies).double().cpu().numpy() if energies else np.zeros((0, 0, len(names)))
     scores = class_probabilities(run)
+    if scores is not None:
+        _check_numbers(names, scores)
     found = []
     for index, name in enumerate(names):
         classes: tuple[int, ...] = ()
@@ -123,6 +131,15 @@ def trajectories(names: Sequence[str], run: Run) -> list[Trajectory]:
             classes, chosen = tuple(seen), probability[:, seen].T.copy()
         found.append(Trajectory(name, classes, chosen, energy[:, :, index].copy()))
     return found
+
+
+def _check_numbers(names: Sequence[str], scores: Numbers) -> None:
+    lost = np.argwhere(np.isnan(scores))  # (NaN, 3): step, image, class
+    if len(lost):
+        step, image = lost[0, :2].tolist()
+        message = f"the network's output is not finite at step {step}, so no class is the best"
+        hint = "Are there NaN in the weights, or are they too large?"
+        raise InputError(Fault(message, hint=hint, where=names[image]))
 
 
 def class_probabilities(run: Run) -> Numbers | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     import matplotlib
 
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}):
+    with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
         figure.savefig(path, dpi=160, metadata=metadata)
 
 

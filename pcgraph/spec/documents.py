@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pcgraph.errors import Fault, SpecError, closest
+from pcgraph.files.kinds import instead_of_file
 from pcgraph.files.shipped import shipped_spec, shipped_specs
 from pcgraph.spec.json_source import parse_json
 from pcgraph.spec.source import Document
@@ -46,15 +47,13 @@ def read_text(path: Path) -> str:
     """
     where = str(path)
     try:
-        if path.is_dir():
-            hint = _files_in(path, path.name)
-            raise SpecError(Fault("a folder, expected a spec file", hint=hint, where=where))
+        if other := instead_of_file(path):  # reading a pipe might never end
+            hint = _files_in(path, path.name) if path.is_dir() else ""
+            raise SpecError(Fault(f"{other}, expected a spec file", hint=hint, where=where))
         if not path.exists():
             if not path.parent.is_dir():
                 raise SpecError(Fault(f"no such file: there is no folder '{path.parent}'", where=where))
             raise SpecError(Fault("no such file", hint=_files_in(path.parent, path.name), where=where))
-        if not path.is_file():  # or reading might never end
-            raise SpecError(Fault("a pipe, socket or device, expected a spec file", where=where))
         with path.open("rb") as file:
             content = file.read(BYTES_LIMIT + 1)
         if len(content) > BYTES_LIMIT:

@@ -77,6 +77,14 @@ CONV_PADDING = Kind(
     lambda value: value in ("same", "valid") if isinstance(value, str) else PADDING.accepts(value),
 )
 NUMBER = Kind("a number", {"type": "number"}, _number)
+SPARE = Kind(
+    "a number from 0 on", {"type": "number", "minimum": 0}, lambda value: _number(value) and value >= 0
+)
+DIVISOR = Kind(
+    "a number other than 0",
+    {"type": "number", "not": {"const": 0}},
+    lambda value: _number(value) and value != 0,
+)
 FACTOR = Kind(
     "a number above 0 or a list of them",
     _one_or_list({"type": "number", "exclusiveMinimum": 0}),
@@ -109,7 +117,7 @@ _CONV_TRANSPOSE = {
 }
 _BATCH_NORM = {
     "num_features": COUNT,
-    "eps": NUMBER,
+    "eps": SPARE,
     "momentum": NUMBER,
     "affine": FLAG,
     "track_running_stats": FLAG,
@@ -143,12 +151,12 @@ LAYERS: Mapping[str, Mapping[str, Kind]] = {
     "ELU": {"alpha": NUMBER},
     "Flatten": {"start_dim": INTEGER, "end_dim": INTEGER},
     "GELU": {"approximate": _words("none", "tanh")},
-    "GroupNorm": {"num_groups": COUNT, "num_channels": COUNT, "eps": NUMBER, "affine": FLAG},
+    "GroupNorm": {"num_groups": COUNT, "num_channels": COUNT, "eps": SPARE, "affine": FLAG},
     "Hardsigmoid": {},
     "Hardswish": {},
     "Hardtanh": {"min_val": NUMBER, "max_val": NUMBER},
     "Identity": {},
-    "LayerNorm": {"normalized_shape": SIZE, "eps": NUMBER, "elementwise_affine": FLAG, "bias": FLAG},
+    "LayerNorm": {"normalized_shape": SIZE, "eps": SPARE, "elementwise_affine": FLAG, "bias": FLAG},
     "LeakyReLU": {"negative_slope": NUMBER},
     "Linear": {"in_features": COUNT, "out_features": COUNT, "bias": FLAG},
     "MaxPool1d": _MAX_POOL,
@@ -161,7 +169,7 @@ LAYERS: Mapping[str, Mapping[str, Kind]] = {
     "Sigmoid": {},
     "SiLU": {},
     "Softmax": {"dim": INTEGER},
-    "Softplus": {"beta": NUMBER, "threshold": NUMBER},
+    "Softplus": {"beta": DIVISOR, "threshold": NUMBER},
     "Tanh": {},
     "Unflatten": {"dim": INTEGER, "unflattened_size": SIZE},
     "Upsample": {

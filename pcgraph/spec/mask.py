@@ -61,7 +61,7 @@ class Mask(Model):
     ) -> JsonSchemaValue:
         fields = handler.resolve_ref_schema(handler(schema))
         fields.pop("title", None)
-        text = fields.pop("description")
+        text = fields.pop("description", "")
         ends = "|".join(end.lstrip(".") for end in ARRAYS + GRAPHS)
         name = {"type": "string", "pattern": rf"\.({ends})$", "description": "Short for `{file: ...}`."}
         fields["properties"]["file"]["pattern"] = name["pattern"]

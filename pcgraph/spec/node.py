@@ -72,7 +72,7 @@ class Node(Model):
     ) -> JsonSchemaValue:
         fields = handler.resolve_ref_schema(handler(schema))
         fields.pop("title", None)
-        text = fields.pop("description")
+        text = fields.pop("description", "")
         own = [{"required": [field]} for field in ("delay", "energy", "precision")]
         alone = [{"required": ["module"]}, {"required": ["shape"], "not": {"anyOf": own}}]
         name = {"type": "string", "minLength": 1, "description": "Short for `{module: ...}`."}

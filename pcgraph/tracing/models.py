@@ -102,19 +102,17 @@ def load_with_constants(
         if ref in torchvision.models.list_models():
             hint = f"Did you mean '{TORCHVISION}{ref}'?"
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
-    if weights is not None and not meta:
-        if name is None:
-            with about("weights"):
-                load_reference(model, weights, match, folder)
-        elif isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN)):
-            raise ModelError(
-                Fault(
-                    f"weights '{weights}': only torchvision, timm and transformers models "
-                    "have weights by name",
-                    ("weights",),
-                    hint=f"Give a file (one of that name is './{weights}'), or leave 'weights' out.",
-                )
+    if name is not None and (isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN))):
+        raise ModelError(
+            Fault(
+                f"weights '{name}': only torchvision, timm and transformers models have weights by name",
+                ("weights",),
+                hint=f"Give a file (one of that name is './{name}'), or leave 'weights' out.",
             )
+        )
+    if weights is not None and name is None and not meta:
+        with about("weights"):
+            load_reference(model, weights, match, folder)
     return settle(model).requires_grad_(False), constants
 
 

@@ -87,7 +87,7 @@ class BatchStep:
             *values, count, stopping_votes = sums.tolist()
             stopping = stopping or stopping_votes > 0
             found = {name: value / count for name, value in zip(names, values, strict=True)}
-            _check_finite(found, step)
+            check_finite(found, f"batch {step + 1}")
             self._move(count / self.settings.batch)
         return {**found, "total": sum(found.values())} if len(found) != 1 else found, stopping
 
@@ -134,8 +134,13 @@ class BatchStep:
         return summed
 
 
-def _check_finite(losses: Mapping[str, float], step: int) -> None:
+def check_finite(losses: Mapping[str, float], where: str) -> None:
+    """Make sure that all losses are numbers; ``where`` they were found is for the message.
+
+    Raises:
+        LossError: One is not.
+    """
     for name, value in losses.items():
         if not -float("inf") < value < float("inf"):
-            message = f"the loss '{name}' of batch {step + 1} is not finite"
+            message = f"the loss '{name}' of {where} is not finite"
             raise LossError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))

@@ -34,7 +34,7 @@ from pcgraph.errors import Fault, InputError
 from pcgraph.files.free_space import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
-from pcgraph.training.batch_step import BatchStep
+from pcgraph.training.batch_step import BatchStep, check_finite
 from pcgraph.training.checkpoints import Progress, load_checkpoint, moving_tensors, save_checkpoint
 from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
@@ -255,6 +255,7 @@ class _Fit:
 
     def _end_of_epoch(self, progress: Progress, table: LossTable, on_epoch: Callable[..., None]) -> None:
         found = self._measure(progress.epoch)
+        check_finite(found, f"validation after epoch {progress.epoch + 1}")
         table.add(progress.epoch, progress.step, VALIDATION, found)
         self.accelerator.log({f"{VALIDATION}/{name}": v for name, v in found.items()}, progress.step)
         on_epoch(progress.epoch, found)

@@ -131,6 +131,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "a broken array": (["image=broken.npy"], "cannot be read"),
     "another shape": (["image=small.npy"], r"has shape \(2, 3\); expected \(1, 28, 28\)"),
     "no finite numbers": (["label=nan.npy"], "not finite"),
+    "complex numbers": (["label=complex.npy"], "holds complex numbers"),
+    "a mask that is no number": (["image=random", "--mask", "image=maybe.npy"], "holds NaN"),
     "which tensor": (["label=two.safetensors"], "which tensor.*It holds x, y"),
     "an unknown tensor": (["label=two.safetensors:z"], "there is no tensor 'z'"),
     "a photograph for a vector": (["label=photos"], "cannot be a value of shape"),
@@ -157,6 +159,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
 def test_a_wrong_clamp_is_refused(cli: Cli, tiny: Path, arguments: list[str], message: str) -> None:
     np.save("small.npy", np.zeros((2, 3), dtype=np.float32))
     np.save("nan.npy", np.full(10, np.nan, dtype=np.float32))
+    np.save("complex.npy", np.ones(10, dtype=np.complex64))
+    np.save("maybe.npy", np.full((1, 28, 28), np.nan))
     Path("broken.npy").write_bytes(b"no array")
     save_file({"x": torch.zeros(10), "y": torch.zeros(10)}, "two.safetensors")
     outcome = cli("query", tiny, "--clamp", *arguments, "--out", "r")

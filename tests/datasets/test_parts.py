@@ -14,7 +14,9 @@ from tests.datasets.conftest import Writer
 from .test_folders import contents, opened
 
 
-@pytest.mark.parametrize("held", ["val", "valid", "validation", "dev", "test", "Valid", "TEST", "testing"])
+@pytest.mark.parametrize(
+    "held", ["val", "valid", "validate", "validation", "dev", "test", "Valid", "TEST", "testing"]
+)
 @pytest.mark.parametrize("train", ["train", "Train", "training"])
 def test_parts_by_any_of_their_names(write: Writer, tmp_path: Path, train: str, held: str) -> None:
     for name, value in [("cat", 1), ("dog", 2)]:
@@ -40,6 +42,9 @@ def test_of_three_parts_the_tests_are_test(write: Writer, tmp_path: Path) -> Non
         (["train/cat/a.png", "val/cat/a.png", "valid/cat/a.png"], "'val' and 'valid' could both be"),
         (["train/cat/a.png", "val/cat/a.png", "more/cat/a.png"], "beside 'more', which holds images"),
         (["train/cat/a.png", "test/a.png"], "images without class folders, which the other part has"),
+        (["train2017/cat/a.png", "val2017/cat/a.png"], "'train2017' and 'val2017' hold the same folders"),
+        (["train/cat/a.png", "holdout/cat/a.png"], "'train' and 'holdout' hold the same folders"),
+        (["my_train/1/a.png", "other/1/a.png", "other/2/a.png"], "parts of a data set, or classes"),
         (["1/a.png", "01/a.png", "2/a.png"], "'01' and '1' are the same number"),
     ],
 )
@@ -65,6 +70,12 @@ def test_numbers_are_in_the_order_of_numbers(write: Writer, tmp_path: Path, form
     for number in range(12):
         write(f"{form.format(number)}/a.png", number)
     assert contents(opened(f"folder:{tmp_path}")) == [(number, number) for number in range(12)]
+
+
+def test_numbers_below_zero_are_numbers(write: Writer, tmp_path: Path) -> None:
+    for number in range(-11, 3):
+        write(f"{number}/a.png", number + 11)
+    assert opened(f"folder:{tmp_path}").classes == [str(number) for number in range(-11, 3)]
 
 
 def test_names_with_numbers_in_them_stay_text(write: Writer, tmp_path: Path) -> None:

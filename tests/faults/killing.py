@@ -54,6 +54,8 @@ def command(words: tuple[str, ...], output: Path) -> int:
     status = 70
     try:
         status = in_child(words, output)
+    except KeyboardInterrupt:  # ours to lose: the command has not begun, or is over
+        status = 130
     except BaseException:  # for the log: nothing may come to here
         traceback.print_exc()
     finally:

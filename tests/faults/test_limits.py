@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import cProfile
-import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,9 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.building.network import seed_of
-from pcgraph.datasets import open_data, preprocess_for
-from pcgraph.errors import InputError, SpecError, closest, suggestions
+from pcgraph.errors import SpecError, closest, suggestions
 from pcgraph.predictors import size_limits
-from pcgraph.spec import load_spec, parse_spec
+from pcgraph.spec import parse_spec
 from tests.cli.conftest import Cli, cli, small  # noqa: F401
 
 PAIR: dict[str, Any] = {
@@ -54,6 +51,8 @@ TOO_LARGE = {
     "epochs": {**PAIR, "train": {"epochs": 10**20}},
     "shift": {**PAIR, "train": {"augment": {"shift": 10**9}}},
     "lr": {**PAIR, "train": {"optimizer": {"lr": 1e300}}},
+    "eps": with_layers("Linear", {"LayerNorm": {"eps": -1}}),
+    "beta": with_layers("Linear", {"Softplus": {"beta": 0}}),
     "negative_slope": with_layers("Linear", {"LeakyReLU": {"negative_slope": 1e200}}),
 }
 """By the field that is at fault."""
@@ -158,60 +157,6 @@ def test_a_mask_of_a_graph_with_too_many_edges() -> None:
         pcg.build(spec, weights=False)
 
 
-# ---- files that are none ------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["pipe", "device", "socket"])
-def no_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Something that has a name, and would be read for ever."""
-    path = tmp_path / "odd"
-    if request.param == "pipe":
-        os.mkfifo(path)
-    elif request.param == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        here = Path.cwd()
-        os.chdir(tmp_path)  # the name of a socket is short
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind("odd")
-        os.chdir(here)
-    return path
-
-
-def test_a_spec_that_is_no_file(no_file: Path) -> None:
-    spec = no_file.rename(no_file.with_suffix(".yaml"))
-    with pytest.raises(SpecError, match="a pipe, socket or device, expected a spec file"):
-        load_spec(spec)
-    own = spec.with_name("own.yaml")
-    own.write_text(f"extends: {spec.name}\n")
-    with pytest.raises(SpecError, match=r"own\.yaml:1:1 extends: 'odd\.yaml': a pipe, socket or device"):
-        load_spec(own)
-
-
-def test_an_image_that_is_no_file(no_file: Path, cli: Cli, small: Path) -> None:  # noqa: F811
-    image = no_file.rename(no_file.with_suffix(".png"))
-    outcome = cli("run", "small.yaml", image, "--trust", "--steps", 0)
-    assert outcome.status == 2
-    assert "a pipe, socket or device, expected a file" in outcome.err
-    data = open_data(f"folder:{no_file.parent}", "test", shape=(3, 4, 4), preprocess=preprocess_for(None))
-    with pytest.raises(InputError, match="a pipe, socket or device"):
-        data.item(0)
-
-
-@pytest.mark.parametrize("target", ["loop.yaml", "a.yaml", "no\\0name.yaml", "x" * 5000 + ".yaml"])
-def test_extends_to_what_cannot_be_read(target: str, tmp_path: Path) -> None:
-    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    (tmp_path / "a.yaml").symlink_to("b.yaml")
-    (tmp_path / "b.yaml").symlink_to("a.yaml")
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(f'extends: "{target}"\n')
-    with pytest.raises(SpecError) as caught:
-        load_spec(spec)
-    (fault,) = caught.value.faults
-    assert fault.path == ("extends",)
-    assert fault.where == f"{spec}:1:1"
-
-
 # ---- torch's own words ---------------------------------------------------------------------------
 
 
@@ -282,3 +227,23 @@ def test_few_suggestions_are_those_of_each_alone() -> None:
     suggest = suggestions(choices)
     for name in ("alpah", "betta", "omega", "alpah"):
         assert suggest(name) == closest(name, choices)
+
+
+@pytest.mark.parametrize(
+    "more", [("--seed", 2**63), ("--seed", 2**64), ("--steps", 10**12), ("--seed", -1)], ids=str
+)
+@pytest.mark.parametrize("command", ["run", "query"])
+def test_numbers_of_the_command_line(
+    cli: Cli,  # noqa: F811
+    small: Path,  # noqa: F811
+    command: str,
+    more: tuple[str, int],
+) -> None:
+    given = ("--clamp", "input=random") if command == "query" else ()
+    outcome = cli(command, "small.yaml", "--trust", *given, *more)
+    assert outcome.status == 2
+    assert f"'{more[0]}'" in outcome.err
+
+
+def test_the_largest_seed(cli: Cli, small: Path) -> None:  # noqa: F811
+    assert cli("run", "small.yaml", "random", "--trust", "-q", "--seed", 2**63 - 1).status == 0

@@ -250,6 +250,24 @@ def test_the_old_run_is_kept_if_the_new_one_fails(
     assert contents(tmp_path / "new" / "deep") == contents(tmp_path / "r")
 
 
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_training_that_ends_with_what_is_no_loss(
+    cli: Cli, small: Path, pictures: Path, tmp_path: Path, command: str
+) -> None:
+    """One batch, and what it makes of the weights is seen in the validation alone; TensorBoard has logs."""
+    tune = "tune: {steps: [1, 3], noise: {gaussian: [0, 1]}, validation: 0.5}\n"
+    small.write_text(f"{small.read_text()}train: {{validation: 0.5}}\n{tune}")
+    words = (command, "small.yaml", *DATA, "--device", "cpu", "--epochs", "1", "--batch", "64", "--out", "r")
+    assert cli(*words).status == 0
+    before = everything(tmp_path / "r")
+    outcome = cli(*words, "--force", "--lr", "1e30")
+    assert outcome.status == 2
+    assert "not finite" in outcome.err
+    assert everything(tmp_path / "r") == before
+    assert cli(*words[:-1], "new", "--lr", "1e30").status == 2
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_evaluation_of_nothing_but_broken_images(cli: Cli, small: Path, pictures: Path) -> None:
     for file in pictures.rglob("*.png"):
         file.write_bytes(b"no image")

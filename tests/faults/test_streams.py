@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,20 @@ def test_an_interruption_while_python_clears_up_is_not_lost(
     finally:
         signal.signal(getattr(signal, number), before)
     assert came == [getattr(signal, number)]
+
+
+@pytest.mark.parametrize("words", ["schema", "check small.yaml --trust"])
+def test_without_docstrings_and_asserts(place: Path, words: str) -> None:
+    own, plain = (shell(place, f"{words} --json", PYTHONOPTIMIZE=level) for level in ("2", ""))
+    assert (own.returncode, own.stderr) == (0, "")
+    assert json.loads(plain.stdout).keys() - json.loads(own.stdout).keys() <= {"description"}
+
+
+def test_sigterm_has_its_status_wherever_it_comes() -> None:
+    """Where nothing of ours catches it any more, or yet, Python ends with it."""
+    code = "import os, signal; from pcgraph.cli.process import prepare; prepare(); os.kill(os.getpid(), 15)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "")
 
 
 def test_other_errors_while_python_clears_up_are_shown(

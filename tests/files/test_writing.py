@@ -95,3 +95,16 @@ def test_an_interruption_while_it_is_made_leaves_nothing(
     with pytest.raises(KeyboardInterrupt), write(tmp_path / "a"):
         raise AssertionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_of_the_disk_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as caught:
+        write_text(tmp_path / "gone" / "a.txt", "text")
+    assert caught.value.filename == str(tmp_path / "gone" / "a.txt")
+
+
+def test_a_folder_that_takes_no_file_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_free(tmp_path / "a.txt", force=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode == os.W_OK))
+    with pytest.raises(InputError, match="nothing can be written in"):
+        check_free(tmp_path / "a.txt", force=True)

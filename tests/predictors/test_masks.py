@@ -261,6 +261,9 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         ("m.edgelist", b"0,4\n1,5\n", "line 1: expected numbers of nodes"),
         ("m.edgelist", b"0 4\n1;5\n", "line 2: expected numbers of nodes"),
         ("m.edgelist", b"# nothing\n\n", "it holds no edge"),
+        ("m.edgelist", b"0 4\n1 5 0.0\n", "line 2: a weight other than 1"),
+        ("m.edgelist", b"0 4 0.5\n", "line 1: a weight other than 1"),
+        ("m.edgelist", b"0 4 {'weight': 0}\n", "line 1: a weight other than 1"),
         ("m.edgelist", b"", "it holds no edge"),
         ("m.edgelist", b"\x80\x81\xff", "cannot be read"),
         ("m.edgelist", b"0 1\n1 2\n", "leaves none of the 12 weights"),
@@ -276,6 +279,14 @@ def test_a_graph_of_which_nothing_is_left(tmp_path: Path, name: str, content: by
     spec = {"name": "s", "nodes": nodes, "edges": [edge], "dynamics": {"rule": "energy"}}
     with pytest.raises(SpecError, match=message):
         pcg.build(pcg.parse_spec(spec, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "line", ["0 4", "0 4 1", "0 4 1.0", "0 4 {}", "0 4 {'colour': 2}", "\ufeff0 4 # one"]
+)
+def test_what_may_follow_an_edge_in_a_list(tmp_path: Path, line: str) -> None:
+    (tmp_path / "m.edgelist").write_text(f"{line}\r\n", encoding="utf-8", newline="")
+    assert matrix("m.edgelist", 3, 4, tmp_path).int().tolist() == [[1, 0, 0, 0], [0] * 4, [0] * 4]
 
 
 def test_an_array_or_a_density_of_which_nothing_is_left(tmp_path: Path) -> None:

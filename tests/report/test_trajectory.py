@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 import pcgraph as pcg
+from pcgraph.errors import InputError
 from pcgraph.report.figures import run_figure
 from pcgraph.report.summary import class_labels, first_class, held, mean_energy
 from pcgraph.report.trajectory import TOP, Trajectory, class_probabilities, follow
@@ -102,3 +103,14 @@ def test_names_of_equal_lines_keep_apart() -> None:
     heights = sorted(text.xy[1] for text in figure.axes[-1].texts)
     assert min(np.diff(heights)) > 0.05
     assert heights[-1] < 1.05
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_have_no_best_class(value: float) -> None:
+    model = chain()
+    network = pcg.build(pcg.parse_spec(SPEC), model=model)
+    assert network.drive is not None
+    with torch.no_grad():  # the classifier alone: all states stay finite
+        network.drive.model.get_parameter("7.bias")[1] = value
+    with pytest.raises(InputError, match="a: the network's output is not finite at step 0"):
+        list(follow(pcg.Scheduler(network), [(["a", "b"], torch.randn(2, 3, 16, 16))], steps=2))
