@@ -134,6 +134,18 @@ class BatchStep:
         return summed
 
 
+def check_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that no weight ran away with the last batch, whose loss is that of the weights before.
+
+    Raises:
+        LossError: A weight is not finite, or its square is not.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.detach().float().square().sum().isfinite()):
+            message = f"the weights '{name}' ran away: the sum of their squares is not finite"
+            raise LossError(Fault(message, hint="Lower the learning rate: --lr, or 'optimizer.lr'."))
+
+
 def check_finite(losses: Mapping[str, float], where: str) -> None:
     """Make sure that all losses are numbers; ``where`` they were found is for the message.
 

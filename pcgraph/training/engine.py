@@ -34,7 +34,7 @@ from pcgraph.errors import Fault, InputError
 from pcgraph.files.free_space import check_room
 from pcgraph.spec.training import Fitting
 from pcgraph.training.accelerator import is_main_process, start_accelerator
-from pcgraph.training.batch_step import BatchStep, check_finite
+from pcgraph.training.batch_step import BatchStep, check_finite, check_weights
 from pcgraph.training.checkpoints import Progress, load_checkpoint, moving_tensors, save_checkpoint
 from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
@@ -227,6 +227,8 @@ class _Fit:
                 stopping = self._epoch(progress, table, on_step, stop)
                 if not stopping:
                     self._end_of_epoch(progress, table, on_epoch)
+        if not stopping:
+            check_weights(self._tensors())
         if not stopping and isinstance(self.task, Finishing):
             self.task.finish()
         if main and not stopping:

@@ -167,8 +167,10 @@ def test_a_study_that_was_stopped_goes_on_and_damaged_cells_are_made_again(tmp_p
     assert study_csv(Results(plan, store)) == whole
 
 
-def test_a_training_that_runs_away_is_a_result(tmp_path: Path) -> None:
-    train = {**TRAIN, "optimizer": {"name": "SGD", "lr": 1e30}}
+@pytest.mark.parametrize("batch", [100, 300])
+def test_a_training_that_runs_away_is_a_result(tmp_path: Path, batch: int) -> None:
+    """At its next batch, or after the only one."""
+    train = {**TRAIN, "batch": batch, "optimizer": {"name": "SGD", "lr": 1e30}}
     plan = planned(tmp_path, seeds=1, train=train)
     store = CellStore(tmp_path / "cells")
     run_cells(plan.cells, store)
