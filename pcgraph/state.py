@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -68,7 +67,7 @@ class State:
         self,
         values: Mapping[str, Tensor],
         moments: Mapping[str, tuple[Tensor, ...]] | None = None,
-        draws: Mapping[str, Tensor] = MappingProxyType({}),
+        draws: Mapping[str, Tensor] = {},
     ) -> State:
         """The state one step later: with these values, moments (where the dynamics keep any), and draws."""
         past = {node: (self.values[node], *earlier[:-1]) for node, earlier in self.past.items()}

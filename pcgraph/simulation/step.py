@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ def evaluate(
     state: State,
     differentiable: Differentiable,
     keep: bool = True,
-    constant: Mapping[str, Affine] = MappingProxyType({}),
+    constant: Mapping[str, Affine] = {},
 ) -> Evaluation:
     """What the delayed edges do to the states, group by group.
 

@@ -373,7 +373,7 @@ def test_what_cannot_be_drawn_image_by_image_is_refused_by_name(change: Change, 
 
 def test_without_verification_random_models_are_read_alike() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", PCGraphWarning)
         drive = Drive(Net(KINDS["noise"]), {}, SHAPE, verify=False)
     assert [site.kind for site in drive.sites] == ["normal"]
 
