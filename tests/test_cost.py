@@ -24,6 +24,7 @@ def cost() -> ModuleType:
     return module
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("spec", "weights"),
     [("vgg16", "VGG16_Weights"), ("efficientnet_b0", "EfficientNet_B0_Weights")],

@@ -26,6 +26,7 @@ def test_the_plain_network_knows_digits() -> None:
     assert accuracy(0.0, 1000, 0)[0] >= 0.97
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("sigma", "gain"), [(0.5, 0.15), (1.0, 0.25)])
 def test_the_feedback_brings_back_what_noise_took_and_it_lasts(sigma: float, gain: float) -> None:
     """At step 4, the last that it was tuned for, and at step 8, after twice as many."""

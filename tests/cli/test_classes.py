@@ -50,6 +50,7 @@ def test_evaluate(cli: Cli, words: Path, tmp_path: Path) -> None:
     assert accuracy(tmp_path / "r") > 0.9  # what was there stays
 
 
+@pytest.mark.heavy
 def test_in_the_spec(cli: Cli, words: Path, tmp_path: Path) -> None:
     spec = {"extends": "digits", "name": "worded", "backbone": {"classes": "order.txt"}}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))

@@ -40,6 +40,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.heavy
 def test_it_writes_what_the_scheduler_computes(cli: Cli, small: Path, folder: Path, tmp_path: Path) -> None:
     outcome = cli(
         *("evaluate", "small.yaml", "--trust", "--data", f"folder:{folder}", "--noise", "gaussian:0.5,2"),

@@ -101,6 +101,7 @@ def test_check_looks_at_the_whole_step_without_a_backbone(cli: Cli, tmp_path: Pa
         assert len(cli("check", "c.yaml", "--json").json["warnings"]) == 1
 
 
+@pytest.mark.heavy
 def test_show_tells_the_numbers_of_auto(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(SMALL + "dynamics: {error: auto}\n")
     edges = {edge["name"]: edge for edge in cli("show", "a.yaml", "--trust", "--json").json["edges"]}
@@ -127,6 +128,7 @@ def test_run_tells_why_states_grew(cli: Cli, tmp_path: Path) -> None:
     assert "edge 'e2->e1' carries errors back to 'e2'" in far.err
 
 
+@pytest.mark.heavy
 def test_new_lowers_lambda_until_the_states_stay(cli: Cli, tmp_path: Path) -> None:
     arguments = ("--input", "3,16,16", "--trust", "--json")
     assert cli("new", "python:tests.goldens.nets:chain", "-o", "quiet.yaml", *arguments).status == 0

@@ -96,6 +96,7 @@ def test_json_is_all_there_is(cli: Cli, small: Path) -> None:
     assert first[0]["probability"] >= first[1]["probability"] >= first[2]["probability"]
 
 
+@pytest.mark.heavy
 def test_the_run_folder_repeats_the_run(cli: Cli, small: Path, tmp_path: Path) -> None:
     cli("run", "small.yaml", "photos", "--trust", "--out", "a", "--noise", "gaussian:0.5", "--seed", "3")
     record = json.loads((tmp_path / "a" / "run.json").read_text())
@@ -116,6 +117,7 @@ def test_the_run_folder_repeats_the_run(cli: Cli, small: Path, tmp_path: Path) -
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
 
 
+@pytest.mark.heavy
 def test_the_batch_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> None:
     for size in (1, 2, 3):
         arguments = (
@@ -138,6 +140,7 @@ def test_the_batch_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> Non
     assert torch.allclose(outputs[0], outputs[1], atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_memory_changes_nothing(cli: Cli, small: Path, tmp_path: Path) -> None:
     for name, options in (("whole", ()), ("parts", ("--memory", "600 KB"))):
         arguments = ("photos", "--trust", "--out", name, "--record", "values:e1")
@@ -257,6 +260,7 @@ def test_divergence_is_a_fault_that_names_node_and_step(cli: Cli, small: Path) -
     assert "is not finite after step" in outcome.err
 
 
+@pytest.mark.heavy
 def test_force_replaces_runs_and_nothing_else(cli: Cli, small: Path, tmp_path: Path) -> None:
     arguments = ("run", "small.yaml", "photos:coffee", "--trust", "-q", "--out")
     assert cli(*arguments, "o").status == 0

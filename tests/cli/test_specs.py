@@ -56,6 +56,7 @@ def test_what_foreign_code_prints_stays_out_of_json(cli: Cli, tmp_path: Path) ->
 # ---- new -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_new_writes_a_spec_that_check_accepts(cli: Cli, tmp_path: Path) -> None:
     outcome = cli("new", "torchvision:resnet18", "-o", "r.yaml", "--input", "3,64,64")
     assert outcome.status == 0
@@ -147,6 +148,7 @@ def test_check_counts_the_work_of_a_step(cli: Cli) -> None:
     assert cli("check", "pc_mlp", "--json").json["cost"] == 2 * (256 * 64 + 64 * 10)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "spec", [pytest.param("vgg16", marks=pytest.mark.heavy), "resnet18", "efficientnet_b0"]
 )

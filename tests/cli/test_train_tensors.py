@@ -94,6 +94,7 @@ def _split_seed() -> int:
     return int(np.random.SeedSequence((0,)).generate_state(1, np.uint64)[0]) >> 1
 
 
+@pytest.mark.heavy
 @pytest.mark.long
 def test_classes_are_learned(cli: Cli, folder: Path) -> None:
     """Sounds of which the mean tells the class: after some epochs nearly all are right."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from torch import nn
@@ -28,6 +29,7 @@ def with_weights(small: Path, weights: object) -> None:
     small.write_text(yaml.safe_dump(spec))
 
 
+@pytest.mark.heavy
 def test_a_prefix_is_a_note_of_one_line(cli: Cli, small: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": wrapped()}, tmp_path / "last.ckpt")
     with_weights(small, "last.ckpt")
@@ -62,6 +64,7 @@ def test_a_run_folder_knows_its_weight_file(cli: Cli, small: Path, tmp_path: Pat
         assert "is another file than the spec means" in fault["message"]
 
 
+@pytest.mark.heavy
 def test_new_and_check_with_paths_that_look_like_something_else(cli: Cli, tmp_path: Path) -> None:
     for number, name in enumerate(("$HOME: my model.ckpt", "a b/größe 😀.pth.tar", "${x}.bin")):
         (tmp_path / name).parent.mkdir(exist_ok=True)

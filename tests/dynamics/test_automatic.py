@@ -50,6 +50,7 @@ def by_hand(network: pcg.PCNetwork, node: str, edges: list[str], kept: float, ot
     return SHARE * min((1 + kept - others) / strength, (1 - kept) / pulled)
 
 
+@pytest.mark.heavy
 def test_it_is_a_share_of_what_each_node_bears() -> None:
     network = pcg.build(pcg.parse_spec(CHAIN), model=chain())
     values = network.dynamics.values()

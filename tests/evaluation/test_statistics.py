@@ -52,6 +52,7 @@ def test_a_draw_of_several_runs_is_a_mean_of_whole_runs_and_whole_images() -> No
     assert np.corrcoef(runs[1:, 0], images[1:, 0])[0, 1] == pytest.approx(0, abs=0.06)
 
 
+@pytest.mark.heavy
 def test_coverage_over_images() -> None:
     """95% intervals of an accuracy of 0.8 hold it in about 95 of 100 experiments."""
     rng = np.random.default_rng(7)
@@ -63,6 +64,7 @@ def test_coverage_over_images() -> None:
     assert 0.91 <= held / 400 <= 0.98  # the standard error of the share is 0.011
 
 
+@pytest.mark.heavy
 def test_coverage_over_runs_and_images() -> None:
     """Runs and images both bring variance; with ten runs the interval is a little too narrow at worst."""
     rng = np.random.default_rng(8)

@@ -65,6 +65,7 @@ def limit_by_hand(network: pcg.PCNetwork, clamped: Tensor) -> float:
     return 2 / float(torch.linalg.eigvalsh(root @ hessian @ root).max())
 
 
+@pytest.mark.heavy
 @examples(15)
 @given(spec=linear_graphs(), seed=st.integers(0, 99))
 def test_energy_never_rises_below_the_limit_and_does_above_it(spec: dict[str, Any], seed: int) -> None:

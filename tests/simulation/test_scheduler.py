@@ -428,6 +428,7 @@ class Saved:
         self.tensor = tensor
 
 
+@pytest.mark.heavy
 def test_checkpointing_keeps_less_for_the_backward_pass() -> None:
     network, images = backbone_network(dynamics={"error": 0.1}), torch.randn(2, 3, 16, 16)
 

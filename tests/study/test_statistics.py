@@ -220,6 +220,7 @@ def test_arms_that_never_differ_are_not_taken_to_be_the_same(seeds: int) -> None
 # ---- studies whose truth is known ----------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("alpha", [0.1, 0.05, 0.05 / 8])
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 @pytest.mark.parametrize("of_images", [0, 1, 10, 100])
@@ -251,6 +252,7 @@ def test_intervals_hold_in_simulated_studies(seeds: int, seed: float) -> None:
         assert not miss(repeats - missed, repeats, 0.97)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_equal_arms_are_hardly_ever_told_apart(seeds: int) -> None:
     """Eight arms and a reference, all alike: in one of 20 families a false discovery, at most."""

@@ -629,6 +629,7 @@ class BackwardAndSizes(Net):
         return self.rest(Rounded.apply(self.conv(x)))
 
 
+@pytest.mark.heavy
 def test_another_gradient_is_refused() -> None:
     with pytest.raises(ModelError, match="its gradient by"):
         Drive(InPlaceWithoutGradient(), {}, SHAPE)

@@ -119,6 +119,7 @@ def test_a_decision_by_the_image_is_refused_in_a_few_words(weights: bool, capfd:
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.heavy
 def test_a_vision_transformer_that_keeps_its_positions() -> None:
     pytest.importorskip("timm")
     spec = {
