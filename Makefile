@@ -48,7 +48,7 @@ test-slow: $(INSTALLED)
 test-lowest test-newest: test-%:
 	.ci/versions $*
 
-# Which feedback helps the shipped network (specs/studies/which_feedback.yaml): about 20 minutes.
+# Which feedback helps the shipped network (specs/studies/which_feedback.yaml).
 study: $(INSTALLED)
 	$(BIN)/pcgraph study which_feedback
 

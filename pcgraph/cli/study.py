@@ -57,7 +57,8 @@ def study(
     """Compare wirings: train, tune and measure every arm of a study with every seed.
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
-    again, whatever is added to the file. Writes study.csv (every number) and arms.csv (a line an arm).
+    again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
+    comparisons.csv and figures.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError

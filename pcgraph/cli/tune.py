@@ -110,16 +110,15 @@ def values_table(task: DynamicsTask) -> Table:
     import torch
     from rich.table import Table
 
-    from pcgraph.report.advice import inert_reason, moved_by_alpha
+    from pcgraph.report.advice import inert_reason
 
     names = {"feedforward": "beta", "feedback": "lambda", "error": "alpha"}
     with torch.no_grad():
         before, after = task.before, task.dynamics.values()
     table = Table("node", *names.values())
-    predicting = moved_by_alpha(task.network)
     for node in task.dynamics.nodes:
         shown = [f"{float(before[node, n]):.3g} -> {float(after[node, n]):.3g}" for n in names]
-        inert = [inert_reason(task.network, node, n, predicting) for n in names]
+        inert = [inert_reason(task.network, node, n) for n in names]
         told = [f"(no effect: {why})" if why else one for one, why in zip(shown, inert, strict=True)]
         table.add_row(node, *told)
     return table

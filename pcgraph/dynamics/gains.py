@@ -168,7 +168,7 @@ class Predify(Dynamics):
     def sharing(self, node: str, name: str) -> int:
         """How many divide a node's beta (``feedforward``), lambda (``feedback``) or alpha (``error``)."""
         if name == "error":
-            return max(len(self.moving(node)), 1) if self.spec.share.error == "source" else 1
+            return max(len(self.moving[node]), 1) if self.spec.share.error == "source" else 1
         whole = name == "feedback" and self.spec.share.feedback == "edge"
         kind: Kind = "feedback" if name == "feedback" else "feedforward"
         return 1 if whole else max(len(self.drawing(node, kind)), 1)
@@ -177,10 +177,15 @@ class Predify(Dynamics):
         """The error terms into a node that draw it with its own beta or lambda."""
         return [term for term in self.graph.terms_into(node, kind) if self.graph.terms[term][0].gain is None]
 
-    def moving(self, node: str) -> list[str]:
-        """The edges whose errors move a node with its own alpha."""
-        edges = (edge for edge in self.graph.edges.values() if edge.kind == "feedback" and edge.delay)
-        return [edge.name for edge in edges if edge.error is None and node in edge.sources]
+    @cached_property
+    def moving(self) -> dict[str, list[str]]:
+        """By node, the edges whose errors move it with its own alpha."""
+        found: dict[str, list[str]] = {node: [] for node in self.graph.nodes}
+        for edge in self.graph.edges.values():
+            if edge.kind == "feedback" and edge.delay and edge.error is None:
+                for source in edge.sources:
+                    found[source].append(edge.name)
+        return found
 
     def _given(self, node: str, name: str) -> float | Literal["auto"]:
         """What the spec says of a node."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
 from pcgraph.predictors.automatic import NoPredictorError, automatic, check_dense
@@ -259,7 +258,11 @@ def _wrong_shape(edge: Edge, predicted: Shape, target: Shape, path: FieldPath) -
 
 def _shape_after(module: nn.Module, sources: Sequence[Shape]) -> Shape:
     """Shape that ``module`` makes of the sources, without the batch and without computing."""
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), _silent():
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        torch.no_grad(),
+        without_log("torch._subclasses.fake_tensor"),
+    ):
         training = module.training
         module.eval()
         try:
@@ -267,17 +270,6 @@ def _shape_after(module: nn.Module, sources: Sequence[Shape]) -> Shape:
         finally:
             module.train(training)
     return _shape_of(predicted)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without torch's log of what does not fit: it goes before our message, and is twenty lines long."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def _shape_of(predicted: Any) -> Shape:

@@ -74,32 +74,22 @@ def inert_gains(network: PCNetwork) -> Iterator[Fault]:
     dynamics = network.spec.dynamics
     if not isinstance(dynamics, PredifyDynamics):
         return
-    predicting = moved_by_alpha(network)
     for node, own in dynamics.nodes.items():
         for name in ("feedforward", "feedback", "error"):
             value = getattr(own, name)
-            if value not in (None, 0.0) and (reason := inert_reason(network, node, name, predicting)):
+            if value not in (None, 0.0) and (reason := inert_reason(network, node, name)):
                 hint = "Take it out, or add what it is for."
                 yield Fault(f"{value} does nothing: {reason}", ("dynamics", "nodes", node, name), hint)
 
 
-def moved_by_alpha(network: PCNetwork) -> set[str]:
-    """The nodes that the errors of their feedback move with their own alpha."""
-    return {
-        source
-        for edge in network.graph.edges.values()
-        if edge.kind == "feedback" and edge.delay and edge.error is None
-        for source in edge.sources
-    }
-
-
-def inert_reason(network: PCNetwork, node: str, name: str, predicting: set[str]) -> str:
+def inert_reason(network: PCNetwork, node: str, name: str) -> str:
     """Why a gain of a node moves nothing; empty where it does."""
     graph = network.graph
     if network.drive is not None and node == graph.receiver:
         return f"'{node}' is the image, which is held"
     if name == "error":
-        return "" if node in predicting else f"'{node}' makes no feedback prediction"
+        assert isinstance(network.dynamics, Predify)
+        return "" if network.dynamics.moving[node] else f"'{node}' makes no feedback prediction"
     kind: Kind = "feedback" if name == "feedback" else "feedforward"
     terms = graph.terms_into(node, kind)
     if not terms:

@@ -140,7 +140,7 @@ class Evaluate(Model):
     noise: dict[str, list[NonNegative]] = {}
     """Levels by kind: `gaussian`, `salt_pepper`."""
     corruptions: Corruptions | None = None
-    """Corruptions of ImageNet-C; needs 'pcgraph[corruptions]'."""
+    """Corruptions of ImageNet-C; needs 'pcgraph[evaluate]'."""
     limit: Count | None = None
     """So many images, chosen at random but always the same. Left out: all."""
     steps: Count | None = None

@@ -31,10 +31,10 @@ from pcgraph.learning.saving import PREDICTORS
 from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
-from pcgraph.spec import Spec, Train, parse_spec
+from pcgraph.spec import Fitting, Spec, Train, parse_spec
 from pcgraph.study.conditions import condition_of
 from pcgraph.study.lesion import Lesioned
-from pcgraph.training import fit
+from pcgraph.training import Task, fit
 
 Files = dict[str, bytes]
 """What a cell leaves, by file name."""
@@ -83,19 +83,7 @@ class Worker:
         settings = spec.train or Train()
         task = make_task(network, settings)
         data, held = split(self._images(spec, content["data"], "train"), settings.validation, seed)
-        with tempfile.TemporaryDirectory() as folder:
-            fit(
-                task,
-                data,
-                settings,
-                folder,
-                validation=held,
-                seed=seed,
-                device=self.device,
-                trackers=[],
-                progress=False,
-            )
-            return {name: (Path(folder) / name).read_bytes() for name in (PREDICTORS, "losses.csv")}
+        return self._fitted(task, data, held, settings, seed)
 
     def _tune(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
         spec, seed = parse_spec(content["spec"]), content["seed"]
@@ -104,19 +92,7 @@ class Worker:
         task = DynamicsTask(network, spec.tune)
         whole = self._images(spec, content["data"], "train")
         data, held = (with_noise(one, spec.tune.noise) for one in split(whole, spec.tune.validation, seed))
-        with tempfile.TemporaryDirectory() as folder:
-            fit(
-                task,
-                data,
-                spec.tune,
-                folder,
-                validation=held,
-                seed=seed,
-                device=self.device,
-                trackers=[],
-                progress=False,
-            )
-            files = {name: (Path(folder) / name).read_bytes() for name in (PREDICTORS, "losses.csv")}
+        files = self._fitted(task, data, held, spec.tune, seed)
         dynamics = network.spec.dynamics.model_dump(mode="json", exclude_defaults=True)
         return {**files, TUNED: _json({"rule": network.spec.dynamics.rule, **dynamics})}
 
@@ -132,6 +108,22 @@ class Worker:
             self._networks[key] = network.to(self.device)
         data = self._measured_images(spec, content)
         return {MEASURED: save_tensors(_followed(self._networks[key], data, content))}
+
+    def _fitted(self, task: Task, data: ImageData, held: ImageData, settings: Fitting, seed: int) -> Files:
+        """Train, and take what is left."""
+        with tempfile.TemporaryDirectory() as folder:
+            fit(
+                task,
+                data,
+                settings,
+                folder,
+                validation=held,
+                seed=seed,
+                device=self.device,
+                trackers=[],
+                progress=False,
+            )
+            return {name: (Path(folder) / name).read_bytes() for name in (PREDICTORS, "losses.csv")}
 
     # ---- the pieces ----------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import math
 import operator
 import re
@@ -21,6 +20,7 @@ from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from pcgraph.display.logs import without_log
 from pcgraph.errors import ModelError
 from pcgraph.tracing.draws import replace_draw, without_generators
 from pcgraph.tracing.names import Numbering, avoid_keywords
@@ -83,13 +83,9 @@ def _without_validation() -> Iterator[None]:
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
     """What the export cannot do, our error says; torch prints the graph."""
-    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    before, log.disabled = log.disabled, True
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        log.disabled = before
+    log = without_log("torch.fx.experimental.symbolic_shapes")
+    with log, contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 class _OneOutput(nn.Module):

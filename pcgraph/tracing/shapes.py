@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from torch._subclasses.fake_tensor import (
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.draws import refuse_draws
 from pcgraph.tracing.snapshot import Snapshot
@@ -156,7 +156,14 @@ def _run(
     failure: Exception | None = None
     for mode in (fake, contextlib.nullcontext()):
         counter = FlopCounterMode(display=False)
-        with _attention_by_matmul(), _unlogged(), torch.no_grad(), mode, counter, refuse_draws():
+        with (
+            _attention_by_matmul(),
+            without_log("torch._subclasses.fake_tensor"),
+            torch.no_grad(),
+            mode,
+            counter,
+            refuse_draws(),
+        ):
             recorder = _Recorder(root, graph, counter, qualified)
             try:
                 recorder.run(torch.zeros(shape, dtype=dtype, device=device))
@@ -179,17 +186,6 @@ def like_weights(root: nn.Module) -> tuple[torch.dtype, torch.device]:
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     dtype = floating[0].dtype if floating else torch.get_default_dtype()
     return dtype, tensors[0].device if tensors else torch.device("cpu")
-
-
-@contextlib.contextmanager
-def _unlogged() -> Iterator[None]:
-    """What fails on fake tensors is said once, by us."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 @contextlib.contextmanager
