@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pcgraph.display.interruptions import uninterrupted
 from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
@@ -271,6 +272,7 @@ def _wrong_shape(edge: Edge, predicted: Shape, target: Shape, path: FieldPath) -
 def _shape_after(module: nn.Module, sources: Sequence[Shape]) -> Shape:
     """Shape that ``module`` makes of the sources, without the batch and without computing."""
     with (
+        uninterrupted(),
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.no_grad(),
         without_log("torch._subclasses.fake_tensor"),
