@@ -318,7 +318,9 @@ class PCGraph:
         ]
 
     def _apart_faults(self) -> list[Fault]:
-        tied = nx.node_connected_component(nx.Graph(self.to_networkx()), self.receiver)
+        ties = nx.Graph((source, edge.target) for edge in self.edges.values() for source in edge.sources)
+        ties.add_nodes_from(self.nodes)
+        tied = nx.node_connected_component(ties, self.receiver)
         return [
             Fault(
                 f"no chain of edges ties node '{name}' to '{self.receiver}'",

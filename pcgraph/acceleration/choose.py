@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pcgraph.acceleration.measure import Shape, Way, measured_ways
+from pcgraph.display.interruptions import uninterrupted
 from pcgraph.errors import Fault, InputError
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
@@ -133,7 +134,7 @@ def _shapes(
 
     handles = [watch(name, layer) for name, layer in layers.items()]
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with uninterrupted(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             for name, predictor in network.predictors.items():
                 sources = [network.graph.nodes[source].shape for source in network.graph.edges[name].sources]
                 predictor(

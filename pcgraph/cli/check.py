@@ -99,6 +99,8 @@ def check_classes(spec: Spec) -> None:
     Raises:
         SpecError: It cannot be read, or holds no names of classes; at its place in the spec.
     """
+    if spec.backbone is None or spec.backbone.classes is None:
+        return
     from pcgraph.datasets.classes import classes_of
     from pcgraph.errors import Fault, InputError, SpecError
 

@@ -20,5 +20,5 @@ def check_room(folder: Path, needed: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
-        message = f"there is room for {free / 1e6:,.0f} MB, and {needed / 1e6:,.0f} MB are needed"
+        message = f"there is room for {free / 1e6:,.2f} MB, and {needed / 1e6:,.2f} MB are needed"
         raise InputError(Fault(message, hint="Make room, or choose another --out.", where=str(folder)))

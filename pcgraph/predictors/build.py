@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pcgraph.display.interruptions import uninterrupted
 from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, FieldPath, ModelError, SpecError
 from pcgraph.graph import Edge, Node, PCGraph
@@ -162,9 +163,19 @@ def _measured(name: str, arguments: tuple[tuple[str, Any], ...], shape: Shape) -
     """Of a layer of `torch.nn` without storage: the shape that it makes of states, and its size in bytes."""
     with torch.device("meta"), torch.no_grad():
         module: nn.Module = getattr(nn, name)(**dict(arguments)).eval()
-        predicted = module(torch.empty(2, *shape))
+        if isinstance(module, nn.Linear):
+            after = _after_linear(module, shape)
+        else:
+            after = _shape_of(module(torch.empty(2, *shape)))
     held = sum(part.nbytes for part in (*module.parameters(), *module.buffers()))
-    return _shape_of(predicted), held
+    return after, held
+
+
+def _after_linear(module: nn.Linear, shape: Shape) -> Shape:
+    """Known without torch, which imports torch._dynamo to say it: as long as all its other imports."""
+    if shape[-1] != module.in_features:
+        raise ValueError(f"it takes {module.in_features} features")
+    return (*shape[:-1], module.out_features)
 
 
 @lru_cache(maxsize=4096)
@@ -185,14 +196,16 @@ def _output_size(name: str) -> str | None:
 
 
 def _check_complete(name: str, arguments: dict[str, Any], path: FieldPath) -> None:
-    for parameter in inspect.signature(getattr(nn, name).__init__).parameters.values():
-        needed = parameter.default is inspect.Parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        if needed and parameter.name in LAYERS[name] and parameter.name not in arguments:
-            raise SpecError(
-                Fault(
-                    f"{name} needs '{parameter.name}'", path, f"Write {{{name}: {{{parameter.name}: ...}}}}."
-                )
-            )
+    for needed in _needed(name):
+        if needed not in arguments:
+            raise SpecError(Fault(f"{name} needs '{needed}'", path, f"Write {{{name}: {{{needed}: ...}}}}."))
+
+
+@lru_cache
+def _needed(name: str) -> list[str]:
+    """The arguments that a layer has no default for."""
+    parameters = inspect.signature(getattr(nn, name).__init__).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.name in LAYERS[name]]
 
 
 def _fill_sizes(
@@ -259,6 +272,7 @@ def _wrong_shape(edge: Edge, predicted: Shape, target: Shape, path: FieldPath) -
 def _shape_after(module: nn.Module, sources: Sequence[Shape]) -> Shape:
     """Shape that ``module`` makes of the sources, without the batch and without computing."""
     with (
+        uninterrupted(),
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.no_grad(),
         without_log("torch._subclasses.fake_tensor"),

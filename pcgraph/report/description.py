@@ -133,9 +133,13 @@ def _cost_of_prediction(predictor: nn.Module, shapes: Sequence[Shape], pulled: S
         prediction = predictor(*sources)
         moved = [source for source, moves in zip(sources, pulled, strict=True) if moves]
         if moved:
-            torch.autograd.grad(prediction, moved, torch.empty_like(prediction), allow_unused=True)
+            error = torch.empty(prediction.shape, dtype=prediction.dtype, device="meta")
+            torch.autograd.grad(prediction, moved, error, allow_unused=True)
     operations: int = counter.operations
     return operations // 2
+
+
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
 
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -148,8 +152,16 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: int = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports torch._dynamo to skip it: as long as all its other imports
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS and args[-1].is_meta:  # which torch's stand-ins import as much for
+            left, right = args[-2:]
+            result = torch.empty(len(left), right.shape[1], dtype=right.dtype, device="meta")
+        else:
+            result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.operations += formula(*args, **(kwargs or {}), out_val=result)

@@ -118,9 +118,13 @@ def _half_characters(value: Any, path: FieldPath) -> Iterator[Fault]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _half_characters(item, (*path, index))
-    elif isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+    elif isinstance(value, str) and _is_broken(value):
         place = tuple(part if isinstance(part, int) else ascii(part)[1:-1] for part in path)
         yield Fault(f"{value!a} is no text: it holds half of a character", place)
+
+
+def _is_broken(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _plain(value: Any, path: FieldPath) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, j
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.study.file import Arm, Grid, Lesions, Shuffle, Study
+from pcgraph.study.file import MOST_ARMS, Arm, Grid, Lesions, Shuffle, Study
 from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
@@ -183,6 +184,9 @@ class Arms:
         return replace(self._wiring(own, {**data, "feedback": edges}, path), of=name)
 
     def _grid(self, grid: Grid, path: FieldPath) -> Iterator[Wiring]:
+        count = math.prod(map(len, grid.fields.values()))
+        if count > MOST_ARMS:
+            raise self._refused(f"{count} combinations, expected at most {MOST_ARMS}", path)
         whole = self._plain(grid.arm)
         for field in grid.fields:
             if field not in EDGE_FIELDS:

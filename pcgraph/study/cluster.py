@@ -58,14 +58,14 @@ def run_on_cluster(
     kills: dict[str, int] = {}
     away_since: float | None = None
     while todo:
-        before = len(todo)
+        before, begun = len(todo), time.monotonic()
         try:
             with _client(address, patience) as client:
                 _gather(client, todo, store, trust, kills, advance)
         except _lost() as error:
             if len(todo) < before:
                 away_since = None
-            away_since = away_since or time.monotonic()
+            away_since = away_since or begun
             if time.monotonic() - away_since > patience:
                 message = f"no answer from the scheduler in {patience:g} seconds: {error}"
                 hint = "What was done is kept: give the same command when it is back."

@@ -24,6 +24,8 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 MOST_SEEDS = 1000
+MOST_ARMS = 1000
+Draws = Annotated[Count, Field(le=MOST_ARMS)]
 
 
 def _arm_name(name: str) -> str:
@@ -53,7 +55,7 @@ class Random(Model):
 
     edges: Count
     """How many."""
-    draws: Count = 1
+    draws: Draws = 1
     """Wirings that are drawn: an arm each, `NAME-0`, `NAME-1`, ..."""
     seed: Seed = 0
     """Of the draws."""
@@ -67,7 +69,7 @@ class Shuffle(Model):
 
     of: str
     """That arm."""
-    draws: Count = 1
+    draws: Draws = 1
     """Wirings that are drawn: an arm each, `NAME-0`, `NAME-1`, ..."""
     seed: Seed = 0
     """Of the draws."""

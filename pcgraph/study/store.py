@@ -27,7 +27,7 @@ class CellStore:
         self.folder = folder
 
     def done(self, cells: list[Cell]) -> set[str]:
-        """The keys of those that are there and as they were written; damaged ones are removed."""
+        """The keys of those that are there and as they were written."""
         return {cell.key for cell in cells if self._whole(cell.key)}
 
     def read(self, key: str) -> Files:
@@ -45,11 +45,13 @@ class CellStore:
         return {name: (path / name).read_bytes() for name in record["files"]}
 
     def write(self, cell: Cell, files: Files) -> None:
-        """Keep what a cell left; nothing, where it is kept already."""
+        """Keep what a cell left; nothing, where it is kept already. What is damaged is replaced."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / cell.key
-        if path.exists():
+        if self._whole(cell.key):
             return
+        if os.path.lexists(path):
+            remove(path)
         with whole_folder(path) as partial:
             for name, content in files.items():
                 (partial / name).write_bytes(content)
@@ -63,7 +65,6 @@ class CellStore:
             return False
         try:
             self.read(key)
-        except (InputError, OSError, KeyError, TypeError, AttributeError):
-            remove(path)
+        except (InputError, FileNotFoundError, NotADirectoryError, KeyError, TypeError, AttributeError):
             return False
         return True

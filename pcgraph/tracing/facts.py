@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from pcgraph.spec.backbone import Preprocess
 from pcgraph.spec.weights import WeightFile, library_name
 from pcgraph.tracing.builtin import DIGITS_INPUT, OWN
-from pcgraph.tracing.libraries import TIMM, TORCHVISION, check_torchvision, timm_config, torchvision_weights
+from pcgraph.tracing.libraries import (
+    TIMM,
+    TORCHVISION,
+    all_torchvision_weights,
+    check_torchvision,
+    timm_config,
+    torchvision_names,
+    torchvision_weights,
+)
 
 
 def preprocess_of(ref: str | nn.Module, weights: str | WeightFile | None) -> Preprocess | None:
@@ -57,7 +64,7 @@ def categories_of(ref: str | nn.Module, weights: str | WeightFile | None) -> lis
         names = torchvision_weights(ref.removeprefix(TORCHVISION), name).meta.get("categories")
         return list(names) if names else None
     if ref.startswith(TORCHVISION):
-        classifiers = torchvision.models.list_models(module=torchvision.models)
+        classifiers = torchvision_names("models")
         return imagenet_categories() if ref.removeprefix(TORCHVISION) in classifiers else None
     if ref.startswith(TIMM):
         config = timm_config(ref.removeprefix(TIMM), name)
@@ -73,11 +80,11 @@ def default_input(ref: str | nn.Module, weights: str | WeightFile | None = None)
     if isinstance(ref, str) and ref.startswith(TORCHVISION):
         name = ref.removeprefix(TORCHVISION)
         check_torchvision(name)
-        if name in torchvision.models.list_models(module=torchvision.models.video):
+        if name in torchvision_names("models.video"):
             return _video_input(name)
         sides = {
             key: getattr(member.transforms(), "crop_size", [224])[0]
-            for key, member in torchvision.models.get_model_weights(name).__members__.items()
+            for key, member in all_torchvision_weights(name).items()
         }
         # Without weights a vision transformer is built for 224, even where its best weights are not.
         side = sides.get(library_name(weights) or "") or (
@@ -95,7 +102,7 @@ def default_input(ref: str | nn.Module, weights: str | WeightFile | None = None)
 
 def _video_input(name: str) -> tuple[int, ...]:
     """(channels, frames, height, width) of a clip that a video model of torchvision takes."""
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights = torchvision_weights(name, "DEFAULT")
     return (3, weights.meta.get("min_temporal_size", 16), *weights.transforms().crop_size)
 
 

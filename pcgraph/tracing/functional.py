@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, ModelError
@@ -47,7 +46,9 @@ VIEWS = frozenset(_VIEWS.split())
 # What tells something about a tensor, and is none.
 SIZES = frozenset(_SIZES.split())
 SAME_TENSOR = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-VIEWING_MODULES = (nn.Flatten, nn.Unflatten, *SAME_TENSOR, torchvision.ops.StochasticDepth)
+VIEWING_MODULES = (nn.Flatten, nn.Unflatten, *SAME_TENSOR)
+# torchvision's and timm's, which are imported by whom has them.
+VIEWING_NAMES = ("StochasticDepth", "DropPath")
 
 
 def set_item(x: Tensor, index: Any, value: Any) -> Tensor:
@@ -222,7 +223,9 @@ def _same_memory(
 def _may_view(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         module = modules[str(node.target)]
-        return isinstance(module, VIEWING_MODULES) or type(module).__name__ == "DropPath"  # timm's
+        return isinstance(module, VIEWING_MODULES) or any(
+            kind.__name__ in VIEWING_NAMES for kind in type(module).__mro__
+        )
     if node.op in ("call_method", "call_function"):
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
         return name in VIEWS and not (name == "getattr" and node.args[1] in SIZES)

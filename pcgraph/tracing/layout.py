@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
 
+from pcgraph.display.interruptions import uninterrupted
 from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
 from pcgraph.tracing.axis_rules import apply_rule
@@ -225,7 +226,7 @@ def operations(
     fake = FakeTensorMode(allow_non_fake_inputs=True) if not values else contextlib.nullcontext()
     before = Snapshot(root)  # modules may keep what they computed, and that is no number here
     try:
-        with torch.no_grad(), fake:
+        with uninterrupted(), torch.no_grad(), fake:
             image = torch.zeros(2, *input_shape, dtype=dtype, device=device)
             traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
     finally:

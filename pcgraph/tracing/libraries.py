@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from pcgraph.errors import Fault, ModelError, closest
@@ -23,6 +22,16 @@ SLOW_INITIALISATION = ("googlenet", "inception_v3")
 
 
 # torchvision ---------------------------------------------------------------------------------------
+
+
+def _models() -> ModuleType:
+    return importlib.import_module("torchvision.models")  # takes as long as torch itself
+
+
+def torchvision_names(part: str | None = None) -> list[str]:
+    """The names of torchvision's models: all, or those of one of its modules, such as ``models.video``."""
+    module = None if part is None else importlib.import_module(f"torchvision.{part}")
+    return list(_models().list_models(module=module))
 
 
 def torchvision_model(
@@ -43,14 +52,14 @@ def torchvision_model(
         options.setdefault("weights_backbone", None)
 
     def build() -> nn.Module:
-        model: nn.Module = torchvision.models.get_model(name, weights=chosen, **options)
+        model: nn.Module = _models().get_model(name, weights=chosen, **options)
         return model
 
     return construct(f"{TORCHVISION}{name}", build, meta, downloads=chosen is not None)
 
 
 def _takes_backbone(name: str) -> bool:
-    return "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(name)).parameters
+    return "weights_backbone" in inspect.signature(_models().get_model_builder(name)).parameters
 
 
 def check_torchvision(name: str) -> None:
@@ -59,7 +68,7 @@ def check_torchvision(name: str) -> None:
     Raises:
         ModelError: It has none.
     """
-    known = torchvision.models.list_models()
+    known = torchvision_names()
     if name not in known:
         raise ModelError(
             Fault(f"torchvision has no model '{name}'", hint=closest(name, known) + _elsewhere(name))
@@ -72,6 +81,12 @@ def _elsewhere(name: str) -> str:
     return f" timm has it: '{TIMM}{name}'." if timm is not None and timm.is_model(name) else ""
 
 
+def all_torchvision_weights(name: str) -> Mapping[str, Any]:
+    """The weights of one of torchvision's models, by name; DEFAULT is one of the others, too."""
+    members: Mapping[str, Any] = _models().get_model_weights(name).__members__
+    return members
+
+
 def torchvision_weights(name: str, weights: str) -> Any:
     """Weights of torchvision by name, as it lists them.
 
@@ -79,7 +94,7 @@ def torchvision_weights(name: str, weights: str) -> Any:
         ModelError: There is no such model, or it has no such weights.
     """
     check_torchvision(name)
-    members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
+    members = all_torchvision_weights(name)
     if weights not in members:
         raise ModelError(
             Fault(f"{TORCHVISION}{name} has no weights '{weights}'", hint=closest(weights, members))

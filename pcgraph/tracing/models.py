@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torchvision
 from torch import nn
 
 from pcgraph.errors import Fault, ModelError, closest
@@ -23,6 +22,7 @@ from pcgraph.tracing.libraries import (
     TRANSFORMERS,
     timm_model,
     torchvision_model,
+    torchvision_names,
     transformers_model,
 )
 from pcgraph.tracing.weights import load_reference
@@ -99,7 +99,7 @@ def load_with_constants(
             "Write 'torchvision:NAME', 'timm:NAME', 'transformers:NAME', 'pcgraph:NAME' or "
             "'python:PACKAGE.MODULE:NAME'."
         )
-        if ref in torchvision.models.list_models():
+        if ref in torchvision_names():
             hint = f"Did you mean '{TORCHVISION}{ref}'?"
         raise ModelError(Fault(f"unknown model '{ref}'", hint=hint))
     if name is not None and (isinstance(ref, nn.Module) or ref.startswith((objects.PREFIX, OWN))):

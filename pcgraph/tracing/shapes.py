@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import (
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pcgraph.display.interruptions import uninterrupted
 from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.draws import refuse_draws
@@ -157,6 +158,7 @@ def _run(
     for mode in (fake, contextlib.nullcontext()):
         counter = FlopCounterMode(display=False)
         with (
+            uninterrupted(),
             _attention_by_matmul(),
             without_log("torch._subclasses.fake_tensor"),
             torch.no_grad(),

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
-from torchvision.models import feature_extraction
 
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.contexts import Context, CustomFunction, custom_functions, keep_contexts
@@ -81,23 +79,26 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     return graph, {qualified: name for qualified, name in names.items() if name in kept}
 
 
-class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
-    """torchvision's tracer of qualified names, that also sees what plain tracing forgets.
+class _Tracer(fx.Tracer):
+    """A tracer of qualified names, as torchvision writes them, that also sees what plain tracing forgets.
 
     That is ``x += y`` and ``x[i] = y``, blocks of ``no_grad`` and ``autocast``, functions with a backward
     of their own, and hooks and a forward that were put on the model itself.
     """
 
     def __init__(self, constants: Mapping[str, Any]) -> None:
+        modules = tuple(module for module in (math, _torchvision_ops()) if module is not None)
         super().__init__(
-            autowrap_modules=(math, torchvision.ops),
+            autowrap_modules=modules,  # type: ignore[arg-type]  # which torch says to be one
             autowrap_functions=tuple(leaf_functions()),
-            leaf_modules=list(leaf_kinds()),
         )
         self.given = constants
         self.leaves: set[nn.Module] = set()
+        self.node_to_qualname: dict[fx.Node, str] = {}
+        self._leaf_kinds = tuple(leaf_kinds())
+        self._inside = ""
 
-    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         self._numbering = Numbering({name for name, _ in root.named_modules()})
         with quiet_contexts(), custom_functions(self._apply):
             self._outer = Context.now()
@@ -115,19 +116,32 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if self.is_leaf_module(m, self.path_of_module(m)):
+        outside, self._inside = self._inside, self.path_of_module(m)
+        try:
+            if not self.is_leaf_module(m, self._inside):
+                return forward(*args, **kwargs)
             self.leaves.update(m.modules())
-        return super().call_module(m, forward, args, kwargs)
+            return self.create_proxy("call_module", self._inside, args, kwargs)
+        finally:
+            self._inside = outside
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self._leaf_kinds) or super().is_leaf_module(m, module_qualified_name)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        self.node_to_qualname[proxy.node] = self._qualified(proxy.node)
+        return proxy
 
     def _apply(self, kind: type[torch.autograd.Function], args: tuple[Any, ...]) -> Any:
         if not any(isinstance(arg, fx.Proxy) for arg in args):
             return NotImplemented
         return self.create_proxy("call_function", CustomFunction(kind), args, {})
 
-    def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
-        base = module_qualname
+    def _qualified(self, node: fx.Node) -> str:
+        base = self._inside
         if node.op != "call_module":
-            base = ".".join(part for part in (module_qualname, re.sub(r"_[0-9]+$", "", str(node))) if part)
+            base = ".".join(part for part in (base, re.sub(r"_[0-9]+$", "", str(node))) if part)
         return self._numbering.name(base)
 
     def create_args_for_root(
@@ -139,9 +153,16 @@ class _Tracer(feature_extraction.NodePathTracer):  # type: ignore[misc]
         return lambda root, x: plain(root._call_impl(x, **self.given)), [self.root, image]
 
 
+def _torchvision_ops() -> Any:
+    """What torchvision.ops holds; None where nothing has imported them, so that no model has any."""
+    return sys.modules.get("torchvision.ops")
+
+
 def leaf_kinds() -> list[type[nn.Module]]:
     """Modules besides torch's own that are called as they are: what torchvision and timm say of theirs."""
-    kinds = list(feature_extraction._get_leaf_modules_for_ops())
+    ops = _torchvision_ops()
+    members = [] if ops is None else vars(ops).values()
+    kinds = [kind for kind in members if inspect.isclass(kind) and issubclass(kind, nn.Module)]
     layers: Any = sys.modules.get("timm.layers")  # a model of timm's has imported it
     return kinds if layers is None else kinds + layers.get_notrace_modules()
 
@@ -213,7 +234,7 @@ def failure(error: Exception, root: nn.Module) -> Fault:
     """Where in the model's own code reading it failed, and what it means."""
     qualified = _innermost(error, root)
     place = f"in its forward (module '{qualified}')" if qualified else "in its forward"
-    ours = ("/torch/", "feature_extraction.py", "pcgraph/tracing/", "<eval_with_key>")
+    ours = ("/torch/", "pcgraph/tracing/", "<eval_with_key>")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not any(part in frame.filename.replace("\\", "/") for part in ours):
             place += f", line {frame.lineno} of {frame.filename} (`{frame.line}`)"

@@ -42,6 +42,45 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+CHAIN = """
+name: chain
+nodes: {a: {shape: [2]}, b: {shape: [2]}, c: {shape: [2]}}
+edges:
+  - {source: a, target: b, predictor: [Linear]}
+  - {source: b, target: c, predictor: [Linear]}
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("spec", "more"), [("digits", ()), ("chain.yaml", ("torch._dynamo",))])
+def test_check_imports_no_library_that_it_does_not_use(tmp_path: Path, spec: str, more: tuple[str]) -> None:
+    """Each of them takes about as long as torch itself."""
+    unused = (
+        "torchvision",
+        "PIL",
+        "matplotlib",
+        "scipy",
+        "pandas",
+        "accelerate",
+        "timm",
+        "transformers",
+        *more,
+    )
+    (tmp_path / "chain.yaml").write_text(CHAIN)
+    code = (
+        f"import sys; sys.argv = ['pcgraph', 'check', '{spec}']\n"
+        "from pcgraph.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {unused!r} if name in sys.modules], file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    assert "OK" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
 @pytest.mark.parametrize("command", ["trace", "new", "check", "show", "run", "schema", "demo", "import"])
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     outcome = cli(command, "--help")

@@ -1,7 +1,15 @@
 """An evaluation by two processes, one of which is killed: torchrun starts them again, and nothing is lost.
 
-gloo once hung here: the store that torchrun lends to the workers keeps the addresses of the killed ones. See
-`pcgraph.training.accelerator.meeting_place`.
+gloo hung here now and then, or was refused. Each worker writes its address under its rank into a store, and
+reads those of the others. For that torch takes the store of torchrun's agent, without a prefix of the start
+(`torch.distributed.rendezvous._create_c10d_store`: "we create a new TCPStore for every retry"). But the
+agent keeps one store for all starts (`DynamicRendezvousHandler`), in which the addresses of the killed
+workers still stand. A worker that reads before the other has written connects to a process that is dead. It
+is refused at once; or, if by then something else listens there, waits for the timeout, which is two days
+here (this has not been seen again).
+
+So each start has a part of the store to itself (`pcgraph.training.accelerator.meeting_place`).
+`test_workers_that_are_started_again_meet` lets one worker come late, and fails without that part each time.
 """
 
 from __future__ import annotations
@@ -38,6 +46,35 @@ def workers(launcher: int) -> list[psutil.Process]:
     """The processes that evaluate."""
     children = psutil.Process(launcher).children(recursive=True)
     return [child for child in children if "evaluate" in child.cmdline()]
+
+
+MEET = """
+import os, signal, sys, time
+from pcgraph.evaluation.processes import Processes
+
+again, rank = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0", os.environ["RANK"]
+if again and rank == sys.argv[1]:
+    time.sleep(2)
+processes = Processes.find(on_cpu=True)
+assert processes.agree(processes.index) == 0
+if not again:
+    if rank == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+print("met", flush=True)
+"""
+
+
+@pytest.mark.parametrize("late", ["0", "1"])
+def test_workers_that_are_started_again_meet(tmp_path: Path, late: str) -> None:
+    (tmp_path / "meet.py").write_text(MEET)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command = [sys.executable, *launch, "meet.py", late]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("met") == 2
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

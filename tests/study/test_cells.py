@@ -161,6 +161,8 @@ def test_a_study_that_was_stopped_goes_on_and_damaged_cells_are_made_again(tmp_p
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
+    assert trained.key not in store.done(plan.cells)
+    assert damaged.exists()  # to ask, as --plan does, removes nothing
     done: list[int] = []
     run_cells(plan.cells, store, advance=done.append)
     assert done[0] == len(plan.cells) - 2

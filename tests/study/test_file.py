@@ -36,6 +36,13 @@ def plan(path: Path) -> Plan:
         ({"reset": ["weigths"]}, "reset[0]", "the base has no field 'weigths'"),
         ({"base": "digit"}, "base", "no shipped spec is called 'digit'"),
         ({"base": "missing.yaml"}, "base", "no such file"),
+        ({"arms": {"a": {"random": {"edges": 2, "draws": 10**9}}}}, "arms.a.random.draws", "at most 1000"),
+        ({"arms": {"a": {"shuffle": {"of": "b", "draws": 1001}}}}, "arms.a.shuffle.draws", "at most 1000"),
+        (
+            {"grid": {"arm": "chain", "delay": [*range(1, 99)], "gain": [0.1] * 99}},
+            "grid",
+            "9702 combinations",
+        ),
         ({"arms": {"a": {"random": {"edges": 99}}}}, "arms.a.random.edges", "there are 6"),
         ({"arms": {"a": {"random": {"edges": 2}, "feedback": "chain"}}}, "arms.a", "one of"),
         (
