@@ -72,7 +72,7 @@ class StepJacobian:
         return self._flat(back)
 
     def times(self, vector: Tensor) -> Tensor:
-        """The product of the Jacobian with a vector (size,): the derivative of `transposed`, which is linear."""
+        """The product of the Jacobian with a vector (size,): the derivative of `transposed`."""
         with torch.inference_mode(False), torch.enable_grad():
             if not self._along:
                 self._along = [torch.zeros_like(one, requires_grad=True) for one in self._outputs]
@@ -81,8 +81,8 @@ class StepJacobian:
                         self._outputs, self._inputs, self._along, create_graph=True, materialize_grads=True
                     )
                 )
-            tied = [pair for pair in zip(self._back, self._shaped(vector, self._inputs), strict=True)]
-            tied = [(back, piece) for back, piece in tied if back.requires_grad]
+            pieces = self._shaped(vector, self._inputs)
+            tied = [pair for pair in zip(self._back, pieces, strict=True) if pair[0].requires_grad]
             ahead = torch.autograd.grad(
                 [back for back, _ in tied],
                 self._along,
@@ -97,8 +97,7 @@ class StepJacobian:
         pieces = torch.split(vector, self._sizes)
         shapes = [one.shape for one in self._inputs]
         return {
-            name: piece.view(shape)
-            for name, piece, shape in zip(self.moving, pieces, shapes, strict=False)
+            name: piece.view(shape) for name, piece, shape in zip(self.moving, pieces, shapes, strict=False)
         }
 
     def _leaves(self, state: State) -> State:
@@ -108,9 +107,7 @@ class StepJacobian:
         values = {name: leaf(state.values[name]) for name in self.moving}
         past = {name: tuple(map(leaf, state.past[name])) for name in self.moving if name in state.past}
         moments = {name: tuple(map(leaf, kept)) for name, kept in state.moments.items()}
-        return replace(
-            state, values={**state.values, **values}, past={**state.past, **past}, moments=moments
-        )
+        return replace(state, values={**state.values, **values}, past={**state.past, **past}, moments=moments)
 
     def _parts(self, state: State) -> list[Tensor]:
         past = [one for name in self.moving for one in state.past.get(name, ())]
