@@ -4,9 +4,9 @@
 
 Vectors of 1 to 4 units, in 2 to 5 nodes; feedforward edges, and up to six others between any two nodes
 (cycles and self edges too); delays up to 4; both rules, both orders; gains and sizes of the weights drawn at
-random. *linear*: the step is the same map everywhere, its Jacobian at the start is compared with all columns of
-the map, and the radius must tell what 300 steps do. *tanh*: a network that saturates may settle far from an
-unstable start; the radius is that of the state where it settles, and must be below 1 there.
+random. *linear*: the step is the same map everywhere, its Jacobian at the start is compared with all columns
+of the map, and the radius must tell what 300 steps do. *tanh*: a network that saturates may settle far from
+an unstable start; the radius is that of the state where it settles, and must be below 1 there.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from pcgraph.analysis.long_run import LongRun, long_run
 from pcgraph.analysis.modes import Mode, leading_modes
+from pcgraph.analysis.needs import need
+from pcgraph.errors import InputError
 from pcgraph.scheduler import Scheduler
 from pcgraph.state import State
 
@@ -23,15 +26,17 @@ class Stability:
     Attributes:
         runs: What each image did.
         modes: The leading modes of a step, largest first; of all images, which do not depend on each other.
+        unknown: Why there are no modes; empty where there are.
     """
 
     runs: tuple[LongRun, ...]
     modes: tuple[Mode, ...]
+    unknown: str = ""
 
     @property
     def spectral_radius(self) -> float:
-        """The largest modulus: below 1 small changes die away."""
-        return self.modes[0].modulus
+        """The largest modulus: below 1 small changes die away. NaN without modes."""
+        return self.modes[0].modulus if self.modes else math.nan
 
     @property
     def settled(self) -> float:
@@ -62,11 +67,15 @@ def stability(
         seed: See `leading_modes`.
 
     Raises:
-        InputError: See `long_run` and `leading_modes`.
+        InputError: See `long_run`; or scipy is not installed.
     """
+    need("scipy", "study", "leading modes")
     runs, last = long_run(scheduler, state, steps, tolerance=tolerance, seed=seed)
     rest = torch.tensor([one.outcome in AT_REST for one in runs])
-    found = leading_modes(scheduler, _either(rest, last, state), modes, seed=seed)
+    try:
+        found = leading_modes(scheduler, _either(rest, last, state), modes, seed=seed)
+    except InputError as error:
+        return Stability(tuple(runs), (), error.faults[0].message)
     return Stability(tuple(runs), tuple(found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import rich.table
@@ -18,6 +18,7 @@ from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results, means, to_csv
+from pcgraph.study.stability import ArmStability, arm_stability
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ArmRow:
         failed: With how many seeds it could not be trained or tuned.
         accuracy: By condition, over seeds and images.
         compared: With the reference; None for that arm itself, and for an arm that failed.
+        stability: Whether it settles; None where the study does not ask.
     """
 
     arm: str
@@ -44,14 +46,18 @@ class ArmRow:
     failed: int
     accuracy: dict[str, float]
     compared: Comparison | None
+    stability: ArmStability | None = None
 
     def plain(self) -> dict[str, Any]:
         """The same as plain values."""
-        own = {name: value for name, value in self.__dict__.items() if name != "compared"}
+        own = {name: value for name, value in self.__dict__.items() if name not in ("compared", "stability")}
         found = None if self.compared is None else dict(zip(COMPARED, _numbers(self.compared), strict=True))
-        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found}
+        stable = {} if self.stability is None else {"stability": asdict(self.stability)}
+        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found, **stable}
 
 
+STABLE = ("spectral_radius", "settled", "steps_to_settle")
+"""What is told of the stability: the largest radius over the seeds; images that settled; the median steps."""
 COMPARED = ("difference", "low", "high", "p", "effect", "detectable")
 """What is told of a comparison: shares of the images, and their corrected interval and p."""
 
@@ -71,6 +77,7 @@ def _numbers(one: Comparison) -> tuple[float, ...]:
 def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     """One for each arm, in the order of the file."""
     against = {one.first: one for one in compared if one.second == results.reference}
+    stable = arm_stability(results)
     rows = []
     for one in results.plan.arms.wirings:
         kept, parameters, cost = _size(one, results.plan.arms.trust)
@@ -84,6 +91,7 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
                 results.failures(one.name),
                 dict(means(results, one.name)),
                 against.get(one.name),
+                stable.get(one.name),
             )
         )
     return rows
@@ -93,6 +101,7 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
     names = ["arm", "edges", "parameters", "multiply_adds", "steps", "failed", *conditions, *COMPARED]
+    names += STABLE if rows[0].stability else ()
     lines = [
         [
             row.arm,
@@ -103,10 +112,15 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             row.failed,
             *row.accuracy.values(),
             *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
+            *(_stable(row.stability) if row.stability else ()),
         ]
         for row in rows
     ]
     return to_csv(lines, names)
+
+
+def _stable(one: ArmStability) -> tuple[float, str, float]:
+    return one.spectral_radius, f"{one.settled}/{one.images}", one.steps
 
 
 def comparisons_csv(compared: Sequence[Comparison]) -> str:
@@ -128,11 +142,13 @@ def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
     conditions = map(_condition, rows[0].accuracy)
     for head in ("edges", "parameters", "multiply-adds", *conditions, f"less {reference}", "interval", "p"):
         table.add_column(head, justify="right")
+    for head in ("spectral radius", "settled", "in steps") if rows[0].stability else ():
+        table.add_column(head, justify="right")
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost = "?" if row.cost is None else format_count(row.cost)
         size = (str(len(row.edges)), format_count(row.parameters), cost)
-        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared))
+        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability))
     return table
 
 
@@ -155,6 +171,14 @@ def _shown(one: Comparison | None) -> tuple[str, str, str]:
     low, high = 100 * one.interval.low, 100 * one.interval.high
     p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
     return f"{one.difference.points:+.1f}", f"{low:+.1f} to {high:+.1f}", p
+
+
+def _settling(one: ArmStability | None) -> tuple[str, ...]:
+    if one is None:
+        return ()
+    radius, settled, steps = _stable(one)
+    shown = "?" if math.isnan(radius) else f"{radius:.3f}"
+    return shown, settled, "" if math.isnan(steps) else f"{steps:g}"
 
 
 def _caption(results: Results) -> str:
