@@ -9,11 +9,11 @@ from typing import Any
 
 import rich.table
 
+from pcgraph.analysis.cost import step_cost, step_memory
 from pcgraph.building.network import build
 from pcgraph.display.text import format_count
 from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.budgets import budgets
-from pcgraph.report.description import step_cost
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.plan import edge_name
@@ -31,6 +31,7 @@ class ArmRow:
         parameters: Weights of these edges.
         cost: Multiply-adds of one step for one image, of a lesion those of the whole arm; None where it
             cannot be told.
+        memory: Bytes that such a step takes at once besides weights and states; None where it cannot be told.
         steps: The step at which it was judged, by seed.
         failed: With how many seeds it could not be trained or tuned.
         accuracy: By condition, over seeds and images.
@@ -42,6 +43,7 @@ class ArmRow:
     edges: tuple[str, ...]
     parameters: int
     cost: int | None
+    memory: int | None
     steps: tuple[int, ...]
     failed: int
     accuracy: dict[str, float]
@@ -80,13 +82,14 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     stable = arm_stability(results)
     rows = []
     for one in results.plan.arms.wirings:
-        kept, parameters, cost = _size(one, results.plan.arms.trust)
+        kept, parameters, cost, memory = _size(one, results.plan.arms.trust)
         rows.append(
             ArmRow(
                 one.name,
                 kept,
                 parameters,
                 cost,
+                memory,
                 tuple(results.steps(one.name)),
                 results.failures(one.name),
                 dict(means(results, one.name)),
@@ -100,7 +103,17 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
-    names = ["arm", "edges", "parameters", "multiply_adds", "steps", "failed", *conditions, *COMPARED]
+    names = [
+        "arm",
+        "edges",
+        "parameters",
+        "multiply_adds",
+        "memory",
+        "steps",
+        "failed",
+        *conditions,
+        *COMPARED,
+    ]
     names += STABLE if rows[0].stability else ()
     lines = [
         [
@@ -108,6 +121,7 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             " ".join(row.edges),
             row.parameters,
             "" if row.cost is None else row.cost,
+            "" if row.memory is None else row.memory,
             " ".join(map(str, row.steps)),
             row.failed,
             *row.accuracy.values(),
@@ -204,10 +218,10 @@ def _condition(name: str) -> str:
     return noise if level == 0 else f"{noise} {level:g}"
 
 
-def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None]:
-    """The edges that are left, how many weights they have, and multiply-adds of a step of the whole arm."""
+def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None, int | None]:
+    """The edges that are left, their weights, and multiply-adds and bytes of a step of the whole arm."""
     network = build(arm.spec, trust=trust, weights=False)
     gone = {edge.name for edge in network.graph.terms.get(arm.cut or "", ())}
     kept = tuple(name for name in map(edge_name, arm.edges) if name not in gone)
     weights = [p.numel() for name in kept for p in network.predictors[name].parameters()]
-    return kept, sum(weights), step_cost(network)
+    return kept, sum(weights), step_cost(network), step_memory(network)
