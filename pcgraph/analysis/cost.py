@@ -35,7 +35,7 @@ def step_cost(network: PCNetwork) -> int | None:
 
 
 def step_memory(network: PCNetwork) -> int | None:
-    """Bytes that one step for one image takes at once: the next states, predictions, errors and what they need.
+    """Bytes that one step for one image takes at once: next states, predictions, errors, and what they need.
 
     Neither the weights nor the states that it starts from are counted. On tensors without storage; as after
     `step_cost`, the network is of no other use afterwards.
@@ -50,7 +50,8 @@ def step_memory(network: PCNetwork) -> int | None:
             scheduler.step(state)
     except Exception:  # whatever a foreign module raises on tensors without values
         return None
-    return meter.peak
+    peak: int = meter.peak
+    return peak
 
 
 def _meta_state(scheduler: Scheduler) -> State:

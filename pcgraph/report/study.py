@@ -103,18 +103,8 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
-    names = [
-        "arm",
-        "edges",
-        "parameters",
-        "multiply_adds",
-        "memory",
-        "steps",
-        "failed",
-        *conditions,
-        *COMPARED,
-    ]
-    names += STABLE if rows[0].stability else ()
+    names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "failed"]
+    names += [*conditions, *COMPARED, *(STABLE if rows[0].stability else ())]
     lines = [
         [
             row.arm,

@@ -50,7 +50,7 @@ def test_a_state_of_zeros_has_no_share() -> None:
 
 
 def test_memory_grows_with_the_states() -> None:
-    """A step holds the next states, predictions and errors at least: some tensors of 4 and of 1,000 floats."""
+    """A step holds the next states, predictions and errors: some tensors of 4 and of 1,000 floats."""
     small, large = (step_memory(pcg.build(pcg.parse_spec(chain(wide)))) for wide in (10, 1000))
     assert small is not None
     assert large is not None
