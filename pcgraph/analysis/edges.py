@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pcgraph.analysis.inputs import Inputs, losses, scores_of
 from pcgraph.analysis.lesion import lesioned, terms_of_predictors, with_dynamics
-from pcgraph.analysis.losses import Inputs, losses, scores_of
 from pcgraph.dynamics.gains import Dynamics, Gains, Pair, Scalar
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import pcgraph as pcg
 from pcgraph.analysis.edges import gain_gradients, lesion_effects
+from pcgraph.analysis.inputs import Inputs
 from pcgraph.analysis.lesion import lesioned
-from pcgraph.analysis.losses import Inputs
 from pcgraph.errors import InputError
 
 GAINS = {"feedforward": 0.5, "feedback": 0.2, "error": 0.02, "gradient": "sum"}

@@ -1,7 +1,8 @@
-"""How good the last state of a run is, as one number an image."""
+"""What networks are analysed on, and how good their last state is, as one number an image."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from pcgraph.errors import InputError
 from pcgraph.scheduler import Scheduler
 from pcgraph.simulation.recording import Run
+from pcgraph.simulation.stopping import check_finite
+from pcgraph.state import State
 
 SMALL = 1e-12
 """Probabilities below it count as this."""
@@ -33,18 +36,40 @@ class Inputs:
     steps: int = 10
     seed: int = 0
 
-    def run(self, scheduler: Scheduler, *, differentiable: bool = False) -> Run:
-        """The last state, and energies and outputs at all steps."""
-        record = ["energy", *(["output"] if scheduler.network.drive is not None else [])]
+    def run(
+        self, scheduler: Scheduler, *, record: Sequence[str] | None = None, differentiable: bool = False
+    ) -> Run:
+        """All steps, with what ``record`` names; left out, the energies and the outputs."""
+        told = ["energy", *(["output"] if scheduler.network.drive is not None else [])]
         return scheduler.run(
             self.images,
             self.steps,
-            record=record,
+            record=told if record is None else record,
             generator=torch.Generator().manual_seed(self.seed),
             seed=self.seed,
             differentiable=differentiable,
             diverging=True,
         )
+
+    def start(self, scheduler: Scheduler) -> State:
+        """The first state."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return scheduler.start(self.images, generator=generator, seed=self.seed)
+
+    def states(self, scheduler: Scheduler) -> Iterator[State]:
+        """Every state, one after the other; none is kept.
+
+        Raises:
+            DivergenceError: A state is not finite.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        state = scheduler.start(self.images, generator=generator, seed=self.seed)
+        moving = [name for name in state.values if name not in state.fixed]
+        yield state
+        for _ in range(self.steps):
+            state = scheduler.step(state, generator=generator)
+            check_finite(state, moving)
+            yield state
 
     def classes(self, scheduler: Scheduler) -> Tensor | None:
         """The classes (batch,) that answers are judged by; None for networks without class scores."""
