@@ -58,9 +58,10 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, query, train, tune, evaluate):
-    app.command()(_command)
-for _command in (analyse, study, report, schema, demo):
+for _command in (
+    *(trace, new, check, show, run, query, train, tune, evaluate, analyse, study, report),
+    *(schema, demo),
+):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 

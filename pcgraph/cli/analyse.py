@@ -46,8 +46,8 @@ def analyse(
         list[str] | None,
         typer.Option(
             metavar="IMAGES",
-            help="As for 'pcgraph run'; those of data sets (digits:test:0-99) come with their classes. Repeat it "
-            "for several. Left out: 'photos' where the input is an image, else 'random'.",
+            help="As for 'pcgraph run'; those of data sets (digits:test:0-99) come with their classes. "
+            "Repeat it for several. Left out: 'photos' where the input is an image, else 'random'.",
             show_default=False,
         ),
     ] = None,
@@ -95,7 +95,7 @@ def analyse(
     first = next(iter(given.values()))
     with run_folder(f"analyse-{first.name}", out, force=force) as own:
         with screen.working("Building the networks"):
-            from pcgraph.analysis import analyse as analyses
+            from pcgraph import analysis as analyses
             from pcgraph.files import write_text
             from pcgraph.report.analysis import analysis_csvs, analysis_tables
 

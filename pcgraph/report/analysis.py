@@ -9,7 +9,7 @@ from typing import Any
 
 import rich.table
 
-from pcgraph.analysis.analyse import Analysed, Row
+from pcgraph.analysis.overview import Analysed, Row
 from pcgraph.display.safe import csv_cell, one_line
 from pcgraph.display.text import format_count
 from pcgraph.simulation.memory import shown
