@@ -32,10 +32,10 @@ def states_of(scheduler: Scheduler, inputs: Inputs) -> States:
     return {node: np.stack(series) for node, series in found.items()}
 
 
-def save_npz(path: Path, states: States, images: Sequence[str]) -> None:
+def save_npz(path: str | Path, states: States, images: Sequence[str]) -> None:
     """Write states as ``values:NODE`` and the images' names as ``images``, for ``numpy.load``; no pickles."""
     arrays = {f"values:{node}": series for node, series in states.items()}
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with whole_file(Path(path)) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, images=np.array(list(images)), **arrays)
 
 

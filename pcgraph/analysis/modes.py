@@ -22,7 +22,7 @@ SMALL = 200
 """Dimensions up to which the whole matrix is made."""
 VECTORS = 40
 """Vectors of the Krylov space, unless more modes are asked for."""
-SPACES = 100
+SPACES = 30
 """Such spaces that are built at most."""
 
 
@@ -59,7 +59,8 @@ def leading_modes(
 
     By ARPACK, an implicitly restarted Arnoldi iteration (Lehoucq, Sorensen and Yang 1998), on products with
     the Jacobian; in few dimensions from the whole matrix. Where a network has kinks (ReLU, ties in pooling),
-    the Jacobian is the one that autograd chooses.
+    the Jacobian is the one that autograd chooses. In float32 moduli are good to about 0.002: the
+    eigenvalues of a chain of nodes with like gains move by far more than the residual.
 
     Args:
         scheduler: The network's scheduler.
