@@ -37,6 +37,7 @@ def images(count: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 1, 28, 28, dtype=torch.float64), torch.arange(count) % 10
 
 
+@pytest.mark.heavy
 def test_a_lesion_is_the_network_without_the_edge() -> None:
     """With gains that no edge shares: the same as building the wiring that lacks it."""
     network, (x, labels) = digits("dense"), images()
@@ -71,6 +72,7 @@ def test_the_network_is_as_it_was() -> None:
     assert torch.equal(pcg.Scheduler(network).run(x, 2).output[-1], before)
 
 
+@pytest.mark.heavy
 def test_gradients_of_gains_are_differences() -> None:
     """A gain of an edge is set in the spec, a little more and a little less."""
     x, labels = images(3)

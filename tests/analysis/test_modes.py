@@ -89,9 +89,16 @@ def expected(scheduler: pcg.Scheduler, state: State, count: int) -> list[Mode]:
     return found
 
 
-@pytest.mark.parametrize("small", [0, 1000])
-@pytest.mark.parametrize("rule", ["predify", "energy"])
-@pytest.mark.parametrize("order", ["synchronous", "sweep"])
+@pytest.mark.parametrize(
+    ("rule", "order", "small"),
+    [
+        ("predify", "synchronous", 0),
+        ("predify", "sweep", 0),
+        ("energy", "synchronous", 0),
+        ("energy", "sweep", 0),
+        ("predify", "sweep", 1000),
+    ],
+)
 def test_they_are_those_of_the_whole_matrix(
     rule: str, order: str, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +176,7 @@ def test_adam_is_refused() -> None:
         leading_modes(*started(spec))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(10))
 def test_what_it_says_is_what_300_steps_do(seed: int) -> None:
     """Linear networks, of both rules and orders; `benchmarks/stability.py` looks at hundreds of them."""
     found = script.look(seed, "linear")

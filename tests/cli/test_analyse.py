@@ -43,6 +43,7 @@ def mlp(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.heavy
 def test_every_table_is_printed_and_written(cli: Cli, mlp: Path, tmp_path: Path) -> None:
     outcome = cli("analyse", "mlp.yaml", "--images", "x.npy", "--out", "out")
     assert outcome.status == 0, outcome.err
@@ -86,6 +87,7 @@ def test_the_numbers_are_those_of_a_run(cli: Cli, mlp: Path, tmp_path: Path) -> 
     assert {row["outcome"] for row in found["stability"]} == {"settled"}
 
 
+@pytest.mark.heavy
 def test_classes_come_with_images_of_data_sets(cli: Cli, tmp_path: Path) -> None:
     asked = ("--images", "digits:test:0-4", "--images", "digits:test:7", "--analysis", "lesions")
     found = cli("analyse", "digits", *asked, "--steps", "2", "--json").json
@@ -104,6 +106,7 @@ def test_classes_come_with_images_of_data_sets(cli: Cli, tmp_path: Path) -> None
     assert row["loss"] == pytest.approx(float(rise), abs=1e-5)
 
 
+@pytest.mark.heavy
 def test_networks_and_conditions_are_compared(cli: Cli, tmp_path: Path) -> None:
     """A spec, and the run folder of another."""
     spec = "extends: digits\nname: other\nfeedback: none\nweights: null\n"
