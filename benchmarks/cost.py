@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import pcgraph as pcg
+from pcgraph.analysis.cost import OperationCounter
 from pcgraph.cli.options import read_spec
-from pcgraph.report.description import OperationCounter
 
 TRAIN, TEST = 1_281_167, 50_000  # images of the ImageNet challenge
 PEAK = {"A100": 156e12, "H100": 494e12}

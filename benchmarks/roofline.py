@@ -15,7 +15,7 @@ from networks import images, pair
 from table import Group, Measure, Record
 
 import pcgraph as pcg
-from pcgraph.report.description import OperationCounter
+from pcgraph.analysis.cost import OperationCounter
 
 SIDE = 2048
 

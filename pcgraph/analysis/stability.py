@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from pcgraph.analysis.jacobian import StepJacobian
 from pcgraph.dynamics.automatic import Carried
 from pcgraph.dynamics.eigenvalues import largest_eigenvalue
 from pcgraph.dynamics.gains import Predify
@@ -16,7 +16,6 @@ from pcgraph.errors import Fault, InputError
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.error_strength import measure_carried
 from pcgraph.scheduler import Scheduler
-from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
 
 
@@ -98,8 +97,7 @@ def step_eigenvalue(
 ) -> complex:
     """The eigenvalue of largest modulus of the step's Jacobian at a state.
 
-    The space is all that a step changes: the values that move, those that delays remember, and momentum.
-    The rates are those of the state's step. A negative eigenvalue is a state that overshoots, a complex one
+    The space is that of `StepJacobian`. A negative eigenvalue is a state that overshoots, a complex one
     an oscillation.
 
     Args:
@@ -113,17 +111,10 @@ def step_eigenvalue(
     Raises:
         InputError: No state moves; or the optimizer is Adam, whose steps are no map of the states alone.
     """
-    dynamics = scheduler.network.spec.dynamics
-    if isinstance(dynamics, EnergyDynamics) and dynamics.optimizer == "adam":
-        hint = "Take 'gradient' or 'momentum'."
-        raise InputError(
-            Fault("steps of optimizer 'adam' depend on the time", ("dynamics", "optimizer"), hint)
-        )
-    moving = [name for name in state.values if name not in state.fixed]
-    if not moving:
-        raise InputError("no state moves: all nodes are clamped")
-    product, start = _transposed_step(scheduler, state, moving, seed)
-    return largest_eigenvalue(product, start, size=size, restarts=restarts, tolerance=tolerance)
+    jacobian = StepJacobian(scheduler, state, seed=seed)
+    return largest_eigenvalue(
+        jacobian.transposed, jacobian.random(), size=size, restarts=restarts, tolerance=tolerance
+    )
 
 
 def growth(scheduler: Scheduler, inputs: Tensor, steps: int, enough: float = math.inf) -> dict[str, float]:
@@ -151,38 +142,3 @@ def _ratio(norm: float, before: float) -> float:
     if not math.isfinite(norm):
         return math.inf
     return norm / before if before else (math.inf if norm else 1.0)
-
-
-def _transposed_step(
-    scheduler: Scheduler, state: State, moving: list[str], seed: int
-) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Products of the transposed Jacobian, which has the same eigenvalues, and a first vector."""
-    values = {name: state.values[name].detach().requires_grad_() for name in moving}
-    past = {n: tuple(t.detach().requires_grad_() for t in state.past[n]) for n in moving if n in state.past}
-    moments = {n: tuple(t.detach().requires_grad_() for t in kept) for n, kept in state.moments.items()}
-
-    def parts(of: State) -> list[Tensor]:
-        listed = [of.values[name] for name in moving]
-        return [*listed, *(t for n in past for t in of.past[n]), *(t for n in moments for t in of.moments[n])]
-
-    before = replace(state, values={**state.values, **values}, past={**state.past, **past}, moments=moments)
-    generator = torch.Generator().manual_seed(seed)
-    after = scheduler.step(before, generator=generator, differentiable=True)
-    inputs, outputs = parts(before), parts(after)
-    sizes = [one.numel() for one in inputs]
-    free = torch.cat([_free(state, name) for name in moving])
-    free = torch.cat([free, free.new_ones(sum(sizes) - len(free))])
-
-    def product(vector: Tensor) -> Tensor:
-        pieces = torch.split(vector * free, sizes)
-        shaped = [piece.view_as(output) for piece, output in zip(pieces, outputs, strict=True)]
-        back = torch.autograd.grad(outputs, inputs, shaped, retain_graph=True, materialize_grads=True)
-        return torch.cat([one.flatten() for one in back]) * free
-
-    return product, torch.randn(len(free), generator=generator, dtype=free.dtype).to(free.device) * free
-
-
-def _free(state: State, node: str) -> Tensor:
-    """1 where a node's entries move, 0 where a mask holds them."""
-    held, value = state.clamp.get(node), state.values[node]
-    return torch.ones_like(value).flatten() if held is None else (~held).to(value.dtype).flatten()

@@ -24,12 +24,13 @@ def check(spec: SpecFile, trust: Trust = False, as_json: AsJson = False, quiet: 
     screen = Screen(as_json, quiet)
     given = read_spec(spec)
     with screen.working("Checking"):
+        from pcgraph.analysis.cost import step_cost
         from pcgraph.building.network import build, measured
         from pcgraph.display.text import format_count as short
         from pcgraph.dynamics.gains import Predify
         from pcgraph.report.advice import LARGE, check_gains
         from pcgraph.report.budgets import crowded
-        from pcgraph.report.description import describe, step_cost
+        from pcgraph.report.description import describe
 
         network = build(given, trust=trusted(trust), weights=False)
         check_weights(given, network, trust)

@@ -58,7 +58,7 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv and figures.
+    comparisons.csv, what the study's analyses found, and figures.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError
@@ -102,6 +102,7 @@ def study(
             from pcgraph.report import study as report
             from pcgraph.study.comparisons import comparisons
             from pcgraph.study.results import Results, study_csv
+            from pcgraph.study.stability import stability_csv
 
             results = Results(planned, store)
             compared = comparisons(results)
@@ -110,6 +111,7 @@ def study(
                 "study.csv": study_csv(results),
                 "arms.csv": report.arms_csv(rows),
                 "comparisons.csv": report.comparisons_csv(compared),
+                **({"stability.csv": stability_csv(results)} if given.analyses else {}),
             }
             for name, text in texts.items():
                 write_text(own.work / name, text)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import rich.table
 
+from pcgraph.analysis.cost import step_cost, step_memory
 from pcgraph.building.network import build
 from pcgraph.display.text import format_count
 from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.budgets import budgets
-from pcgraph.report.description import step_cost
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results, means, to_csv
+from pcgraph.study.stability import ArmStability, arm_stability
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,35 @@ class ArmRow:
         parameters: Weights of these edges.
         cost: Multiply-adds of one step for one image, of a lesion those of the whole arm; None where it
             cannot be told.
+        memory: Bytes that such a step takes at once besides weights and states; None where it cannot be told.
         steps: The step at which it was judged, by seed.
         failed: With how many seeds it could not be trained or tuned.
         accuracy: By condition, over seeds and images.
         compared: With the reference; None for that arm itself, and for an arm that failed.
+        stability: Whether it settles; None where the study does not ask.
     """
 
     arm: str
     edges: tuple[str, ...]
     parameters: int
     cost: int | None
+    memory: int | None
     steps: tuple[int, ...]
     failed: int
     accuracy: dict[str, float]
     compared: Comparison | None
+    stability: ArmStability | None = None
 
     def plain(self) -> dict[str, Any]:
         """The same as plain values."""
-        own = {name: value for name, value in self.__dict__.items() if name != "compared"}
+        own = {name: value for name, value in self.__dict__.items() if name not in ("compared", "stability")}
         found = None if self.compared is None else dict(zip(COMPARED, _numbers(self.compared), strict=True))
-        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found}
+        stable = {} if self.stability is None else {"stability": asdict(self.stability)}
+        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found, **stable}
 
 
+STABLE = ("spectral_radius", "settled", "steps_to_settle")
+"""What is told of the stability: the largest radius over the seeds; images that settled; the median steps."""
 COMPARED = ("difference", "low", "high", "p", "effect", "detectable")
 """What is told of a comparison: shares of the images, and their corrected interval and p."""
 
@@ -71,19 +79,22 @@ def _numbers(one: Comparison) -> tuple[float, ...]:
 def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     """One for each arm, in the order of the file."""
     against = {one.first: one for one in compared if one.second == results.reference}
+    stable = arm_stability(results)
     rows = []
     for one in results.plan.arms.wirings:
-        kept, parameters, cost = _size(one, results.plan.arms.trust)
+        kept, parameters, cost, memory = _size(one, results.plan.arms.trust)
         rows.append(
             ArmRow(
                 one.name,
                 kept,
                 parameters,
                 cost,
+                memory,
                 tuple(results.steps(one.name)),
                 results.failures(one.name),
                 dict(means(results, one.name)),
                 against.get(one.name),
+                stable.get(one.name),
             )
         )
     return rows
@@ -92,21 +103,28 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
-    names = ["arm", "edges", "parameters", "multiply_adds", "steps", "failed", *conditions, *COMPARED]
+    names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "failed"]
+    names += [*conditions, *COMPARED, *(STABLE if rows[0].stability else ())]
     lines = [
         [
             row.arm,
             " ".join(row.edges),
             row.parameters,
             "" if row.cost is None else row.cost,
+            "" if row.memory is None else row.memory,
             " ".join(map(str, row.steps)),
             row.failed,
             *row.accuracy.values(),
             *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
+            *(_stable(row.stability) if row.stability else ()),
         ]
         for row in rows
     ]
     return to_csv(lines, names)
+
+
+def _stable(one: ArmStability) -> tuple[float, str, float]:
+    return one.spectral_radius, f"{one.settled}/{one.images}", one.steps
 
 
 def comparisons_csv(compared: Sequence[Comparison]) -> str:
@@ -128,11 +146,13 @@ def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
     conditions = map(_condition, rows[0].accuracy)
     for head in ("edges", "parameters", "multiply-adds", *conditions, f"less {reference}", "interval", "p"):
         table.add_column(head, justify="right")
+    for head in ("spectral radius", "settled", "in steps") if rows[0].stability else ():
+        table.add_column(head, justify="right")
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost = "?" if row.cost is None else format_count(row.cost)
         size = (str(len(row.edges)), format_count(row.parameters), cost)
-        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared))
+        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability))
     return table
 
 
@@ -155,6 +175,14 @@ def _shown(one: Comparison | None) -> tuple[str, str, str]:
     low, high = 100 * one.interval.low, 100 * one.interval.high
     p = "<0.001" if one.p < 0.001 else f"{one.p:.3f}"
     return f"{one.difference.points:+.1f}", f"{low:+.1f} to {high:+.1f}", p
+
+
+def _settling(one: ArmStability | None) -> tuple[str, ...]:
+    if one is None:
+        return ()
+    radius, settled, steps = _stable(one)
+    shown = "?" if math.isnan(radius) else f"{radius:.3f}"
+    return shown, settled, "" if math.isnan(steps) else f"{steps:g}"
 
 
 def _caption(results: Results) -> str:
@@ -180,10 +208,10 @@ def _condition(name: str) -> str:
     return noise if level == 0 else f"{noise} {level:g}"
 
 
-def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None]:
-    """The edges that are left, how many weights they have, and multiply-adds of a step of the whole arm."""
+def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None, int | None]:
+    """The edges that are left, their weights, and multiply-adds and bytes of a step of the whole arm."""
     network = build(arm.spec, trust=trust, weights=False)
     gone = {edge.name for edge in network.graph.terms.get(arm.cut or "", ())}
     kept = tuple(name for name in map(edge_name, arm.edges) if name not in gone)
     weights = [p.numel() for name in kept for p in network.predictors[name].parameters()]
-    return kept, sum(weights), step_cost(network)
+    return kept, sum(weights), step_cost(network), step_memory(network)

@@ -188,6 +188,9 @@ class Study(Model):
     """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
+    analyses: list[Literal["stability"]] = []
+    """What is found out of every arm besides its answers, with every seed: `stability`, whether its states
+    come to rest and how a step changes them there."""
     reference: str | None = None
     """The arm that the others are compared with. Left out: the first."""
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []

@@ -11,6 +11,7 @@ from pcgraph.evaluation.conditions import CLEAN, key
 from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
 from pcgraph.spec.source import show
+from pcgraph.study.analyses import IMAGES, STEPS
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order, key_of
 from pcgraph.study.conditions import conditions_of
@@ -42,6 +43,21 @@ class Measure:
     cell: Cell
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis of a wiring, with a seed.
+
+    Attributes:
+        arm: Name of the wiring.
+        seed: The repetition.
+        cell: What computes it.
+    """
+
+    arm: str
+    seed: int
+    cell: Cell
+
+
 class Plan:
     """The cells of a study.
 
@@ -51,6 +67,7 @@ class Plan:
 
     Attributes:
         measures: What is measured, in the order of the file.
+        analyses: What else is found out, in the same order.
         cells: All work, each cell once and after what it needs.
         conditions: Their names, clean images first.
 
@@ -79,7 +96,13 @@ class Plan:
             for part in (("test", "held_out") if study.evaluate.step == "held_out" else ("test",))
             for condition in self.conditions
         ]
-        self.cells = in_order(one.cell for one in self.measures)
+        self.analyses = [
+            Analysis(arm.name, seed, self._analysis(arm, seed, name))
+            for name in study.analyses
+            for arm in arms.wirings
+            for seed in study.seeds
+        ]
+        self.cells = in_order([*(one.cell for one in self.measures), *(one.cell for one in self.analyses)])
 
     def _size(self) -> tuple[int, ...]:
         return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]
@@ -214,21 +237,16 @@ class Plan:
     # ---- measuring -----------------------------------------------------------------------------
 
     def _measure(self, arm: Wiring, seed: int, condition: str, part: str) -> Cell:
-        needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
-        known = self._known(arm, seed) if self._tune is None else ()
-        evaluate, alike = self.study.evaluate, part == "test" and not arm.edges
+        evaluate = self.study.evaluate
         content: dict[str, Any] = {
-            "spec": _content(arm.spec),
-            "seed": 0 if alike else seed,  # 0: nothing in it differs from seed to seed
-            "cut": arm.cut,
+            **self._network(arm, seed, part),
             "condition": condition,
             "part": part,
             "steps": self._steps(arm),
             "batch": evaluate.batch,
             "limit": evaluate.limit,
-            "draws": evaluate.seed,
-            **self._beside(arm.spec),
         }
+        needs, known = self._made(arm, seed)
         if part == "test":
             return Cell("measure", {**content, **self._images.of("test")}, needs, known)
         learned = [
@@ -236,6 +254,26 @@ class Plan:
             for one in self._learning()
         ]
         return Cell("measure", {**content, "learned": learned}, needs, known)
+
+    def _analysis(self, arm: Wiring, seed: int, kind: str) -> Cell:
+        content = {**self._network(arm, seed), "images": IMAGES, "steps": STEPS, **self._images.of("test")}
+        return Cell(kind, content, *self._made(arm, seed))
+
+    def _network(self, arm: Wiring, seed: int, part: str = "test") -> dict[str, Any]:
+        """What a cell's content says of the network that it looks at, and of the draws."""
+        alike = part == "test" and not arm.edges
+        return {
+            "spec": _content(arm.spec),
+            "seed": 0 if alike else seed,  # 0: nothing in it differs from seed to seed
+            "cut": arm.cut,
+            "draws": self.study.evaluate.seed,
+            **self._beside(arm.spec),
+        }
+
+    def _made(self, arm: Wiring, seed: int) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
+        """The cells that made this network, and what they are to those that look at it."""
+        needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
+        return needs, self._known(arm, seed) if self._tune is None else ()
 
 
 def edge_name(edge: Edge) -> str:

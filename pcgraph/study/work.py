@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from pcgraph.analysis.lesion import Lesioned
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, batches, choice, image_keys, open_data, preprocess_for, split, subset
 from pcgraph.datasets.classes import classes_of
@@ -32,8 +33,8 @@ from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 from pcgraph.spec import Fitting, Spec, Train, parse_spec
+from pcgraph.study.analyses import stability_of
 from pcgraph.study.conditions import condition_of
-from pcgraph.study.lesion import Lesioned
 from pcgraph.training import Task, fit
 
 Files = dict[str, bytes]
@@ -41,6 +42,7 @@ Files = dict[str, bytes]
 _ONE_AT_A_TIME = threading.Lock()
 """Held while a cell is computed: all threads of a process share torch's generator and number of threads."""
 FAILED, TUNED, MEASURED = "failed.json", "dynamics.json", "measured.safetensors"
+STABILITY = "stability.json"
 
 
 @dataclass
@@ -71,11 +73,18 @@ class Worker:
                 return {FAILED: files[FAILED]}
         with _ONE_AT_A_TIME, one_thread():
             try:
-                return {"train": self._train, "tune": self._tune, "measure": self._measure}[kind](
-                    content, needs
-                )
+                return self._kinds[kind](content, needs)
             except (DivergenceError, LossError) as error:
                 return {FAILED: _json({"during": kind, "message": str(error)})}
+
+    @property
+    def _kinds(self) -> dict[str, Callable[[Mapping[str, Any], Sequence[Files]], Files]]:
+        return {
+            "train": self._train,
+            "tune": self._tune,
+            "measure": self._measure,
+            "stability": self._stability,
+        }
 
     def _train(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
         spec, seed = parse_spec(content["spec"]), content["seed"]
@@ -97,6 +106,17 @@ class Worker:
         return {**files, TUNED: _json({"rule": network.spec.dynamics.rule, **dynamics})}
 
     def _measure(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
+        network = self._measured(content, needs)
+        data = self._measured_images(network.spec, content)
+        return {MEASURED: save_tensors(_followed(network, data, content))}
+
+    def _stability(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
+        network = self._measured(content, needs)
+        data = self._images(network.spec, content["data"], "test")
+        return {STABILITY: _json(stability_of(network, data, content))}
+
+    def _measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
+        """The network of an arm or a lesion."""
         spec = parse_spec(content["spec"])
         key = _json([content["spec"], content["seed"], content["cut"]]).decode() + _digest(needs)
         if key not in self._networks:
@@ -106,8 +126,7 @@ class Worker:
                 edges = frozenset(edge.name for edge in network.graph.terms[content["cut"]])
                 network.dynamics = Lesioned(network.dynamics, content["cut"], edges)
             self._networks[key] = network.to(self.device)
-        data = self._measured_images(spec, content)
-        return {MEASURED: save_tensors(_followed(self._networks[key], data, content))}
+        return self._networks[key]
 
     def _fitted(self, task: Task, data: ImageData, held: ImageData, settings: Fitting, seed: int) -> Files:
         """Train, and take what is left."""

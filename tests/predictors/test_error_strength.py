@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.analysis.cost import cost_of_one_step, step_cost
 from pcgraph.analysis.stability import edge_limits
 from pcgraph.building.network import measured
 from pcgraph.dynamics.amplification import stretch
@@ -18,7 +19,6 @@ from pcgraph.predictors.bounds import linear_stretch, stretch_bound
 from pcgraph.predictors.error_strength import measure_carried
 from pcgraph.report import description
 from pcgraph.report.advice import check_gains
-from pcgraph.report.description import cost_of_one_step, step_cost
 
 
 def exact(module: nn.Module, x: Tensor) -> float:

@@ -13,8 +13,9 @@ from matplotlib.text import Text
 from rich.console import Console
 
 import pcgraph as pcg
+from pcgraph.analysis.cost import step_cost
 from pcgraph.network import PCNetwork
-from pcgraph.report.description import describe, step_cost
+from pcgraph.report.description import describe
 from pcgraph.report.figures import name_lines
 from pcgraph.report.tree import wiring_tree
 from pcgraph.report.wiring import MANY, wiring_figure

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import pcgraph as pcg
+from pcgraph.analysis.lesion import Lesioned
 from pcgraph.study import Arms, Wiring
-from pcgraph.study.lesion import Lesioned
 from tests.study.files import study
 
 ALL = {("e1", "input"), ("e2", "input"), ("e2", "e1"), ("e3", "input"), ("e3", "e1"), ("e3", "e2")}

@@ -90,6 +90,7 @@ def test_a_line_an_arm(results: Results) -> None:
     network = pcg.build(next(one.spec for one in results.plan.arms.wirings if one.name == "chain"))
     sizes = {name: sum(p.numel() for p in one.parameters()) for name, one in network.predictors.items()}
     assert int(lines["chain"]["parameters"]) == sum(sizes.values())
+    assert 0 < int(lines["none"]["memory"]) < int(lines["chain"]["memory"]) < int(lines["dense"]["memory"])
     assert int(lines["chain without e2->e1"]["parameters"]) == sizes["e1->input"] + sizes["e3->e2"]
     right = results.right("none", "clean:0")
     assert float(lines["none"]["clean:0"]) == pytest.approx(right.mean())

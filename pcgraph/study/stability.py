@@ -1,0 +1,100 @@
+"""The stability of the arms of a study, with every seed."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+
+from pcgraph.study.results import Results, to_csv
+from pcgraph.study.work import FAILED, STABILITY
+
+
+@dataclass(frozen=True)
+class StabilityRow:
+    """One line of ``stability.csv``: one arm and seed.
+
+    Attributes:
+        arm: The wiring.
+        seed: The repetition.
+        spectral_radius: Of a step's Jacobian where the states come to rest, the largest over the images; NaN
+            where it cannot be told.
+        images: How many were run on with.
+        settled: How many of them settled.
+        steps: In how many steps, the median over those that settled; NaN if none did.
+        others: What the others did, such as ``cycle 3``.
+        unknown: Why there is no radius, or what went wrong before; empty if nothing did.
+    """
+
+    arm: str
+    seed: int
+    spectral_radius: float
+    images: int
+    settled: int
+    steps: float
+    others: str
+    unknown: str
+
+
+@dataclass(frozen=True)
+class ArmStability:
+    """The same over the seeds: the largest radius, and all images together."""
+
+    spectral_radius: float
+    images: int
+    settled: int
+    steps: float
+
+
+def stability_rows(results: Results) -> Iterator[StabilityRow]:
+    """Every arm and seed, in the order of the file; none, where the study does not ask for it."""
+    for one in results.plan.analyses:
+        files = results.store.read(one.cell.key)
+        if FAILED in files:
+            failed = json.loads(files[FAILED])
+            why = f"{failed['during']}: {failed['message']}".splitlines()[0]
+            yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, "", why)
+            continue
+        found = json.loads(files[STABILITY])
+        counts = Counter(found["outcomes"])
+        settled = counts.pop("settled", 0)
+        radius = math.nan if found["spectral_radius"] is None else found["spectral_radius"]
+        yield StabilityRow(
+            one.arm,
+            one.seed,
+            radius,
+            len(found["outcomes"]),
+            settled,
+            _median([steps for steps in found["steps"] if steps is not None]),
+            " ".join(f"{name} {count}" for name, count in sorted(counts.items())),
+            found["unknown"],
+        )
+
+
+def arm_stability(results: Results) -> dict[str, ArmStability]:
+    """What `stability_rows` say of each arm."""
+    by_arm: dict[str, list[StabilityRow]] = {}
+    for row in stability_rows(results):
+        by_arm.setdefault(row.arm, []).append(row)
+    return {
+        arm: ArmStability(
+            max((row.spectral_radius for row in rows), key=lambda one: (math.isnan(one), one)),
+            sum(row.images for row in rows),
+            sum(row.settled for row in rows),
+            _median([row.steps for row in rows if not math.isnan(row.steps)]),
+        )
+        for arm, rows in by_arm.items()
+    }
+
+
+def stability_csv(results: Results) -> str:
+    """``stability.csv``: see `StabilityRow`."""
+    rows = [astuple(row) for row in stability_rows(results)]
+    return to_csv(rows, [one.name for one in fields(StabilityRow)])
+
+
+def _median(numbers: Sequence[float]) -> float:
+    return float(statistics.median(numbers)) if numbers else math.nan
