@@ -35,7 +35,7 @@ SCHEMA = "spec.schema.json"
 FEEDBACK = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
 """lambda of a first spec: the first with which no state grows too far."""
 REHEARSED, GROWN = 20, 1.5
-"""So many steps are made to see, in which no state may grow to more than so many times its first norm."""
+"""In so many steps no state may grow to more than so many times its first norm."""
 
 
 def new(
@@ -114,7 +114,7 @@ def hold(network: PCNetwork) -> float:
     """Lower the lambda of a network of rule `predify` until no state grows too far; what it is then."""
     import torch
 
-    from pcgraph.analysis.stability import growth
+    from pcgraph.analysis.stability import stays_within
     from pcgraph.dynamics.gains import Predify
     from pcgraph.scheduler import Scheduler
 
@@ -125,7 +125,7 @@ def hold(network: PCNetwork) -> float:
     for feedback in FEEDBACK:
         dynamics = rule.spec.model_copy(update={"feedback": feedback})
         network.dynamics = Predify(rule.graph, dynamics, rule.reach, rule.carried)
-        if max(growth(Scheduler(network), image, REHEARSED, enough=GROWN).values()) <= GROWN:
+        if stays_within(Scheduler(network), image, REHEARSED, GROWN):
             break
     return feedback
 
