@@ -409,6 +409,64 @@ def test_sizes_and_types(kind: type[nn.Module]) -> None:
     check(kind())
 
 
+class PartOfIt(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).clone()
+        x[:, :2] *= 2
+        x[..., 0].fill_(1.0)
+        return self.rest(x)
+
+
+class Copies(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = torch.zeros(x.shape, dtype=torch.float64)
+        y[:, :4].copy_(x[:, 4:])
+        y[:, 4:].copy_(x.mean(1, keepdim=True))
+        return self.rest(y.float())
+
+
+class OneAfterTheOther(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        both = x.clone()
+        first, second = both[:, :4], both[:, 4:]
+        first[:, 1].zero_()
+        first[:, :1].copy_(second[:, 1:2])
+        second.add_(first)
+        return self.rest(both)
+
+
+class TurnedView(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        turned = x.mT
+        turned += 1
+        return self.rest(x)
+
+
+class Lost(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.rest(x + x.detach().requires_grad_(False) + 2 * x.data)
+
+
+@pytest.mark.parametrize("kind", [PartOfIt, Copies, OneAfterTheOther, TurnedView, Lost])
+def test_changes_of_a_part_of_a_tensor(kind: type[nn.Module]) -> None:
+    check(kind())
+
+
+@pytest.mark.parametrize("drop", [torch.squeeze, lambda x: x.squeeze(0), lambda x: x.mean(1).squeeze()])
+def test_an_output_without_its_one_image_is_refused(drop: Callable[[Tensor], Tensor]) -> None:
+    class Dropped(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return drop(super().forward(x))
+
+    with pytest.raises(ModelError, match=r"for two images, and \((5,)?\) for one") as caught:
+        Drive(Dropped(), {}, SHAPE)
+    assert "flatten(1)" in caught.value.faults[0].hint
+
+
 def test_one_channel_becomes_three() -> None:
     class Grey(Net):
         def forward(self, x: Tensor) -> Tensor:
@@ -537,6 +595,94 @@ def test_what_cannot_be_read_is_refused_by_name(make: Callable[[], nn.Module], m
     with pytest.raises(ModelError, match=message) as caught:
         Drive(model, {}, SHAPE)
     assert caught.value.faults[0].hint
+
+
+class TwoOfThem(torch.autograd.Function):
+    """Two tensors to two, with a gradient that keeps to where the first is small."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Any:
+        ctx.save_for_backward(x)
+        return x.sign(), y.abs()
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor, y: Tensor) -> Any:  # type: ignore[override]
+        return x * (ctx.saved_tensors[0].abs() < 1), y / 2
+
+
+class Clipped(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        first, second = TwoOfThem.apply(x, x * 2)
+        return self.rest(first + second)
+
+
+class OtherPadding(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Conv2d(8, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        for padding in ((0, 0), (2, 2), (1, 1)):
+            self.again.padding = padding
+            x = self.again(x)
+        return self.rest(x)
+
+
+class OtherWeights(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.randn(8, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, own = self.conv(x), self.conv.weight
+        self.conv.weight = self.other
+        second = self.conv(x)
+        self.conv.weight = own
+        return self.rest(first - second)
+
+
+class BufferWrittenTwice(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept[1:3] = 3.0
+        x = self.conv(x) * self.kept[1]
+        self.kept = self.kept + 1
+        x = x + self.kept.sum()
+        self.kept.zero_()
+        return self.rest(x + self.kept[0])
+
+
+@pytest.mark.parametrize("kind", [Clipped, OtherPadding, OtherWeights, BufferWrittenTwice])
+def test_what_is_used_twice_and_is_another_each_time(kind: type[nn.Module]) -> None:
+    named = {"e1": "conv"} if kind is not OtherWeights else {}
+    check(kind(), named)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda x: x.register_hook(lambda given: given / 10) if x.requires_grad else None,
+        lambda x: None,
+    ],
+    ids=["of a tensor", "of the model"],
+)
+def test_a_gradient_that_a_hook_changes_is_refused(hook: Callable[[Tensor], Any]) -> None:
+    class Hooked(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            hook(x)
+            return self.rest(x)
+
+    model = Hooked()
+    if hook(torch.ones(1, requires_grad=True)) is None:
+        model.register_full_backward_pre_hook(lambda module, given: (given[0] * 3,))
+    with pytest.raises(ModelError, match="its gradient by"):
+        Drive(model.eval(), {}, SHAPE)
 
 
 # outputs --------------------------------------------------------------------------------------------
