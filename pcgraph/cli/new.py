@@ -78,11 +78,20 @@ def new(
             raise type(error)(replace(fault, where="", path=()) for fault in error.faults) from None
     write_text(output, header(model, output) + text)
     places = [f"  {name}  {place}  {format_shape(table[place].shape)}" for name, place in nodes.items()]
-    lowered = f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
-    screen.remark(*([lowered] if feedback != FEEDBACK[0] else []))
+    screen.remark(*([lowered(feedback)] if feedback != FEEDBACK[0] else []))
     screen.result(
         {"spec": str(output), "nodes": nodes},
         *([] if quiet else ["\n".join([f"Wrote {one_line(output)}, with a node at", *places])]),
+    )
+
+
+def lowered(feedback: float) -> str:
+    """What people are told of a lambda below the first."""
+    if feedback:
+        return f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
+    return (
+        f"Untrained feedback would run away with 'feedback: {FEEDBACK[-2]:g}' and more; it is 0, so predictions move "
+        "nothing. Load trained weights, or train the feedback and raise it."
     )
 
 

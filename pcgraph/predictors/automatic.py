@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pcgraph.graph import INPUT, Node
-from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d, UpsampledConvTranspose3d
 from pcgraph.spec.layout import Layout, Shape
 
 MOST_WEIGHTS = 2**28
@@ -196,9 +196,11 @@ def _convolution(source: Shape, one: Layout, target: Shape, other: Layout) -> nn
         steps.append(convolution)
     else:
         upsample = nn.Upsample(size=other.grid, mode=_MODES[count], align_corners=False)
-        if count == 2 and _is_plain(source, one) and _is_plain(target, other):
-            assert isinstance(convolution, nn.ConvTranspose2d)
-            return UpsampledConvTranspose2d(upsample, convolution, (one.grid[0], one.grid[1]))
+        if _is_plain(source, one) and _is_plain(target, other):
+            if isinstance(convolution, nn.ConvTranspose2d):
+                return UpsampledConvTranspose2d(upsample, convolution, (one.grid[0], one.grid[1]))
+            if isinstance(convolution, nn.ConvTranspose3d):
+                return UpsampledConvTranspose3d(upsample, convolution, (one.grid[0], one.grid[1], one.grid[2]))
         steps += [upsample, convolution]
     return nn.Sequential(*steps, *([] if _is_plain(target, other) else [FromMap(target, other)]))
 

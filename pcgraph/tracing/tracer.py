@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -61,7 +62,8 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     before = Snapshot(root)
     tracer = _Tracer(constants)
     try:
-        with refuse_draws():
+        with refuse_draws(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "For backward hooks to be called")  # what they get is a stand-in
             graph = tracer.trace(root)
         changed = before.changed(tracer.leaves)
         if changed:

@@ -40,6 +40,10 @@ class Net(nn.Module):
         return self.rest(self.conv(x))
 
 
+def heavy(kind: type[nn.Module]) -> Any:
+    return pytest.param(kind, marks=pytest.mark.heavy)
+
+
 def check(model: nn.Module, nodes: dict[str, str] | None = None, shape: tuple[int, ...] = SHAPE) -> Drive:
     """Output and input gradient of the drive against the model's own, for 1 and 3 images."""
     model = model.eval()
@@ -88,6 +92,10 @@ def hooked_before_and_after(model: nn.Module) -> None:
     model.get_submodule("head").register_forward_pre_hook(lambda m, given: (given[0] - 1,))
 
 
+def hooked_on_the_way_back(model: nn.Module) -> None:
+    model.get_submodule("conv").register_full_backward_hook(lambda m, given, out: (given[0] * 3,))
+
+
 def wrapped_forward(model: Any) -> None:
     original = model.forward
     model.forward = lambda x: original(x).softmax(1)
@@ -100,9 +108,17 @@ def forward_of_a_part(model: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [normalised_by_keyword, hooked_inside, hooked_before_and_after, wrapped_forward, forward_of_a_part],
+    [
+        normalised_by_keyword,
+        hooked_inside,
+        hooked_before_and_after,
+        hooked_on_the_way_back,
+        wrapped_forward,
+        forward_of_a_part,
+    ],
     ids=lambda change: change.__name__,
 )
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_hooks_and_forwards_belong_to_the_model(change: Callable[[nn.Module], None]) -> None:
     model = Net()
     change(model)
@@ -451,7 +467,9 @@ class Lost(Net):
         return self.rest(x + x.detach().requires_grad_(False) + 2 * x.data)
 
 
-@pytest.mark.parametrize("kind", [PartOfIt, Copies, OneAfterTheOther, TurnedView, Lost])
+@pytest.mark.parametrize(
+    "kind", [heavy(PartOfIt), heavy(OneAfterTheOther), heavy(Copies), TurnedView, Lost]
+)
 def test_changes_of_a_part_of_a_tensor(kind: type[nn.Module]) -> None:
     check(kind())
 
@@ -657,7 +675,7 @@ class BufferWrittenTwice(Net):
         return self.rest(x + self.kept[0])
 
 
-@pytest.mark.parametrize("kind", [Clipped, OtherPadding, OtherWeights, BufferWrittenTwice])
+@pytest.mark.parametrize("kind", [Clipped, OtherPadding, heavy(OtherWeights), BufferWrittenTwice])
 def test_what_is_used_twice_and_is_another_each_time(kind: type[nn.Module]) -> None:
     named = {"e1": "conv"} if kind is not OtherWeights else {}
     check(kind(), named)
