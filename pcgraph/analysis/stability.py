@@ -184,7 +184,7 @@ def _norms(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _sum_of_powers(base: float, count: int) -> float:
-    """base + base^2 + ... + base^count; infinite rather than too large."""
+    """The powers 1 to ``count`` of a base, added up; infinite rather than too large."""
     total = 0.0
     for _ in range(count):
         total = base * (1 + total)

@@ -90,8 +90,8 @@ def lowered(feedback: float) -> str:
     if feedback:
         return f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
     return (
-        f"Untrained feedback would run away with 'feedback: {FEEDBACK[-2]:g}' and more; it is 0, so predictions move "
-        "nothing. Load trained weights, or train the feedback and raise it."
+        f"Untrained feedback would run away with 'feedback: {FEEDBACK[-2]:g}' and more; it is 0, so "
+        "predictions move nothing. Load trained weights, or train the feedback and raise it."
     )
 
 

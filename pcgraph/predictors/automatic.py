@@ -200,7 +200,9 @@ def _convolution(source: Shape, one: Layout, target: Shape, other: Layout) -> nn
             if isinstance(convolution, nn.ConvTranspose2d):
                 return UpsampledConvTranspose2d(upsample, convolution, (one.grid[0], one.grid[1]))
             if isinstance(convolution, nn.ConvTranspose3d):
-                return UpsampledConvTranspose3d(upsample, convolution, (one.grid[0], one.grid[1], one.grid[2]))
+                return UpsampledConvTranspose3d(
+                    upsample, convolution, (one.grid[0], one.grid[1], one.grid[2])
+                )
         steps += [upsample, convolution]
     return nn.Sequential(*steps, *([] if _is_plain(target, other) else [FromMap(target, other)]))
 

@@ -71,7 +71,7 @@ class InPlaceProxy(fx.Proxy):
     ``x.mT`` where it is said, and not in the module that uses it.
     """
 
-    def __getattr__(self, name: str) -> fx.Proxy:
+    def __getattr__(self, name: str) -> Any:
         if name in ("T", "mT", "H", "mH", "real", "imag", "data"):
             return self.tracer.create_proxy("call_function", getattr, (self, name), {})
         return super().__getattr__(name)

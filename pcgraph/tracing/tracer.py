@@ -63,7 +63,9 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     tracer = _Tracer(constants)
     try:
         with refuse_draws(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "For backward hooks to be called")  # what they get is a stand-in
+            warnings.filterwarnings(
+                "ignore", "For backward hooks to be called"
+            )  # what they get is a stand-in
             graph = tracer.trace(root)
         changed = before.changed(tracer.leaves)
         if changed:

@@ -128,8 +128,8 @@ def _check_alone(outputs: tuple[Tensor, Tensor]) -> None:
         raise ModelError(
             Fault(
                 f"the model's output has shape {two} for two images, and {one} for one",
-                hint="Its forward drops dimensions of size 1, and with them that of a single image: name them, "
-                "squeeze(-1), or write flatten(1).",
+                hint="Its forward drops dimensions of size 1, and with them that of a single image: "
+                "name them, squeeze(-1), or write flatten(1).",
             )
         )
 

@@ -166,7 +166,7 @@ def test_growth_counts_the_worst_step() -> None:
 
 @pytest.fixture(scope="module")
 def mapped() -> pcg.PCNetwork:
-    """Two nodes of which 'b' begins at the weights of a->b and is multiplied by those of b->b in each step."""
+    """The node 'b' begins at the weights of a->b and is multiplied by those of b->b in each step."""
     spec = {
         "name": "map",
         "nodes": {"a": {"shape": [1]}, "b": {"shape": [3]}},
@@ -192,7 +192,7 @@ class Counting(pcg.Scheduler):
 
 
 def stays(network: pcg.PCNetwork, matrix: Tensor, start: Tensor) -> tuple[bool, bool, int]:
-    """What `stays_within` says of 20 steps and 1.5 times, what powers of the matrix say, and the steps made."""
+    """What `stays_within` says of 20 steps and 1.5 times; what the powers of the matrix say; the steps."""
     with torch.no_grad():
         network.predictors["a->b"].weight.copy_(start[:, None])
         network.predictors["b->b"].weight.copy_(matrix)

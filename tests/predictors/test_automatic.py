@@ -330,7 +330,11 @@ def test_states_in_blocks_are_predicted_as_their_maps_are() -> None:
     plain = automatic(node("a", maps[3]), node("b", maps[5]))
     x = torch.randn(2, 3, 8, 8)
     expected = plain(x)
-    for source, target in ((blocks(3), maps[5]), (maps[3], blocks(5)), (blocks(3), ((64, 5), Layout((8, 8, 5), 2)))):
+    for source, target in (
+        (blocks(3), maps[5]),
+        (maps[3], blocks(5)),
+        (blocks(3), ((64, 5), Layout((8, 8, 5), 2))),
+    ):
         other = automatic(node("a", source), node("b", target))
         other.load_state_dict(dict(zip(other.state_dict(), plain.state_dict().values(), strict=True)))
         found = other(in_blocks(x) if source == blocks(3) else x)

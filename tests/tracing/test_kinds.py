@@ -467,9 +467,7 @@ class Lost(Net):
         return self.rest(x + x.detach().requires_grad_(False) + 2 * x.data)
 
 
-@pytest.mark.parametrize(
-    "kind", [heavy(PartOfIt), heavy(OneAfterTheOther), heavy(Copies), TurnedView, Lost]
-)
+@pytest.mark.parametrize("kind", [heavy(PartOfIt), heavy(OneAfterTheOther), heavy(Copies), TurnedView, Lost])
 def test_changes_of_a_part_of_a_tensor(kind: type[nn.Module]) -> None:
     check(kind())
 

@@ -70,8 +70,9 @@ def volume_by_products(x: Tensor, weight: Tensor, bias: Tensor | None, along: Se
 def share_of_multiplications(channels: int, source: Sequence[int], target: Sequence[int]) -> float:
     """Multiplications by products, of those of the transposed convolution of the resized map or volume."""
     taps = 3 ** len(source)
-    made = taps * channels * math.prod(source)
+    made: int = taps * channels * math.prod(source)
     for axis, size in enumerate(source):
         others = 3 ** (len(source) - 1 - axis) * math.prod(source[axis + 1 :]) * math.prod(target[:axis])
         made += target[axis] * 3 * size * others
-    return made / (taps * channels * math.prod(target))
+    whole: int = taps * channels * math.prod(target)
+    return made / whole

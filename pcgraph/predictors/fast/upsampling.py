@@ -78,7 +78,7 @@ class UpsampledConvTranspose3d(nn.Sequential):
     Args:
         upsample: To a size, trilinear, ``align_corners=False``.
         convolution: With a kernel of 3, a padding of 1, and no stride, dilation or groups.
-        grid: Depth, height and width of the volumes that it will be given; others are computed layer by layer.
+        grid: Depth, height and width of the volumes that it will be given; others go layer by layer.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class UpsampledConvTranspose3d(nn.Sequential):
         upsample, convolution = self
         if self.by_products and x.shape[2:] == self.grid and is_plain(upsample, convolution):
             along = [getattr(self, f"along{axis}") for axis in range(3)]
-            return volume_by_products(x, convolution.weight, convolution.bias, along)  # type: ignore[arg-type]
+            assert isinstance(convolution, nn.ConvTranspose3d)
+            return volume_by_products(x, convolution.weight, convolution.bias, along)
         predicted: Tensor = convolution(upsample(x))
         return predicted
