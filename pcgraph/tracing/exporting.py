@@ -23,6 +23,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pcgraph.display.logs import without_log
 from pcgraph.errors import ModelError
 from pcgraph.tracing.draws import replace_draw, without_generators
+from pcgraph.tracing.lengths import open_lengths
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.placing import place_by_image
@@ -51,7 +52,13 @@ def export(
     parameter = image_parameter(root, constants)
     before = Snapshot(root)
     try:
-        with quiet_contexts(), _without_validation(), _without_log(), without_generators(root):
+        with (
+            quiet_contexts(),
+            _without_validation(),
+            _without_log(),
+            without_generators(root),
+            open_lengths(),
+        ):
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
         raise

@@ -22,6 +22,7 @@ from pcgraph.tracing.contexts import Context, CustomFunction, custom_functions, 
 from pcgraph.tracing.copying import copy_model
 from pcgraph.tracing.draws import refuse_draws
 from pcgraph.tracing.functional import InPlaceProxy, functionalise
+from pcgraph.tracing.lengths import open_lengths
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import plain
 from pcgraph.tracing.snapshot import Snapshot
@@ -62,7 +63,7 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     before = Snapshot(root)
     tracer = _Tracer(constants)
     try:
-        with refuse_draws(), warnings.catch_warnings():
+        with refuse_draws(), open_lengths(), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "For backward hooks to be called"
             )  # what they get is a stand-in

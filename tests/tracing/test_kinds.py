@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import keyword
 import threading
@@ -481,6 +482,69 @@ def test_an_output_without_its_one_image_is_refused(drop: Callable[[Tensor], Ten
     with pytest.raises(ModelError, match=r"for two images, and \((5,)?\) for one") as caught:
         Drive(Dropped(), {}, SHAPE)
     assert "flatten(1)" in caught.value.faults[0].hint
+
+
+def rows_of(x: Tensor) -> Tensor:
+    return x.reshape(len(x), len(x[0]), -1)
+
+
+class CountsImages(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = rows_of(self.conv(x))
+        return self.head(x.view(len(x), 8, -1).mean(len(x.shape) - 1))
+
+
+class MadePerImage(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        made = torch.arange(8.0).repeat(len(x), 1)
+        return self.head(
+            torch.cat([x.mean((2, 3))[:, : len([1, 2])], made[:, 2:]], 1) * torch.ones(len(x), 1)
+        )
+
+
+class FoldedImages(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).transpose(0, 1)
+        x = x.reshape(len(x), -1, 12, 12).transpose(0, 1)
+        return self.rest(x) + torch.zeros(len(x), 5)
+
+
+@pytest.mark.parametrize("kind", [CountsImages, heavy(MadePerImage), FoldedImages])
+def test_how_many_images_there_are_stays_open(kind: type[nn.Module]) -> None:
+    check(kind())
+    assert builtins.len([1]) == 1
+    assert isinstance(builtins.len, types.BuiltinFunctionType)
+
+
+@pytest.mark.heavy
+def test_a_loop_over_images_is_refused() -> None:
+    class Loops(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([super(Loops, self).forward(x[i : i + 1])[0] for i in range(len(x))])
+
+    with pytest.raises(ModelError, match="cannot be traced"):
+        Drive(Loops(), {}, SHAPE)
+    assert isinstance(builtins.len, types.BuiltinFunctionType)
+
+
+@pytest.mark.heavy
+def test_a_sequence_in_double_precision_beside_constants() -> None:
+    class Sequences(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv1d(2, 6, 5, 2, 2), nn.BatchNorm1d(6)
+            self.gru, self.head = nn.GRU(6, 7, batch_first=True, bidirectional=True), nn.Linear(14, 3)
+
+        def forward(self, x: Tensor, scale: float, shift: float = 0.0) -> Any:
+            x = F.gelu(self.norm(self.conv(x))) * scale + shift
+            over_time, _ = self.gru(x.transpose(1, 2))
+            return {"states": over_time, "scores": (x, {"last": self.head(over_time[:, -1])})}
+
+    model = Sequences().double().eval().requires_grad_(False)  # torch adds up otherwise where weights learn
+    drive = Drive(model, {"e1": "conv"}, (2, 64), constants={"scale": 1.5})
+    image = torch.randn(3, 2, 64, dtype=torch.float64)
+    assert torch.equal(sweep(drive, image)["output"], model(image, 1.5)["scores"][1]["last"])
 
 
 def test_one_channel_becomes_three() -> None:
