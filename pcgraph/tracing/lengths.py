@@ -19,7 +19,7 @@ def open_lengths() -> Iterator[None]:
     Of a proxy it is recorded, and of a tensor with an open number of images it is that number. Without this,
     it would be refused, or fix how many images there are.
     """
-    builtins.len = _length  # type: ignore[assignment]
+    builtins.len = _length
     try:
         yield
     finally:
