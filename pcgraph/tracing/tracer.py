@@ -64,9 +64,8 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     tracer = _Tracer(constants)
     try:
         with refuse_draws(), open_lengths(), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "For backward hooks to be called"
-            )  # what they get is a stand-in
+            # hooks on the way back are asked to take a stand-in
+            warnings.filterwarnings("ignore", "For backward hooks to be called")
             graph = tracer.trace(root)
         changed = before.changed(tracer.leaves)
         if changed:
