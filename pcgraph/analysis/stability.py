@@ -127,15 +127,59 @@ def growth(scheduler: Scheduler, inputs: Tensor, steps: int, enough: float = mat
         enough: Growth beyond which no more steps are made.
     """
     state = scheduler.start(inputs)
-    first = {name: float(value.norm()) for name, value in state.values.items()}
+    first = _norms(state.values)
     worst = dict.fromkeys(first, 1.0)
     for _ in range(steps):
         state = scheduler.step(state)
-        for name, before in first.items():
-            worst[name] = max(worst[name], _ratio(float(state.values[name].norm()), before))
+        for name, norm in _norms(state.values).items():
+            worst[name] = max(worst[name], _ratio(norm, first[name]))
         if not max(worst.values()) <= enough:
             break
     return worst
+
+
+FASTER = 2.0
+"""By so much, at least, changes of states are taken to grow in each step that was not made."""
+
+
+def stays_within(scheduler: Scheduler, inputs: Tensor, steps: int, bound: float) -> bool:
+    """Whether no state grows beyond a multiple of its first norm in some steps.
+
+    No more of them are made than it takes to tell: the others cannot carry a state beyond the bound even if
+    each changes it by `FASTER` times as much as the one before, or by more where a state's last change was
+    more than that. So a growth that other changes still hide is found if it at most doubles in a step.
+
+    Args:
+        scheduler: The network's scheduler; the same rates at every step, and no delay above 1.
+        inputs: What it is given, (batch, *shape).
+        steps: Steps that are asked about.
+        bound: Multiple of the first norm.
+    """
+    state = scheduler.start(inputs)
+    most = {name: bound * norm for name, norm in _norms(state.values).items()}
+    changes = dict.fromkeys(most, 0.0)
+    for left in reversed(range(steps)):
+        before, state = state, scheduler.step(state)
+        norms, last = _norms(state.values), changes
+        if not all(norms[name] <= most[name] for name in most):
+            return False
+        changes = _norms({name: value - before.values[name] for name, value in state.values.items()})
+        ahead = _sum_of_powers(max(FASTER, *(_ratio(changes[name], last[name]) for name in most)), left)
+        if all(norms[name] + ahead * changes[name] <= most[name] for name in most):
+            break
+    return True
+
+
+def _norms(values: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.norm()) for name, value in values.items()}
+
+
+def _sum_of_powers(base: float, count: int) -> float:
+    """The powers 1 to ``count`` of a base, added up; infinite rather than too large."""
+    total = 0.0
+    for _ in range(count):
+        total = base * (1 + total)
+    return total
 
 
 def _ratio(norm: float, before: float) -> float:

@@ -35,7 +35,7 @@ SCHEMA = "spec.schema.json"
 FEEDBACK = (0.3, 0.1, 0.03, 0.01, 0.003, 0.0)
 """lambda of a first spec: the first with which no state grows too far."""
 REHEARSED, GROWN = 20, 1.5
-"""So many steps are made to see, in which no state may grow to more than so many times its first norm."""
+"""In so many steps no state may grow to more than so many times its first norm."""
 
 
 def new(
@@ -78,11 +78,20 @@ def new(
             raise type(error)(replace(fault, where="", path=()) for fault in error.faults) from None
     write_text(output, header(model, output) + text)
     places = [f"  {name}  {place}  {format_shape(table[place].shape)}" for name, place in nodes.items()]
-    lowered = f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
-    screen.remark(*([lowered] if feedback != FEEDBACK[0] else []))
+    screen.remark(*([lowered(feedback)] if feedback != FEEDBACK[0] else []))
     screen.result(
         {"spec": str(output), "nodes": nodes},
         *([] if quiet else ["\n".join([f"Wrote {one_line(output)}, with a node at", *places])]),
+    )
+
+
+def lowered(feedback: float) -> str:
+    """What people are told of a lambda below the first."""
+    if feedback:
+        return f"With 'feedback: {FEEDBACK[0]:g}' untrained feedback would run away; it is {feedback:g}."
+    return (
+        f"Untrained feedback would run away with 'feedback: {FEEDBACK[-2]:g}' and more; it is 0, so "
+        "predictions move nothing. Load trained weights, or train the feedback and raise it."
     )
 
 
@@ -114,7 +123,7 @@ def hold(network: PCNetwork) -> float:
     """Lower the lambda of a network of rule `predify` until no state grows too far; what it is then."""
     import torch
 
-    from pcgraph.analysis.stability import growth
+    from pcgraph.analysis.stability import stays_within
     from pcgraph.dynamics.gains import Predify
     from pcgraph.scheduler import Scheduler
 
@@ -125,7 +134,7 @@ def hold(network: PCNetwork) -> float:
     for feedback in FEEDBACK:
         dynamics = rule.spec.model_copy(update={"feedback": feedback})
         network.dynamics = Predify(rule.graph, dynamics, rule.reach, rule.carried)
-        if max(growth(Scheduler(network), image, REHEARSED, enough=GROWN).values()) <= GROWN:
+        if stays_within(Scheduler(network), image, REHEARSED, GROWN):
             break
     return feedback
 

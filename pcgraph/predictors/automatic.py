@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pcgraph.graph import INPUT, Node
-from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d, UpsampledConvTranspose3d
 from pcgraph.spec.layout import Layout, Shape
 
 MOST_WEIGHTS = 2**28
@@ -34,14 +35,14 @@ class ToMap(nn.Module):
         super().__init__()
         self.tokens = _tokens(shape, layout)
         self.before, self.count = layout.before, shape[self.tokens] - layout.before - layout.after
-        self.layout = layout
+        self.parts, self.order = layout.parts, _order(layout)
+        self.map = (layout.width, *layout.grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rearrange the state; class tokens are left out."""
         places = x.narrow(1 + self.tokens, self.before, self.count)
-        places = places.reshape(len(x), *self.layout.parts)
-        channels = self.layout.channels
-        return places.unsqueeze(1) if channels is None else places.movedim(1 + channels, 1)
+        places = places.reshape(len(x), *self.parts)
+        return places.permute(self.order).reshape(len(x), *self.map)
 
 
 class FromMap(nn.Module):
@@ -53,23 +54,31 @@ class FromMap(nn.Module):
         self.shape = tuple(
             size - (layout.before + layout.after) * (place == self.tokens) for place, size in enumerate(shape)
         )
-        self.layout = layout
+        self.order = _order(layout)
+        self.parts = tuple(layout.parts[place - 1] for place in self.order[1:])
+        self.back = tuple(self.order.index(place) for place in range(len(self.order)))
+        self.around = (layout.before, layout.after)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rearrange the map; class tokens are predicted by the mean of the others."""
-        layout = self.layout
-        x = x.squeeze(1) if layout.channels is None else x.movedim(1, 1 + layout.channels)
-        places = x.reshape(len(x), *self.shape)
-        if not layout.before + layout.after:
+        places = x.reshape(len(x), *self.parts).permute(self.back).reshape(len(x), *self.shape)
+        if not any(self.around):
             return places
         along = 1 + self.tokens
         mean = places.mean(dim=along, keepdim=True)
         size = list(mean.shape)
         around = []
-        for count in (layout.before, layout.after):
+        for count in self.around:
             size[along] = count
             around.append(mean.expand(size))
         return torch.cat([around[0], places, around[1]], dim=along)
+
+
+def _order(layout: Layout) -> tuple[int, ...]:
+    """Where the dimensions of (batch, channels, *grid) stand in (batch, *parts)."""
+    channels = () if layout.channels is None else (layout.channels,)
+    parts = (*channels, *(part for axis in layout.parts_of_axes for part in axis))
+    return 0, *(1 + part for part in parts)
 
 
 def _tokens(shape: Shape, layout: Layout) -> int:
@@ -175,13 +184,8 @@ def _same_rows(source: Node, target: Node) -> bool:
     assert other is not None
     tokens = all(len(node.shape) == 2 for node in (source, target))
     last = one.channels == len(one.parts) - 1 and other.channels == len(other.parts) - 1
-    same = (one.grid, one.before, one.after, one.ordered) == (
-        other.grid,
-        other.before,
-        other.after,
-        other.ordered,
-    )
-    return tokens and last and same and one.rows == other.rows
+    alike = replace(one, parts=(*one.parts[:-1], other.width)) == other
+    return tokens and last and alike
 
 
 def _convolution(source: Shape, one: Layout, target: Shape, other: Layout) -> nn.Module:
@@ -192,13 +196,17 @@ def _convolution(source: Shape, one: Layout, target: Shape, other: Layout) -> nn
         steps.append(convolution)
     else:
         upsample = nn.Upsample(size=other.grid, mode=_MODES[count], align_corners=False)
-        if count == 2 and _is_plain(source, one) and _is_plain(target, other):
-            assert isinstance(convolution, nn.ConvTranspose2d)
-            return UpsampledConvTranspose2d(upsample, convolution, (one.grid[0], one.grid[1]))
+        if _is_plain(source, one) and _is_plain(target, other):
+            if isinstance(convolution, nn.ConvTranspose2d):
+                return UpsampledConvTranspose2d(upsample, convolution, (one.grid[0], one.grid[1]))
+            if isinstance(convolution, nn.ConvTranspose3d):
+                return UpsampledConvTranspose3d(
+                    upsample, convolution, (one.grid[0], one.grid[1], one.grid[2])
+                )
         steps += [upsample, convolution]
     return nn.Sequential(*steps, *([] if _is_plain(target, other) else [FromMap(target, other)]))
 
 
 def _is_plain(shape: Shape, layout: Layout) -> bool:
     """Whether a state is a map already: channels first, and each axis of the grid a dimension."""
-    return layout.channels == 0 and layout.parts == shape
+    return layout.channels == 0 and layout.parts == shape and layout.axes is None

@@ -11,6 +11,7 @@ from pcgraph.dynamics.amplification import pull, stretch
 from pcgraph.dynamics.automatic import Carried
 from pcgraph.graph import PCGraph
 from pcgraph.predictors.bounds import linear_stretch, stretch_bound
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose3d
 from pcgraph.predictors.reach import POINTWISE, without_last_activations
 
 PART = 12
@@ -39,7 +40,8 @@ def measure_carried(
     for name in predictors if only is None else only:
         predictor = predictors[name]
         edge = graph.edges[name]
-        linear = without_last_activations(predictor)
+        by_products = isinstance(predictor, UpsampledConvTranspose3d)  # which its layers alone are not
+        linear = predictor if by_products else without_last_activations(predictor)
         crowd = _crowd(graph, name)
         for index, node in enumerate(edge.sources if edge.delay else ()):
             sources = [states[source].clone() for source in edge.sources]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,9 @@ class Layout:
         ordered: Whether neighbours in the grid have to do with each other; else the places are mere rows.
         rows: Where they are rows: states of the same number have the same ones, row by row. None where a
             person says that they are rows, not an operation.
+        axes: Where the places are in another order than row by row (block after block, columns before rows):
+            of each axis of the grid the parts that it is made of, the coarsest first. None: each part but
+            the channels is an axis.
     """
 
     parts: Shape
@@ -32,11 +36,18 @@ class Layout:
     after: int = 0
     ordered: bool = True
     rows: int | None = None
+    axes: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def grid(self) -> Shape:
         """Sizes of the grid's axes: (time,), (height, width), (depth, height, width); () for a vector."""
-        return tuple(size for index, size in enumerate(self.parts) if index != self.channels)
+        return tuple(math.prod(self.parts[part] for part in axis) for axis in self.parts_of_axes)
+
+    @property
+    def parts_of_axes(self) -> tuple[tuple[int, ...], ...]:
+        """Of each axis of the grid, the parts that it is made of, the coarsest first."""
+        each = ((part,) for part in range(len(self.parts)) if part != self.channels)
+        return tuple(each) if self.axes is None else self.axes
 
     @property
     def width(self) -> int:

@@ -96,8 +96,13 @@ def unknown(shape: Iterable[int], constant: bool = False) -> Dims:
 
 
 def like(dim: Dim, size: int) -> Dim:
-    """A new axis that means what ``dim`` means: a part of it, or more of the same."""
+    """A new axis that means what ``dim`` means: a part of it, or more of the same.
+
+    Of a grid with several axes in one dimension, it is places whose neighbours are not known any more.
+    """
     weight, role, rank = meaning(dim)
+    if role == "place" and len(dim) > 1:
+        weight, role, rank = 0, None, 0
     made = Axis(size, role, rank, weight, bool(dim) and all(atom.axis.constant for atom in dim))
     made.source = dim[0].axis if len(dim) == 1 and dim[0].whole else None
     return whole(made)

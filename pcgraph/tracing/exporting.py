@@ -23,6 +23,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pcgraph.display.logs import without_log
 from pcgraph.errors import ModelError
 from pcgraph.tracing.draws import replace_draw, without_generators
+from pcgraph.tracing.lengths import open_lengths
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.placing import place_by_image
@@ -51,7 +52,13 @@ def export(
     parameter = image_parameter(root, constants)
     before = Snapshot(root)
     try:
-        with quiet_contexts(), _without_validation(), _without_log(), without_generators(root):
+        with (
+            quiet_contexts(),
+            _without_validation(),
+            _without_log(),
+            without_generators(root),
+            open_lengths(),
+        ):
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
         raise
@@ -109,12 +116,18 @@ def _export(model: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
     image = torch.zeros((BATCH, *input_shape), dtype=dtype, device=device)
     batch = {0: Dim("batch", min=1, max=MOST)}
     program = torch.export.export(model, (image,), strict=False, dynamic_shapes=(batch,))
-    # nothing is decomposed, nor in place, but attention that drops: what it draws has to be seen
-    functional: ExportedProgram = program.run_decompositions({ATTENTION: _attention})
+    # nothing is decomposed, nor in place, but attention that drops (what it draws has to be seen), and copies
+    functional: ExportedProgram = program.run_decompositions({ATTENTION: _attention, COPY: _copy})
     return functional
 
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+COPY = torch.ops.aten.copy.default
+
+
+def _copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    """What ``x`` is after ``x.copy_(source)``; torch has no derivative of its own form of it."""
+    return source.to(x.device, x.dtype).expand_as(x)
 
 
 def _attention(

@@ -68,8 +68,14 @@ class InPlaceProxy(fx.Proxy):
     """A proxy that records ``x += y`` and ``x[i] = y`` as what they are.
 
     Plain proxies record ``x += y`` as an addition, after which other names of ``x`` would keep the
-    old value. The nodes keep the names that torchvision's naming gives them (``add``).
+    old value. The nodes keep the names that torchvision's naming gives them (``add``). And it records
+    ``x.mT`` where it is said, and not in the module that uses it.
     """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("T", "mT", "H", "mH", "real", "imag", "data"):
+            return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+        return super().__getattr__(name)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
@@ -139,7 +145,7 @@ def _changed(node: fx.Node, modules: dict[str, nn.Module], tensors: set[fx.Node]
             target = _first(node)
     elif node.op == "call_method":
         name = str(node.target)
-        if name.endswith("_") and not name.endswith("__"):
+        if name.endswith("_") and not name.endswith("__") and name != "requires_grad_":
             target = _first(node)
     elif node.op == "call_function":
         function: Any = node.target

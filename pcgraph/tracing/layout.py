@@ -129,42 +129,74 @@ def _channels(dims: list[Dim]) -> int:
 def _grid(
     dims: list[Dim], channels: int, before: int, after: int, number: Mapping[int, int]
 ) -> Layout | None:
+    for place, dim in enumerate(dims):
+        if place != channels and not _is_places(dim):
+            return _rows(dims, dim, channels, before, after, number)
     parts: list[int] = []
-    ranks: list[int] = []
+    along: dict[int, Atom] = {}
     channel_part: int | None = None
-    rows = [place for place, dim in enumerate(dims) if place != channels and not _is_places(dim)]
     for place, dim in enumerate(dims):
         flat = len(dims) == 1
         if place == channels and not flat:
             channel_part = len(parts)
             parts.append(size_of(dim))
             continue
-        if place in rows:
-            if len(dims) != 2 or channels == _NONE or meaning(dim)[1] is not None or len(dim) != 1:
-                return None
-            row = number.get(id(dim[0].axis))
-            return Layout((size_of(dims[0]), size_of(dims[1])), channels, before, after, False, row)
         pixels = not flat and any(atom.meaning[1] == "features" for atom in dim)
         for atom in dim[:1] if pixels else dim:
             if atom.meaning[1] == "features":
                 channel_part = len(parts)
             else:
-                ranks.append(atom.meaning[2])
+                along[len(parts)] = atom
             parts.append(size_of(dim) if pixels else atom.size)
         if not dim:
             parts.append(1)
-    if ranks != sorted(set(ranks)):
+    axes = _axes_of_grid(along)
+    in_order = axes == tuple((part,) for part in along)
+    every = len(along) + (channel_part is not None) == len(parts)
+    if axes is None or not (in_order or every):
         return None
-    return Layout(tuple(parts), channel_part, before, after)
+    return Layout(tuple(parts), channel_part, before, after, axes=None if in_order else axes)
+
+
+def _rows(
+    dims: list[Dim], dim: Dim, channels: int, before: int, after: int, number: Mapping[int, int]
+) -> Layout | None:
+    """Rows of features, of which nothing says that they are places of a grid."""
+    if len(dims) != 2 or channels == _NONE or meaning(dim)[1] is not None or len(dim) != 1:
+        return None
+    row = number.get(id(dim[0].axis))
+    return Layout((size_of(dims[0]), size_of(dims[1])), channels, before, after, False, row)
+
+
+def _axes_of_grid(along: Mapping[int, Atom]) -> tuple[tuple[int, ...], ...] | None:
+    """Of each axis of the grid its parts, the coarsest first; None where they do not make up the axis.
+
+    Args:
+        along: What each part goes along.
+    """
+    found: dict[Axis | int, list[int]] = {}
+    for part, atom in sorted(along.items(), key=lambda item: -item[1].stride):
+        found.setdefault(atom.axis if atom.axis.role == "place" else part, []).append(part)
+    axes: dict[int, tuple[int, ...]] = {}
+    for one, parts in found.items():
+        rest = one.size if isinstance(one, Axis) else along[one].stride * along[one].size
+        for part in parts:
+            if along[part].stride * along[part].size != rest:
+                return None
+            rest = along[part].stride
+        rank = along[parts[0]].meaning[2]
+        if rank in axes:
+            return None
+        axes[rank] = tuple(parts)
+    return tuple(axes[rank] for rank in sorted(axes))
 
 
 def _is_places(dim: Dim) -> bool:
-    """Whether a dimension goes along axes of the grid, each in full length; each finer by a few channels."""
+    """Whether a dimension goes along axes of the grid; each in full length and finer by a few channels."""
     roles = [atom.meaning[1] for atom in dim]
-    coarse = all(atom.coarse for atom in dim if atom.meaning[1] == "place")
     if roles[:1] == ["place"] and roles[1:] and all(role == "features" for role in roles[1:]):
-        return coarse
-    return coarse and all(role == "place" for role in roles)
+        return dim[0].coarse
+    return all(role == "place" for role in roles)
 
 
 def _is_flat_map(dim: Dim) -> bool:

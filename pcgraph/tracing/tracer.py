@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from pcgraph.tracing.contexts import Context, CustomFunction, custom_functions, 
 from pcgraph.tracing.copying import copy_model
 from pcgraph.tracing.draws import refuse_draws
 from pcgraph.tracing.functional import InPlaceProxy, functionalise
+from pcgraph.tracing.lengths import open_lengths
 from pcgraph.tracing.names import Numbering, avoid_keywords
 from pcgraph.tracing.outputs import plain
 from pcgraph.tracing.snapshot import Snapshot
@@ -59,7 +61,9 @@ def trace_symbolically(root: nn.Module, constants: Mapping[str, Any] = {}) -> tu
     before = Snapshot(root)
     tracer = _Tracer(constants)
     try:
-        with refuse_draws():
+        with refuse_draws(), open_lengths(), warnings.catch_warnings():
+            # hooks on the way back are asked to take a stand-in
+            warnings.filterwarnings("ignore", "For backward hooks to be called")
             graph = tracer.trace(root)
         changed = before.changed(tracer.leaves)
         if changed:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pcgraph.errors import ModelError
+from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.draws import Replay, Site, draw, sites_of, without_generators
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.program import OUTPUT, CutGraph, Part
@@ -96,7 +96,11 @@ class Model:
 
 
 def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics = IMAGENET) -> Observed:
-    """Run a model on one image, forth and back, and on two images, forth."""
+    """Run a model on one image, forth and back, and on two images, forth.
+
+    Raises:
+        ModelError: Its output has no dimension of images where there is one image.
+    """
     dtype, device = like_weights(model.root)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, *input_shape), generator=generator)
@@ -113,7 +117,21 @@ def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics =
             differentiable = False
             first = _forth(model, images[0])
         outputs = (first, _forth(model, images[1]))
+    _check_alone(outputs)
     return Observed(images, outputs, gradient, differentiable)
+
+
+def _check_alone(outputs: tuple[Tensor, Tensor]) -> None:
+    """Refuse an output that has the images as its first dimension where there are several of them only."""
+    one, two = (tuple(output.shape) for output in outputs)
+    if two[:1] == (2,) and one != (1, *two[1:]):
+        raise ModelError(
+            Fault(
+                f"the model's output has shape {two} for two images, and {one} for one",
+                hint="Its forward drops dimensions of size 1, and with them that of a single image: "
+                "name them, squeeze(-1), or write flatten(1).",
+            )
+        )
 
 
 def compare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,6 +27,16 @@ class Loud(nn.Sequential):
             for layer, size in zip(self, (1.0, 40.0, 40.0), strict=True):
                 layer.weight.normal_(0, size / 9, generator=torch.Generator().manual_seed(1))
                 layer.bias.zero_()
+
+
+class Deafening(Loud):
+    """As deep networks with random weights: each map is thousands of times as large as the one below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            for layer in list(self)[1:]:
+                layer.weight.mul_(1000)
 
 
 def test_check_names_the_edge_the_factor_and_a_value_that_holds(cli: Cli, tmp_path: Path) -> None:
@@ -139,3 +150,14 @@ def test_new_lowers_lambda_until_the_states_stay(cli: Cli, tmp_path: Path) -> No
     assert spec.dynamics.error == "auto"
     outcome = cli("run", "loud.yaml", "random", "--trust", "--steps", 50, "--out", "out", "--json")
     assert outcome.json["warnings"] == []
+
+
+@pytest.mark.heavy
+def test_new_says_that_no_feedback_holds(cli: Cli, tmp_path: Path) -> None:
+    model = "python:tests.cli.test_gains:Deafening"
+    outcome = cli("new", model, "-o", "a.yaml", "--input", "3,16,16", "--trust")
+    assert load_spec(tmp_path / "a.yaml").dynamics.feedback == 0
+    assert "would run away with 'feedback: 0.003' and more; it is 0" in " ".join(outcome.out.split())
+    np.savez("some.npz", x=np.random.default_rng(0).standard_normal((4, 3, 16, 16), np.float32))
+    given = ("some.npz", "--epochs", 1, "--tracker", "none", "--trust", "--out", "b", "--json")
+    assert cli("train", "a.yaml", *given).status == 0  # as it says: predictions learn all the same

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pcgraph as pcg
-from pcgraph.analysis.stability import growth
+from pcgraph.analysis.stability import growth, stays_within
 from pcgraph.dynamics.automatic import SHARE
 from pcgraph.dynamics.tunable import TunablePredify
 from pcgraph.spec import to_yaml
@@ -162,3 +162,79 @@ def test_growth_counts_the_worst_step() -> None:
     found = growth(scheduler, torch.ones(2, 1), 5)  # b <- b / 2 + 3 b / 2
     assert found == {"a": 1.0, "b": pytest.approx(32.0)}
     assert growth(scheduler, torch.ones(2, 1), 50, enough=3)["b"] == pytest.approx(4.0)
+
+
+@pytest.fixture(scope="module")
+def mapped() -> pcg.PCNetwork:
+    """The node 'b' begins at the weights of a->b and is multiplied by those of b->b in each step."""
+    spec = {
+        "name": "map",
+        "nodes": {"a": {"shape": [1]}, "b": {"shape": [3]}},
+        "edges": [{"source": "a", "target": "b", "predictor": ["Linear"]}],
+        "feedback": [{"source": "b", "target": "b", "predictor": ["Linear"]}],
+        "dynamics": {"feedforward": 0.0, "feedback": 1.0, "error": 0.0},
+    }
+    network = pcg.build(pcg.parse_spec(spec)).double()
+    with torch.no_grad():
+        for predictor in network.predictors.values():
+            predictor.bias.fill_(0.0)
+    return network
+
+
+class Counting(pcg.Scheduler):
+    """Counts its steps."""
+
+    made = 0
+
+    def step(self, *given: Any, **named: Any) -> pcg.State:
+        self.made += 1
+        return super().step(*given, **named)
+
+
+def stays(network: pcg.PCNetwork, matrix: Tensor, start: Tensor) -> tuple[bool, bool, int]:
+    """What `stays_within` says of 20 steps and 1.5 times; what the powers of the matrix say; the steps."""
+    with torch.no_grad():
+        network.predictors["a->b"].weight.copy_(start[:, None])
+        network.predictors["b->b"].weight.copy_(matrix)
+    scheduler = Counting(network)
+    found = stays_within(scheduler, torch.ones(1, 1, dtype=torch.double), 20, 1.5)
+    norms = [(torch.linalg.matrix_power(matrix, step) @ start).norm() for step in range(21)]
+    return found, all(bool(norm <= 1.5 * norms[0]) for norm in norms), scheduler.made
+
+
+@pytest.mark.parametrize(
+    ("rates", "start", "expected", "most"),
+    [
+        ([0.4, 0.3, 0.0], [1, 1, 1], True, 10),
+        ([-0.9, 0.1, 0.0], [1, 1, 1], True, 20),
+        ([1.0, 1.0, 1.0], [1, 1, 1], True, 2),  # at rest
+        ([1.02, 0.1, 0.0], [1, 0, 0], True, 20),  # 1.02 ^ 20 = 1.486
+        ([1.03, 0.1, 0.0], [1, 0, 0], False, 20),  # by little a step, and too far in the end
+        ([0.5, 1.3, 0.0], [1, 0.01, 0], False, 20),  # hidden at first: 0.01 x 1.3 ^ 20 = 1.9
+        ([0.5, -1.6, 0.2], [1, 0.0002, 1], False, 20),
+        ([0.7, 1.9, 0.2], [1, 1e-5, 1], False, 20),
+        ([3.0, 0.1, 0.0], [1, 1, 1], False, 1),
+        ([float("nan"), 0.1, 0.0], [1, 1, 1], False, 1),
+    ],
+)
+def test_few_steps_tell_whether_states_stay(
+    mapped: pcg.PCNetwork, rates: list[float], start: list[float], expected: bool, most: int
+) -> None:
+    matrix, first = torch.diag(torch.tensor(rates).double()), torch.tensor(start).double()
+    found, true, made = stays(mapped, matrix, first)
+    assert found is true is expected
+    assert made <= most
+
+
+def test_few_steps_tell_it_of_random_maps(mapped: pcg.PCNetwork) -> None:
+    generator = torch.Generator().manual_seed(0)
+    said = []
+    for trial in range(60):
+        matrix = torch.randn(3, 3, generator=generator).double()
+        radius = float(torch.linalg.eigvals(matrix).abs().max())
+        matrix *= (0.2 + 0.02 * trial) / radius  # from what dies at once to what runs away
+        found, true, made = stays(mapped, matrix, torch.randn(3, generator=generator).double())
+        assert found is true, (trial, made)
+        said.append((found, made))
+    assert {found for found, _ in said} == {True, False}
+    assert any(found and made < 8 for found, made in said)

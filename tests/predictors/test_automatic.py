@@ -315,3 +315,30 @@ def test_a_mean_over_all_places_predicts_as_a_vector(one: tuple[int, ...]) -> No
     assert [tuple(weight.shape) for weight in weights] == [(60, 6)]
     (bias,) = (parameter for parameter in predictor.parameters() if parameter.dim() == 1)
     torch.testing.assert_close(predictor(x).flatten(1), x.flatten(1) @ weights[0].T + bias)
+
+
+def test_states_in_blocks_are_predicted_as_their_maps_are() -> None:
+    """(2 x 4, 2 x 4) places, one block of 4 x 4 after the other."""
+
+    def in_blocks(x: Tensor) -> Tensor:
+        return x.unflatten(3, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4)
+
+    def blocks(width: int) -> tuple[tuple[int, ...], Layout]:
+        return (64, width), Layout((2, 2, 4, 4, width), 4, axes=((0, 2), (1, 3)))
+
+    maps = {width: ((width, 8, 8), Layout((width, 8, 8), 0)) for width in (3, 5)}
+    plain = automatic(node("a", maps[3]), node("b", maps[5]))
+    x = torch.randn(2, 3, 8, 8)
+    expected = plain(x)
+    for source, target in (
+        (blocks(3), maps[5]),
+        (maps[3], blocks(5)),
+        (blocks(3), ((64, 5), Layout((8, 8, 5), 2))),
+    ):
+        other = automatic(node("a", source), node("b", target))
+        other.load_state_dict(dict(zip(other.state_dict(), plain.state_dict().values(), strict=True)))
+        found = other(in_blocks(x) if source == blocks(3) else x)
+        rows = expected.flatten(2).mT if target[0] == (64, 5) else expected
+        torch.testing.assert_close(found, in_blocks(expected) if target == blocks(5) else rows)
+    each = automatic(node("a", blocks(3)), node("b", blocks(5)))  # the same tokens in the same order
+    assert isinstance(each, nn.Linear)

@@ -176,3 +176,20 @@ def test_only_those_are_measured_that_are_asked_for() -> None:
     whole = measure_carried(network.graph, network.predictors)
     one = measure_carried(network.graph, network.predictors, only=["b->a"])
     assert one == {("b->a", "b"): whole["b->a", "b"]}
+
+
+def test_a_volume_is_measured_without_its_upsampled_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As strong as its layers one after the other, none of which is called."""
+    spec = {
+        "name": "clip",
+        "nodes": {"a": {"shape": [3, 4, 8, 8]}, "b": {"shape": [16, 2, 2, 2]}},
+        "edges": [{"source": "a", "target": "b", "predictor": ["Flatten", "Linear", "Unflatten"]}],
+        "feedback": [{"source": "b", "target": "a"}],
+    }
+    network = pcg.build(pcg.parse_spec(spec))
+    predictor = network.predictors["b->a"]
+    whole = torch.autograd.functional.jacobian(nn.Sequential(*predictor), torch.randn(1, 16, 2, 2, 2))
+    expected = float(torch.linalg.matrix_norm(whole.flatten(5).reshape(3 * 4 * 8 * 8, -1), 2)) ** 2
+    monkeypatch.setattr(nn.Upsample, "forward", lambda *_: pytest.fail("the upsampled volume is made"))
+    found = error_strength.measure_carried(network.graph, network.predictors, only=["b->a"])
+    assert found["b->a", "b"].stretch == pytest.approx(expected, rel=0.05)

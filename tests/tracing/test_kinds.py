@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import keyword
 import threading
@@ -38,6 +39,10 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rest(self.conv(x))
+
+
+def heavy(kind: type[nn.Module]) -> Any:
+    return pytest.param(kind, marks=pytest.mark.heavy)
 
 
 def check(model: nn.Module, nodes: dict[str, str] | None = None, shape: tuple[int, ...] = SHAPE) -> Drive:
@@ -88,6 +93,10 @@ def hooked_before_and_after(model: nn.Module) -> None:
     model.get_submodule("head").register_forward_pre_hook(lambda m, given: (given[0] - 1,))
 
 
+def hooked_on_the_way_back(model: nn.Module) -> None:
+    model.get_submodule("conv").register_full_backward_hook(lambda m, given, out: (given[0] * 3,))
+
+
 def wrapped_forward(model: Any) -> None:
     original = model.forward
     model.forward = lambda x: original(x).softmax(1)
@@ -100,9 +109,17 @@ def forward_of_a_part(model: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [normalised_by_keyword, hooked_inside, hooked_before_and_after, wrapped_forward, forward_of_a_part],
+    [
+        normalised_by_keyword,
+        hooked_inside,
+        hooked_before_and_after,
+        hooked_on_the_way_back,
+        wrapped_forward,
+        forward_of_a_part,
+    ],
     ids=lambda change: change.__name__,
 )
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_hooks_and_forwards_belong_to_the_model(change: Callable[[nn.Module], None]) -> None:
     model = Net()
     change(model)
@@ -409,6 +426,127 @@ def test_sizes_and_types(kind: type[nn.Module]) -> None:
     check(kind())
 
 
+class PartOfIt(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).clone()
+        x[:, :2] *= 2
+        x[..., 0].fill_(1.0)
+        return self.rest(x)
+
+
+class Copies(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = torch.zeros(x.shape, dtype=torch.float64)
+        y[:, :4].copy_(x[:, 4:])
+        y[:, 4:].copy_(x.mean(1, keepdim=True))
+        return self.rest(y.float())
+
+
+class OneAfterTheOther(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        both = x.clone()
+        first, second = both[:, :4], both[:, 4:]
+        first[:, 1].zero_()
+        first[:, :1].copy_(second[:, 1:2])
+        second.add_(first)
+        return self.rest(both)
+
+
+class TurnedView(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        turned = x.mT
+        turned += 1
+        return self.rest(x)
+
+
+class Lost(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.rest(x + x.detach().requires_grad_(False) + 2 * x.data)
+
+
+@pytest.mark.parametrize("kind", [heavy(PartOfIt), heavy(OneAfterTheOther), heavy(Copies), TurnedView, Lost])
+def test_changes_of_a_part_of_a_tensor(kind: type[nn.Module]) -> None:
+    check(kind())
+
+
+@pytest.mark.parametrize("drop", [torch.squeeze, lambda x: x.squeeze(0), lambda x: x.mean(1).squeeze()])
+def test_an_output_without_its_one_image_is_refused(drop: Callable[[Tensor], Tensor]) -> None:
+    class Dropped(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return drop(super().forward(x))
+
+    with pytest.raises(ModelError, match=r"for two images, and \((5,)?\) for one") as caught:
+        Drive(Dropped(), {}, SHAPE)
+    assert "flatten(1)" in caught.value.faults[0].hint
+
+
+def rows_of(x: Tensor) -> Tensor:
+    return x.reshape(len(x), len(x[0]), -1)
+
+
+class CountsImages(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = rows_of(self.conv(x))
+        return self.head(x.view(len(x), 8, -1).mean(len(x.shape) - 1))
+
+
+class MadePerImage(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        made = torch.arange(8.0).repeat(len(x), 1)
+        return self.head(
+            torch.cat([x.mean((2, 3))[:, : len([1, 2])], made[:, 2:]], 1) * torch.ones(len(x), 1)
+        )
+
+
+class FoldedImages(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).transpose(0, 1)
+        x = x.reshape(len(x), -1, 12, 12).transpose(0, 1)
+        return self.rest(x) + torch.zeros(len(x), 5)
+
+
+@pytest.mark.parametrize("kind", [CountsImages, heavy(MadePerImage), FoldedImages])
+def test_how_many_images_there_are_stays_open(kind: type[nn.Module]) -> None:
+    check(kind())
+    assert builtins.len([1]) == 1
+    assert isinstance(builtins.len, types.BuiltinFunctionType)
+
+
+@pytest.mark.heavy
+def test_a_loop_over_images_is_refused() -> None:
+    class Loops(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([super(Loops, self).forward(x[i : i + 1])[0] for i in range(len(x))])
+
+    with pytest.raises(ModelError, match="cannot be traced"):
+        Drive(Loops(), {}, SHAPE)
+    assert isinstance(builtins.len, types.BuiltinFunctionType)
+
+
+@pytest.mark.heavy
+def test_a_sequence_in_double_precision_beside_constants() -> None:
+    class Sequences(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv1d(2, 6, 5, 2, 2), nn.BatchNorm1d(6)
+            self.gru, self.head = nn.GRU(6, 7, batch_first=True, bidirectional=True), nn.Linear(14, 3)
+
+        def forward(self, x: Tensor, scale: float, shift: float = 0.0) -> Any:
+            x = F.gelu(self.norm(self.conv(x))) * scale + shift
+            over_time, _ = self.gru(x.transpose(1, 2))
+            return {"states": over_time, "scores": (x, {"last": self.head(over_time[:, -1])})}
+
+    model = Sequences().double().eval().requires_grad_(False)  # torch adds up otherwise where weights learn
+    drive = Drive(model, {"e1": "conv"}, (2, 64), constants={"scale": 1.5})
+    image = torch.randn(3, 2, 64, dtype=torch.float64)
+    assert torch.equal(sweep(drive, image)["output"], model(image, 1.5)["scores"][1]["last"])
+
+
 def test_one_channel_becomes_three() -> None:
     class Grey(Net):
         def forward(self, x: Tensor) -> Tensor:
@@ -537,6 +675,94 @@ def test_what_cannot_be_read_is_refused_by_name(make: Callable[[], nn.Module], m
     with pytest.raises(ModelError, match=message) as caught:
         Drive(model, {}, SHAPE)
     assert caught.value.faults[0].hint
+
+
+class TwoOfThem(torch.autograd.Function):
+    """Two tensors to two, with a gradient that keeps to where the first is small."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Any:
+        ctx.save_for_backward(x)
+        return x.sign(), y.abs()
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor, y: Tensor) -> Any:  # type: ignore[override]
+        return x * (ctx.saved_tensors[0].abs() < 1), y / 2
+
+
+class Clipped(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        first, second = TwoOfThem.apply(x, x * 2)
+        return self.rest(first + second)
+
+
+class OtherPadding(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Conv2d(8, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        for padding in ((0, 0), (2, 2), (1, 1)):
+            self.again.padding = padding
+            x = self.again(x)
+        return self.rest(x)
+
+
+class OtherWeights(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.randn(8, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, own = self.conv(x), self.conv.weight
+        self.conv.weight = self.other
+        second = self.conv(x)
+        self.conv.weight = own
+        return self.rest(first - second)
+
+
+class BufferWrittenTwice(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept[1:3] = 3.0
+        x = self.conv(x) * self.kept[1]
+        self.kept = self.kept + 1
+        x = x + self.kept.sum()
+        self.kept.zero_()
+        return self.rest(x + self.kept[0])
+
+
+@pytest.mark.parametrize("kind", [Clipped, OtherPadding, heavy(OtherWeights), BufferWrittenTwice])
+def test_what_is_used_twice_and_is_another_each_time(kind: type[nn.Module]) -> None:
+    named = {"e1": "conv"} if kind is not OtherWeights else {}
+    check(kind(), named)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda x: x.register_hook(lambda given: given / 10) if x.requires_grad else None,
+        lambda x: None,
+    ],
+    ids=["of a tensor", "of the model"],
+)
+def test_a_gradient_that_a_hook_changes_is_refused(hook: Callable[[Tensor], Any]) -> None:
+    class Hooked(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            hook(x)
+            return self.rest(x)
+
+    model = Hooked()
+    if hook(torch.ones(1, requires_grad=True)) is None:
+        model.register_full_backward_pre_hook(lambda module, given: (given[0] * 3,))
+    with pytest.raises(ModelError, match="its gradient by"):
+        Drive(model.eval(), {}, SHAPE)
 
 
 # outputs --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcgraph.predictors.automatic import FromMap, ToMap
 from pcgraph.spec.layout import Layout
 from pcgraph.tracing.axes import SHARED, Dim, agreed, axis, meaning
 from pcgraph.tracing.drive import Drive
@@ -325,3 +326,90 @@ def test_maps_of_attention_within_overlapping_blocks() -> None:
         timm.create_model("halonet26t").eval(), {"e": "stages.3.1.act"}, (3, 256, 256), verify=False
     )
     assert drive.layouts()["e"] == first(2048, 8, 8)
+
+
+def unrolled(rounds: int) -> Any:
+    """Each round puts the places of blocks of 2 x 2 before all that follows, as Hiera does it."""
+
+    def unroll(x: Tensor) -> Tensor:
+        x = x.movedim(1, -1)
+        for _ in range(rounds):
+            x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        size = 64 // 4**rounds
+        return x.reshape(-1, 4**rounds * size, x.shape[-1])
+
+    return unroll
+
+
+def windows(x: Tensor) -> Tensor:
+    """(batch, channels, 2 x 4, 2 x 4) as tokens, one window after the other."""
+    x = x.unflatten(3, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 4, 3, 5, 1)
+    return x.flatten(1, 4)
+
+
+def phases(x: Tensor) -> Tensor:
+    """(batch, channels, 4 x 3) as (batch, 3 x 4, channels): every third time together."""
+    return x.unflatten(2, (4, 3)).transpose(2, 3).flatten(2).mT
+
+
+SCATTERED: dict[str, tuple[tuple[int, ...], Any, Any, Any]] = {
+    "unrolled once": ((3, 8, 8), conv2d(3, 5), unrolled(1), lambda x: x),
+    "unrolled three times": ((3, 8, 8), conv2d(3, 5), unrolled(3), lambda x: x),
+    "unrolled, and the greatest of each block": (
+        (3, 8, 8),
+        conv2d(3, 5),
+        lambda x: unrolled(2)(x).unflatten(1, (4, -1)).amax(1),
+        lambda x: F.max_pool2d(x, 2),
+    ),
+    "windows": ((3, 8, 8), conv2d(3, 5), windows, lambda x: x),
+    "columns first": ((3, 4, 6), conv2d(3, 5), lambda x: x.transpose(2, 3), lambda x: x),
+    "columns first as tokens": ((3, 4, 6), conv2d(3, 5), lambda x: x.mT.flatten(2).mT, lambda x: x),
+    "blocks beside each other": (
+        (3, 4, 6),
+        conv2d(3, 5),
+        lambda x: x.unflatten(3, (3, 2)).unflatten(2, (2, 2)).permute(0, 1, 2, 4, 3, 5),
+        lambda x: x,
+    ),
+    "every third time": ((2, 12), nn.Conv1d(2, 4, 3, padding=1), phases, lambda x: x),
+    "a volume, depth last": (
+        (1, 2, 4, 6),
+        nn.Conv3d(1, 3, 3, padding=1),
+        lambda x: x.permute(0, 3, 4, 2, 1),
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCATTERED)
+def test_places_in_another_order_are_put_in_order(kind: str) -> None:
+    shape, layer, scatter, expected = SCATTERED[kind]
+    torch.manual_seed(0)
+    layout = found(shape, layer, scatter)[2]
+    assert layout is not None
+    x = torch.randn(2, *shape)
+    state = scatter(layer(x)).detach()
+    assert torch.equal(ToMap(tuple(state.shape[1:]), layout)(state), expected(layer(x)))
+    assert torch.equal(FromMap(tuple(state.shape[1:]), layout)(expected(layer(x))), state)
+
+
+@pytest.mark.parametrize(
+    "scatter",
+    [
+        lambda x: windows(x).unflatten(1, (2, 2, 16)).amax(1),  # halves of the map on each other
+        lambda x: unrolled(2)(x).unflatten(1, (4, 4, 4)).amax(2),
+        lambda x: windows(x.flip(3)),
+    ],
+)
+def test_places_that_are_no_grid_any_more_are_none(scatter: Any) -> None:
+    assert found((3, 8, 8), conv2d(3, 5), scatter)[2] is None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [lambda x: x[:, 1:], lambda x: x[:, ::2], lambda x: F.pad(x, (0, 0, 0, 8)), lambda x: x.chunk(3, 1)[0]],
+)
+@pytest.mark.parametrize("tokens", [windows, lambda x: x.flatten(2).mT])
+def test_a_part_of_a_flattened_grid_is_rows(tokens: Any, part: Any) -> None:
+    layout = found((3, 8, 8), conv2d(3, 5), lambda x: part(tokens(x)))[2]
+    assert layout is not None
+    assert not layout.ordered

@@ -160,3 +160,27 @@ def test_leaf_modules_of_torchvision_ops() -> None:
     _, names = symbolic_trace(torchvision.models.mobilenet_v3_small(weights=None))
     assert "features.0" in names  # one operation, though it holds a convolution and an activation
     assert "features.0.0" not in names
+
+
+@pytest.mark.parametrize("attribute", ["mT", "mH", "T", "H"])
+def test_an_attribute_that_is_a_tensor_belongs_to_the_module_that_says_it(attribute: str) -> None:
+    class Turn(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            turned: Tensor = getattr(x.flatten(1) if len(attribute) == 1 else x.flatten(2), attribute)
+            return turned
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map, self.turn, self.last = nn.Conv2d(3, 5, 3), Turn(), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.last(self.turn(self.map(x)))
+            return x if len(attribute) == 2 else getattr(x, attribute)
+
+    model = Model().eval()
+    x = torch.randn(2, 3, 6, 8)
+    graph, names = symbolic_trace(model)
+    assert names["turn.getattr"]
+    assert not any(name.startswith("last.getattr") for name in names)
+    assert torch.equal(graph(x), model(x))

@@ -1,10 +1,13 @@
-"""Bilinear resizing and a 3 x 3 transposed convolution: first the kernel's products, then the resizing.
+"""Linear resizing and a transposed convolution of kernel 3: first the kernel's products, then the resizing.
 
 Each weight of the kernel meets each pixel of the small map once, and not each of those that it becomes. What
 is resized, shifted and added up are the products.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +47,32 @@ def by_products(x: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, co
     return predicted if bias is None else predicted + bias[:, None, None]
 
 
-def share_of_multiplications(channels: int, source: tuple[int, int], target: tuple[int, int]) -> float:
-    """Multiplications of `by_products`, of those of the transposed convolution of the resized map."""
-    (height, width), (target_height, target_width) = source, target
-    products = 9 * channels * height * width
-    resizing = 3 * target_height * 3 * height * width + target_height * target_width * 3 * width
-    return (products + resizing) / (9 * channels * target_height * target_width)
+def volume_by_products(x: Tensor, weight: Tensor, bias: Tensor | None, along: Sequence[Tensor]) -> Tensor:
+    """The same of a volume, resized trilinearly.
+
+    Args:
+        x: (batch, channels, depth, height, width).
+        weight: (channels, target channels, 3, 3, 3), as `nn.ConvTranspose3d` holds it.
+        bias: (target channels,), or None.
+        along: Of each axis (target size, 3 taps, size), from `taps`.
+
+    Returns:
+        (batch, target channels, target depth, target height, target width).
+    """
+    sizes, targets = x.shape[2:], [len(matrix) for matrix in along]
+    made = torch.matmul(weight.flatten(1).t(), x.flatten(2)).view(-1, *[3] * len(sizes), *sizes)
+    for left, matrix in zip(range(len(along), 0, -1), along, strict=True):  # (maps, *taps, *sizes, *targets)
+        made = torch.tensordot(made, matrix, dims=([1, 1 + left], [1, 2]))
+    predicted = made.view(len(x), -1, *targets)
+    return predicted if bias is None else predicted + bias[:, None, None, None]
+
+
+def share_of_multiplications(channels: int, source: Sequence[int], target: Sequence[int]) -> float:
+    """Multiplications by products, of those of the transposed convolution of the resized map or volume."""
+    taps = 3 ** len(source)
+    made: int = taps * channels * math.prod(source)
+    for axis, size in enumerate(source):
+        others = 3 ** (len(source) - 1 - axis) * math.prod(source[axis + 1 :]) * math.prod(target[:axis])
+        made += target[axis] * 3 * size * others
+    whole: int = taps * channels * math.prod(target)
+    return made / whole

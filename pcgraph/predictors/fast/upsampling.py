@@ -1,4 +1,4 @@
-"""Bilinear upsampling and a 3 x 3 transposed convolution, in the way that takes the least."""
+"""Linear upsampling and a transposed convolution of kernel 3, in the way that takes the least."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from pcgraph.predictors.fast.doubling import READS, phased, phases
 from pcgraph.predictors.fast.plain import is_plain
-from pcgraph.predictors.fast.resizing import by_products, share_of_multiplications, taps
+from pcgraph.predictors.fast.resizing import (
+    by_products,
+    share_of_multiplications,
+    taps,
+    volume_by_products,
+)
 
 
 class UpsampledConvTranspose2d(nn.Sequential):
@@ -61,5 +66,38 @@ class UpsampledConvTranspose2d(nn.Sequential):
                 return by_products(x, weight, bias, self.rows, self.columns)
             if self.reads is not None:
                 return phased(x, phases(weight, bias, self.reads))
+        predicted: Tensor = convolution(upsample(x))
+        return predicted
+
+
+class UpsampledConvTranspose3d(nn.Sequential):
+    """`nn.Upsample(trilinear)`, then `nn.ConvTranspose3d(kernel_size=3, padding=1)`.
+
+    By products where that takes less than half of the multiplications. It is the same up to rounding.
+
+    Args:
+        upsample: To a size, trilinear, ``align_corners=False``.
+        convolution: With a kernel of 3, a padding of 1, and no stride, dilation or groups.
+        grid: Depth, height and width of the volumes that it will be given; others go layer by layer.
+    """
+
+    def __init__(
+        self, upsample: nn.Upsample, convolution: nn.ConvTranspose3d, grid: tuple[int, int, int]
+    ) -> None:
+        super().__init__(upsample, convolution)
+        target: tuple[int, ...] = upsample.size  # type: ignore[assignment]
+        self.grid = grid
+        self.by_products = share_of_multiplications(convolution.in_channels, grid, target) < 0.5
+        for axis, sizes in enumerate(zip(grid, target, strict=True)):
+            matrix = taps(*sizes).transpose(0, 1).to(convolution.weight) if self.by_products else None
+            self.register_buffer(f"along{axis}", matrix, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict (batch, target channels, *target grid) from (batch, channels, *grid)."""
+        upsample, convolution = self
+        if self.by_products and x.shape[2:] == self.grid and is_plain(upsample, convolution):
+            along = [getattr(self, f"along{axis}") for axis in range(3)]
+            assert isinstance(convolution, nn.ConvTranspose3d)
+            return volume_by_products(x, convolution.weight, convolution.bias, along)
         predicted: Tensor = convolution(upsample(x))
         return predicted
