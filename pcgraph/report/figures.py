@@ -17,6 +17,7 @@ from pcgraph.report.trajectory import Numbers, Trajectory
 
 INK = "#1d2733"
 FADED = "#66727f"
+GRID = "#e3e8ee"
 CYCLE = ("#20609f", "#c4472b", "#2f8f5b", "#8a5bb0", "#c98a1b", "#3aa0b5", "#7a7f87", "#b04a7e")
 STYLES = ("solid", "dashed", "dotted")
 APART = 0.062
@@ -78,7 +79,7 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
     axes.set_xlabel("step", color=INK)
     axes.set_title(what, loc="left", size=10, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e3e8ee", linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=FADED)
     if share:
