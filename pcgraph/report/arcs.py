@@ -160,7 +160,7 @@ class ArcDiagram:
     def _draw_names(self, axes: Axes, frame: Frame) -> None:
         for name in self.nodes:
             shown = figure_text(shortened(name, LONGEST))
-            below = frame.row - max(frame.below, 0.0) - 0.12 * frame.above
+            below = frame.row - frame.below - 0.02
             axes.text(
                 self._x(frame, name), below, shown, size=7.5, color=INK, rotation=35, ha="right", va="top"
             )

@@ -105,7 +105,7 @@ def _draw_graph(
             width = NARROW + (WIDEST - NARROW) * abs(mean) / largest
             drawn.append((edge, Stroke(_colour(mean), width)))
     drawn.sort(key=lambda one: -one[1].width)
-    ArcDiagram(results.plan.arms.graph).draw(axes, Frame(0.1, 0.92, 0.42, 0.5, 0.1, 1.15), drawn, names=True)
+    ArcDiagram(results.plan.arms.graph).draw(axes, Frame(0.1, 0.92, 0.34, 0.54, 0.06, 1.15), drawn, names=True)
 
 
 def _draw_bars(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +22,10 @@ from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import POINTS, colour_of, reach
 from pcgraph.study.results import Results
-from pcgraph.study.stability import stability_rows
+from pcgraph.study.stability import ArmStability, StabilityRow, stability_rows
 
+APART = 0.06
+"""Least distance of two names, as a share of the axes' height."""
 NAMED = 8
 """Arms whose names are written beside their points."""
 CELL = 0.52
@@ -31,6 +35,8 @@ ROOM = 30
 FAR = 0.3
 """How far from 1 a radius has the full colour."""
 STABLE, UNSTABLE, UNKNOWN = "#5b8fc4", "#d9694e", "#e9ecef"
+OTHERS = re.compile(r"([a-z]+(?: \d+)?) (\d+)(?: |$)")
+"""``cycle 2 5``: five images go round in cycles of two steps."""
 DARK = "#1c2631"
 """Of the numbers, on any of these."""
 
@@ -112,25 +118,31 @@ def _name_points(axes: Axes, results: Results, rows: Sequence[ArmRow]) -> None:
         ((row.compared.difference.value if row.compared else 0.0) - low) / (high - low) for row in rows
     ]
     order = sorted(range(len(rows)), key=lambda at: heights[at])
-    placed: list[float] = []
-    for at in order:
-        placed.append(max(heights[at], placed[-1] + 0.06 if placed else 0.0))
-    over = max(0.0, placed[-1] - 1.0) if placed else 0.0
-    for at, height in zip(order, placed, strict=True):
+    for at, height in zip(order, _apart([heights[at] for at in order]), strict=True):
         row = rows[at]
         value = row.compared.difference.value if row.compared else 0.0
         axes.annotate(
             figure_text(shortened(row.arm, LONGEST)),
             xy=(row.cost or 0, value),
-            xytext=(1.06, height - over),
+            xytext=(1.06, height),
             textcoords="axes fraction",
             size=8,
             color=INK,
             weight="bold" if row.arm == results.reference else "normal",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": FADED, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": FADED, "linewidth": 0.4, "shrinkB": 3, "relpos": (0, 0.5)},
         )
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Rising heights, moved as little as it takes to be apart and within the axes."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + APART if placed else -math.inf))
+    down = float(np.mean(placed) - np.mean(heights))
+    down = min(max(down, placed[-1] - 1.0), placed[0]) if placed[-1] - placed[0] <= 1 else down
+    return [height - down for height in placed]
 
 
 def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
@@ -157,9 +169,7 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
                 axes.text(place + 0.5, at, shown, size=7.5, color=DARK, ha="center", va="center")
         one = row.stability
         if one is not None:
-            others = sorted({found[row.arm, seed].others for seed in seeds} - {""})
-            said_of_it = f"{one.settled} of {one.images} settle" if one.images else "nothing to run on with"
-            text = f"{said_of_it}{'; ' if others else ''}{', '.join(others)}"
+            text = _said(one, [found[row.arm, seed] for seed in seeds])
             sheet.notes.text(0, at, figure_text(shortened(text, 44)), size=7.5, color=INK, va="center")
     axes.set_xlim(0, len(seeds))
     shown = seeds if len(seeds) <= ROOM else []
@@ -168,6 +178,18 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("seed", size=8, color=FADED)
     return sheet.figure
+
+
+def _said(arm: ArmStability, seeds: Sequence[StabilityRow]) -> str:
+    """``6 of 16 settle; 10 cycle 2``."""
+    if not arm.images:
+        return "failed"
+    others: Counter[str] = Counter()
+    for one in seeds:
+        for name, count in OTHERS.findall(one.others):
+            others[name] += int(count)
+    told = [f"{arm.settled} of {arm.images} settle"]
+    return "; ".join([*told, *(f"{count} {name}" for name, count in others.items())])
 
 
 def radius_colour(radius: float) -> str:
