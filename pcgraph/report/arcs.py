@@ -164,5 +164,3 @@ class ArcDiagram:
             axes.text(
                 self._x(frame, name), below, shown, size=7.5, color=INK, rotation=35, ha="right", va="top"
             )
-
-

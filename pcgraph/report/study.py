@@ -57,7 +57,14 @@ class ArmRow:
         own = {name: value for name, value in self.__dict__.items() if name not in ("compared", "stability")}
         found = None if self.compared is None else dict(zip(COMPARED, _numbers(self.compared), strict=True))
         stable = {} if self.stability is None else {"stability": asdict(self.stability)}
-        return {**own, "edges": list(self.edges), "steps": list(self.steps), "budgets": list(self.budgets), "compared": found, **stable}
+        return {
+            **own,
+            "edges": list(self.edges),
+            "steps": list(self.steps),
+            "budgets": list(self.budgets),
+            "compared": found,
+            **stable,
+        }
 
 
 STABLE = ("spectral_radius", "settled", "steps_to_settle")
@@ -169,9 +176,7 @@ def contrast_table(results: Results, compared: Sequence[Comparison]) -> rich.tab
     return _table("Planned contrasts", *contrast_cells(results, compared))
 
 
-def contrast_cells(
-    results: Results, compared: Sequence[Comparison]
-) -> tuple[list[str], list[list[str]]]:
+def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
     """What that table holds."""
     asked = {(first, second) for first, second in results.plan.study.contrasts}
     own = [one for one in compared if (one.first, one.second) in asked]
@@ -231,9 +236,7 @@ def _condition(name: str) -> str:
     return noise if level == 0 else f"{noise} {level:g}"
 
 
-def _size(
-    arm: Wiring, trust: bool
-) -> tuple[tuple[str, ...], int, int | None, int | None, tuple[str, ...]]:
+def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None, int | None, tuple[str, ...]]:
     """The edges that are left, their weights; multiply-adds, bytes and budgets of a step of the whole arm."""
     network = build(arm.spec, trust=trust, weights=False)
     gone = {edge.name for edge in network.graph.terms.get(arm.cut or "", ())}

@@ -40,9 +40,7 @@ def lesion_figures(results: Results, rows: Sequence[ArmRow]) -> list[Figure]:
     ]
 
 
-def lesion_figure(
-    results: Results, arm: str, lesions: Sequence[Wiring], kept: dict[str, set[str]]
-) -> Figure:
+def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: dict[str, set[str]]) -> Figure:
     """Left: the arm, each edge as wide as its effect. Right: by how much accuracy falls without it."""
     losses = {str(one.cut): lost(results, one) for one in lesions}
     gone = {
@@ -60,7 +58,9 @@ def lesion_figure(
     width = max(GRAPH + label + 4.1, text_width(title, 11, bold=True) + 0.4, text_width(said, 8) + 0.4)
     height = max(ROW * len(losses) + 1.3, 2.9)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(0.12 / width, 1 - 0.1 / height, figure_text(title), size=11, weight="bold", color=INK, va="top")
+    figure.text(
+        0.12 / width, 1 - 0.1 / height, figure_text(title), size=11, weight="bold", color=INK, va="top"
+    )
     figure.text(0.12 / width, 1 - 0.34 / height, figure_text(said), size=8, color=FADED, va="top")
     graph = figure.add_axes((0.1 / width, 0, GRAPH / width, 1 - 0.6 / height))
     _draw_graph(graph, results, lesions[0].edges, losses, gone)
@@ -105,12 +105,12 @@ def _draw_graph(
             width = NARROW + (WIDEST - NARROW) * abs(mean) / largest
             drawn.append((edge, Stroke(_colour(mean), width)))
     drawn.sort(key=lambda one: -one[1].width)
-    ArcDiagram(results.plan.arms.graph).draw(axes, Frame(0.1, 0.92, 0.34, 0.54, 0.06, 1.15), drawn, names=True)
+    ArcDiagram(results.plan.arms.graph).draw(
+        axes, Frame(0.1, 0.92, 0.34, 0.54, 0.06, 1.15), drawn, names=True
+    )
 
 
-def _draw_bars(
-    axes: Axes, losses: dict[str, NDArray[np.float64] | None], names: dict[str, str]
-) -> None:
+def _draw_bars(axes: Axes, losses: dict[str, NDArray[np.float64] | None], names: dict[str, str]) -> None:
     for place, one in enumerate(reversed(losses.values())):
         if one is None:
             axes.text(0, place, " failed with some seed", size=7.5, color=FADED, va="center")

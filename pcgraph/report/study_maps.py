@@ -99,6 +99,7 @@ def _furnish_cost(axes: Axes, costs: Sequence[float], limit: float) -> None:
 
 def _told(rows: Sequence[ArmRow]) -> list[ArmRow]:
     """The arms that no other beats at less cost, and then the best."""
+
     def gain(row: ArmRow) -> float:
         return row.compared.difference.value if row.compared else -math.inf
 
@@ -131,7 +132,13 @@ def _name_points(axes: Axes, results: Results, rows: Sequence[ArmRow]) -> None:
             weight="bold" if row.arm == results.reference else "normal",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": FADED, "linewidth": 0.4, "shrinkB": 3, "relpos": (0, 0.5)},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": FADED,
+                "linewidth": 0.4,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -154,7 +161,9 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     if not found:
         return None
     seeds = results.plan.study.seeds
-    said = "spectral radius of a step where the states come to rest, by seed; above 1 (red) small changes grow"
+    said = (
+        "spectral radius of a step where the states come to rest, by seed; above 1 (red) small changes grow"
+    )
     wide = max(CELL * min(len(seeds), ROOM), 1.2)
     sheet = arm_sheet(results, rows, results.plan.study.study, said, wide=wide, notes=2.1)
     axes = sheet.content

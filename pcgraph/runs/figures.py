@@ -26,9 +26,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=160, metadata=metadata)
 
 
-def save_figures(
-    folder: Path, figures: Mapping[str, Figure], suffixes: Sequence[str]
-) -> None:
+def save_figures(folder: Path, figures: Mapping[str, Figure], suffixes: Sequence[str]) -> None:
     """Write each figure into a run folder, in a file for each suffix, and list them in its record."""
     names = [f"{name}{suffix}" for name in figures for suffix in suffixes]
     for name in names:

@@ -139,7 +139,8 @@ def _wirings(results: Results, rows: Sequence[ArmRow]) -> Table:
 def _flat(given: Mapping[str, Any] | None) -> str:
     """``epochs 12, data digits``."""
     parts = (
-        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in (given or {}).items()
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in (given or {}).items()
     )
     return ", ".join(parts)
 
