@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pcgraph.study import Arms, CellStore, Plan, Results, load_study
+from pcgraph.study.comparisons import comparisons
+
 STUDY = """
 study: small
 base: digits
@@ -40,8 +43,6 @@ Path("study.yaml").write_text(STUDY)
 # the seed, the network without feedback, is measured once.
 
 # %%
-from pcgraph.study import Arms, CellStore, Plan, Results, load_study
-
 study = load_study("study.yaml")
 plan = Plan(study, Arms(study))
 kinds = [cell.kind for cell in plan.cells]
@@ -81,20 +82,19 @@ for arm in arms:
 # %% [markdown]
 # ## What it does not say
 #
-# Intervals this wide say nearly nothing, and that is right: two seeds can agree by chance. A lesion that costs
-# two points, or a wiring that gains one, may do the opposite with the next seed. Intervals that hold zero are
-# no proof that wirings are equal, either. `detectable` is the power of the design: the smallest true
-# difference that would be found in 80 of 100 such studies.
+# Every wiring comes out some points below the plain network: its feedback has seen 500 images twice. But the
+# intervals reach tens of points to both sides.
+# They say nearly nothing, and that is right: two seeds can agree by chance. A lesion that costs two points,
+# or a wiring that gains one, may do the opposite with the next seed. Intervals that hold zero are no proof
+# that wirings are equal, either. `detectable` is the power of the design: the smallest
+# true difference that would be found in 80 of 100 such studies.
 
 # %%
-from pcgraph.study.comparisons import comparisons
-
 results = Results(plan, CellStore(Path("small/cells")))
 family = comparisons(results)
 one = next(one for one in family if (one.first, one.second) == ("dense", "chain"))
-print(
-    f"dense less chain: {one.difference.points:+.1f} points, {one.interval.low:+.0%} to {one.interval.high:+.0%}"
-)
+low, high = (100 * end for end in (one.interval.low, one.interval.high))
+print(f"dense less chain: {one.difference.points:+.1f} points, {low:+.1f} to {high:+.1f}")
 for seeds, images in ((2, 100), (5, 1000), (10, 10_000)):
     for count in (1, len(family)):
         smallest = 100 * one.difference.detectable(seeds=seeds, images=images, comparisons=count)
@@ -105,12 +105,13 @@ powers = [
 assert powers[0] > powers[1] > powers[2]
 
 # %% [markdown]
-# So a study begins with a pilot like this one, whose variances say how many seeds and images it takes; then
-# few comparisons are planned (`reference`, `contrasts`), and a study of that size is run, in the same folder
-# if you like: what is there is not computed again. `specs/studies/which_feedback.yaml` is one with five
-# seeds. [Statistics of studies](../study_statistics.md) tells what the intervals mean and where they were
-# tried, [Studies](../studies.md) how the figures are read.
+# Two seeds and 100 images find a difference of about 20 points, and as one of eight comparisons none at all;
+# ten seeds and 10,000 images would find two points. So a study begins with a pilot like this one, whose
+# variances say how many seeds and images it takes. Then few comparisons are planned (`reference`,
+# `contrasts`), and a study of that size is run. `specs/studies/which_feedback.yaml` is one with five seeds.
+# [Statistics of studies](../study_statistics.md) tells what the intervals mean and where they were tried,
+# [Studies](../studies.md) how the figures are read.
 #
-# The figures say the same. In `forest.png` nearly every interval crosses zero; in `lesions.png` the dots of
-# the two seeds lie on both sides of a bar's end, and there is no interval at all. `steps.png` shows means,
-# and a line that lies above another there is no finding.
+# The figures say the same. In `forest.png` every interval crosses zero. `lesions.png` has no intervals at
+# all: its dots are the two seeds, as far apart as the bars are long. `steps.png` shows means over seeds, and
+# a line that lies above another there is no finding.

@@ -18,6 +18,8 @@ from pcgraph.report.trajectory import Numbers, Trajectory
 INK = "#1d2733"
 FADED = "#66727f"
 GRID = "#e3e8ee"
+ROUND = (1, 2, 5, 10)
+"""First digits of the distances between ticks."""
 CYCLE = ("#20609f", "#c4472b", "#2f8f5b", "#8a5bb0", "#c98a1b", "#3aa0b5", "#7a7f87", "#b04a7e")
 STYLES = ("solid", "dashed", "dotted")
 APART = 0.062

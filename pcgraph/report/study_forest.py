@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.report.arm_sheet import LONGEST, arm_sheet
-from pcgraph.report.figures import CYCLE, FADED, GRID, INK
+from pcgraph.report.figures import CYCLE, FADED, GRID, INK, ROUND
 from pcgraph.report.study import ArmRow
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.results import Results
@@ -41,7 +41,7 @@ def forest_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
     axes.plot(0, sheet.places[results.reference], "D", color=INK, markersize=4.5)
     axes.set_xlim(-limit, limit)
-    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=ROUND))
     axes.xaxis.set_major_formatter(POINTS)
     axes.grid(axis="x", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.report.arcs import LONGEST, ArcDiagram, Frame, Stroke
-from pcgraph.report.figures import FADED, GRID, INK
+from pcgraph.report.figures import FADED, GRID, INK, ROUND
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import BETTER, POINTS, WORSE
@@ -125,7 +125,7 @@ def _draw_bars(axes: Axes, losses: dict[str, NDArray[np.float64] | None], names:
     low, high = axes.get_xlim()
     least = 0.005  # half a point: less is not to look like much
     axes.set_xlim(min(low, -least), max(high, least))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
     axes.xaxis.set_major_formatter(POINTS)
     axes.grid(axis="x", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -137,4 +137,4 @@ def _draw_bars(axes: Axes, losses: dict[str, NDArray[np.float64] | None], names:
 
 
 def _colour(mean: float) -> str:
-    return BETTER if mean >= 0 else WORSE
+    return FADED if mean == 0 else BETTER if mean > 0 else WORSE

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import format_count, shortened
 from pcgraph.report.arm_sheet import LONGEST, arm_sheet
-from pcgraph.report.figures import FADED, GRID, INK
+from pcgraph.report.figures import FADED, GRID, INK, ROUND
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import POINTS, colour_of, reach
@@ -81,7 +81,7 @@ def _furnish_cost(axes: Axes, costs: Sequence[float], limit: float) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
         air = (high - low) * 0.08 or max(high * 0.1, 1.0)
         axes.set_xlim(low - air, high + air)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: format_count(round(cost))))

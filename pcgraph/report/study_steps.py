@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.evaluation.conditions import from_key
-from pcgraph.report.figures import CYCLE, FADED, GRID, INK
+from pcgraph.report.figures import CYCLE, FADED, GRID, INK, ROUND
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.study.results import Results
@@ -42,7 +42,7 @@ def steps_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     columns = min(len(conditions), WIDE)
     lines = math.ceil(len(conditions) / columns)
     names = [figure_text(shortened(name, LONGEST)) for name in colours]
-    legend = max(map(lambda name: text_width(name, 8), [*names, "(00 others)"])) + 0.75
+    legend = max(text_width(name, 8) for name in [*names, "(00 others)"]) + 0.75
     title = figure_text(results.plan.study.study)
     width = max(PANEL[0] * columns + legend, text_width(results.plan.study.study, 11, bold=True) + 0.4)
     height = max(PANEL[1] * lines + 0.75, 0.21 * len(names) + 1.2)
@@ -88,7 +88,7 @@ def _draw_panel(
     axes.set_title(condition_text(condition), size=9, loc="left", color=INK)
     axes.set_xlabel("step", size=8, color=FADED, labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     axes.yaxis.set_major_formatter(PER_CENT)
     axes.tick_params(labelsize=8, colors=FADED)
     axes.grid(axis="y", color=GRID, linewidth=0.7)

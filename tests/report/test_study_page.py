@@ -16,8 +16,10 @@ import pcgraph as pcg
 from pcgraph.display.text import shortened
 from pcgraph.report.arcs import ArcDiagram, Frame, Stroke
 from pcgraph.report.figures import FADED, INK
+from pcgraph.report.page import report_page
 from pcgraph.report.page.charts import svg
 from pcgraph.report.page.study import study_page
+from pcgraph.report.similarity_figure import KEYS, similarity_figure
 from pcgraph.report.study import ArmRow, arm_rows
 from pcgraph.report.study_figures import study_figures
 from pcgraph.report.study_maps import radius_colour
@@ -229,3 +231,45 @@ def test_long_names_keep_both_ends() -> None:
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdefg", 6) == "abc…fg"
     assert len(shortened("x" * 99, 40)) == 40
+
+
+def test_similarity_is_shown_node_by_step() -> None:
+    """Against step 0, against the clean images, and against the first network."""
+    states = [(n, c, "e1", s) for n in ("one", "two") for c in ("clean", "gaussian:1") for s in (0, 1)]
+    rows = [
+        {
+            **dict(zip(KEYS, a, strict=True)),
+            **{f"other_{key}": value for key, value in zip(KEYS, b, strict=True)},
+            "cka": (10 * i + j) / 100,
+        }
+        for i, a in enumerate(states)
+        for j, b in enumerate(states)
+        if i < j
+    ]
+    figure = similarity_figure(rows)
+    assert figure is not None
+    shown = {axes.get_title(loc="left"): texts(axes) for axes in figure.axes}
+    assert shown == {
+        "one, clean: with step 0": ["1.00", "0.01"],
+        "one, gaussian:1: with clean": ["0.02", "0.13"],
+        "two, clean: with step 0": ["1.00", "0.45"],
+        "two, clean: with one": ["0.04", "0.15"],
+        "two, gaussian:1: with clean": ["0.46", "0.57"],
+        "two, gaussian:1: with one": ["0.26", "0.37"],
+    }
+    assert similarity_figure([]) is None
+
+
+def test_analyses_are_on_the_page_of_their_run(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"kind": "analyse"}')
+    head = "network,condition,node,step,other_network,other_condition,other_node,other_step,cka"
+    (tmp_path / "similarity.csv").write_text(f"{head}\n<b>n$,clean,e1,0,<b>n$,clean,e1,1,0.25\n")
+    (tmp_path / "cost.csv").write_text("network,multiply_adds\n<b>n$,123\n")
+    text = report_page([tmp_path])
+    page = Page(text)
+    assert {"Analyses", "Cost", "123", "0.25"} <= {one.strip() for one in page.texts}
+    assert any("<b>n$, clean: with step 0" in one for one in page.texts)
+    assert "b" not in page.tags
+    (tmp_path / "similarity.csv").write_text("network,cka\na,1\n")
+    with pytest.raises(pcg.InputError, match="other_node"):
+        report_page([tmp_path])

@@ -1,4 +1,4 @@
-"""The results of a study that nobody computed: cells with drawn answers, for tests of what is told of them."""
+"""The results of a study that nobody computed: cells with drawn answers."""
 
 from __future__ import annotations
 

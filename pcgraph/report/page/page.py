@@ -12,6 +12,7 @@ from markupsafe import Markup
 from pcgraph import __version__
 from pcgraph.display.safe import printable
 from pcgraph.files import write_text
+from pcgraph.report.page.analysis import analysis
 from pcgraph.report.page.evaluation import evaluation
 from pcgraph.report.page.parts import Section
 from pcgraph.report.page.reading import RunFolder, read_runs
@@ -29,6 +30,7 @@ KINDS: dict[str, tuple[str, Callable[[str, Sequence[RunFolder]], Section]]] = {
     "query": ("Query", query),
     "tune": ("Tuning", training),
     "train": ("Training", training),
+    "analyse": ("Analyses", analysis),
 }
 _HERE = Path(__file__).parent
 

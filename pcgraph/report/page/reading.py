@@ -25,8 +25,8 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate": ("evaluation.csv", EVALUATION),
 }
 """By the kind of a run: its table, and the columns that the table must have."""
-NUMBERS = {"level", "value", "low", "high"}
-COUNTS = {"epoch", "step", "n"}
+NUMBERS = {"level", "value", "low", "high", "cka"}
+COUNTS = {"epoch", "step", "other_step", "n"}
 Row = Mapping[str, Any]
 
 
