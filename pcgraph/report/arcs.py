@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
@@ -22,6 +23,8 @@ from pcgraph.report.placement import levels
 from pcgraph.spec import Edge
 
 FEEDBACK = CYCLE[1]
+REACHED = 0.75
+"""A cubic curve rises to so much of its controls' height."""
 LONGEST = 14
 """Characters of a node's name that are shown."""
 
@@ -136,11 +139,21 @@ class ArcDiagram:
             )
         )
         if delay is not None:
-            (x, y) = path.vertices[1:3].mean(axis=0)
-            top = frame.row + (y - frame.row) * 0.75
-            style = {"size": 5.0 * scale, "color": INK, "ha": "center", "va": "center", "zorder": 4}
-            box = {"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-            axes.text(x, top, f"{delay}", bbox=box, **style)
+            self._draw_delay(axes, frame, path, delay)
+
+    def _draw_delay(self, axes: Axes, frame: Frame, path: Path, delay: int) -> None:
+        x, y = np.asarray(path.vertices)[1:3].mean(axis=0)
+        axes.text(
+            x,
+            frame.row + (y - frame.row) * REACHED,
+            f"{delay}",
+            size=5.0 * frame.scale,
+            color=INK,
+            ha="center",
+            va="center",
+            zorder=4,
+            bbox={"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+        )
 
     def _path(self, frame: Frame, source: str, target: str, again: int) -> Path:
         """From a node to another; edges that lead down leave to the left and arrive from the right."""
@@ -153,7 +166,7 @@ class ArcDiagram:
             begin, end = self._x(frame, source, -side), self._x(frame, target, side)
             share = (abs(one - other) / max(len(self.nodes) - 1, 1)) ** 0.7
             reach = (frame.above if one > other else -frame.below) * share * (1 - 0.18 * min(again, 3))
-        top = frame.row + reach / 0.75  # a cubic curve reaches three quarters of its controls' height
+        top = frame.row + reach / REACHED
         over = [(begin, top), (end, top)]
         return Path([(begin, frame.row), *over, (end, frame.row)], [Path.MOVETO, *[Path.CURVE4] * 3])
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.report.arcs import ArcDiagram, Frame, Stroke
-from pcgraph.report.figures import FADED, INK
+from pcgraph.report.figures import FADED, INK, heading, heading_width
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.spec import Edge
@@ -65,8 +65,7 @@ def arm_sheet(
     label = max(text_width(name, 8, bold=True) for name in names.values()) + 0.15
     count = 1 - min(places.values())
     parts = (label, THUMBNAIL, wide, notes)
-    least = max(text_width(title, 11, bold=True), text_width(subtitle, 8)) + 2 * MARGIN
-    width = max(sum(parts) + 5 * MARGIN, least)
+    width = max(sum(parts) + 5 * MARGIN, heading_width(title, subtitle))
     height = TOP + ROW * count + BOTTOM
     figure = Figure(figsize=(width, height), facecolor="white")
     axes, left = [], MARGIN
@@ -83,15 +82,16 @@ def arm_sheet(
     for row in rows:
         frame = Frame(0.06, 0.94, places[row.arm] - 0.22, 0.62, 0.2, scale=0.9)
         diagram.draw(wiring, frame, thumbnail(wirings[row.arm], row))
-    above = 1 - 0.1 / height
-    figure.text(MARGIN / width, above, figure_text(title), size=11, weight="bold", color=INK, va="top")
-    lower = 1 - 0.34 / height
-    figure.text(MARGIN / width, lower, figure_text(subtitle), size=8, color=FADED, va="top")
-    content.set_yticks([])
-    content.spines[["top", "right", "left"]].set_visible(False)
-    content.spines["bottom"].set_color(FADED)
-    content.tick_params(axis="x", labelsize=8, colors=FADED)
+    heading(figure, title, subtitle)
+    _furnish(content)
     return Sheet(figure, content, noted, places)
+
+
+def _furnish(axes: Axes) -> None:
+    axes.set_yticks([])
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(FADED)
+    axes.tick_params(axis="x", labelsize=8, colors=FADED)
 
 
 def thumbnail(wiring: Wiring, row: ArmRow) -> list[tuple[Edge, Stroke]]:

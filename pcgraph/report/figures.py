@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcgraph.display.safe import figure_text
+from pcgraph.report.label_places import text_width
 from pcgraph.report.summary import first_class, mean_energy
 from pcgraph.report.trajectory import Numbers, Trajectory
 
@@ -25,6 +26,19 @@ STYLES = ("solid", "dashed", "dotted")
 APART = 0.062
 """Least distance of two lines' names, as a share of the axes' height."""
 Picture = NDArray[np.float32]
+
+
+def heading_width(title: str, said: str) -> float:
+    """Inches that a figure with this heading takes at least."""
+    return max(text_width(title, 11, bold=True), text_width(said, 8)) + 0.3
+
+
+def heading(figure: Figure, title: str, said: str) -> None:
+    """A title at the top left, and a line below it."""
+    width, height = figure.get_size_inches()
+    above, lower, left = 1 - 0.1 / height, 1 - 0.34 / height, 0.12 / width
+    figure.text(left, above, figure_text(title), size=11, weight="bold", color=INK, va="top")
+    figure.text(left, lower, figure_text(said), size=8, color=FADED, va="top")
 
 
 def run_figure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,10 +15,18 @@ from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.report.figures import FADED, INK
 
-State = tuple[str, str, str, int]
-"""Network, condition, node, step."""
+
+class State(NamedTuple):
+    """A node's state, of a network under a condition at a step."""
+
+    network: str
+    condition: str
+    node: str
+    step: int
+
+
 Pairs = Mapping[tuple[State, State], float]
-KEYS = ("network", "condition", "node", "step")
+KEYS = State._fields
 CELL = (0.42, 0.3)
 """Inches."""
 ROOM = 16
@@ -42,35 +50,31 @@ def similarity_figure(rows: Iterable[Mapping[str, Any]]) -> Figure | None:
         return None
     states = list(dict.fromkeys(state for pair in pairs for state in pair))
     networks, conditions = (list(dict.fromkeys(state[at] for state in states)) for at in (0, 1))
+    first, clean = str(networks[0]), str(conditions[0])
     maps: dict[str, dict[tuple[str, int], float]] = {}
-    for network in networks:
-        for condition in conditions:
-            own = [one for one in states if one[:2] == (network, condition)]
-            first = condition == conditions[0]
-            name = f"{network}, {condition}: with step 0" if first else f"{network}, {condition}: with clean"
-            others = {
-                one: (network, condition, one[2], 0) if first else (network, conditions[0], *one[2:])
-                for one in own
-            }
-            maps[name] = _values(pairs, others)
-            if network != networks[0]:
-                against = {one: (networks[0], *one[1:]) for one in own}
-                maps[f"{network}, {condition}: with {networks[0]}"] = _values(pairs, against)
+    for network, condition in dict.fromkeys(state[:2] for state in states):
+        own, name = [one for one in states if one[:2] == (network, condition)], f"{network}, {condition}"
+        if condition == clean:
+            maps[f"{name}: with step 0"] = _values(pairs, {one: one._replace(step=0) for one in own})
+        else:
+            maps[f"{name}: with clean"] = _values(pairs, {one: one._replace(condition=clean) for one in own})
+        if network != first:
+            maps[f"{name}: with {first}"] = _values(pairs, {one: one._replace(network=first) for one in own})
     return _figure({name: found for name, found in maps.items() if found})
 
 
 def _pairs(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[State, State], float]:
     found: dict[tuple[State, State], float] = {}
     for row in rows:
-        one, other = (tuple(row[f"{before}{key}"] for key in KEYS) for before in ("", "other_"))
-        found[one, other] = found[other, one] = row["cka"]  # type: ignore[index]
+        one, other = (State(*(row[f"{before}{key}"] for key in KEYS)) for before in ("", "other_"))
+        found[one, other] = found[other, one] = row["cka"]
     return found
 
 
 def _values(pairs: Pairs, others: Mapping[State, State]) -> dict[tuple[str, int], float]:
     """CKA of each state with another, by node and step; 1 with itself."""
     return {
-        one[2:]: 1.0 if one == other else pairs[one, other]
+        (one.node, one.step): 1.0 if one == other else pairs[one, other]
         for one, other in others.items()
         if one == other or (one, other) in pairs
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.report.arcs import LONGEST, ArcDiagram, Frame, Stroke
-from pcgraph.report.figures import FADED, GRID, INK, ROUND
+from pcgraph.report.figures import FADED, GRID, INK, ROUND, heading, heading_width
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import BETTER, POINTS, WORSE
@@ -55,13 +55,10 @@ def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: d
     said = (
         "accuracy lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
     )
-    width = max(GRAPH + label + 4.1, text_width(title, 11, bold=True) + 0.4, text_width(said, 8) + 0.4)
+    width = max(GRAPH + label + 4.1, heading_width(title, said))
     height = max(ROW * len(losses) + 1.3, 2.9)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(
-        0.12 / width, 1 - 0.1 / height, figure_text(title), size=11, weight="bold", color=INK, va="top"
-    )
-    figure.text(0.12 / width, 1 - 0.34 / height, figure_text(said), size=8, color=FADED, va="top")
+    heading(figure, title, said)
     graph = figure.add_axes((0.1 / width, 0, GRAPH / width, 1 - 0.6 / height))
     _draw_graph(graph, results, lesions[0].edges, losses, gone)
     left = GRAPH + 0.2 + label

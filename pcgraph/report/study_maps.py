@@ -17,10 +17,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import format_count, shortened
 from pcgraph.report.arm_sheet import LONGEST, arm_sheet
-from pcgraph.report.figures import FADED, GRID, INK, ROUND
+from pcgraph.report.figures import FADED, GRID, INK, ROUND, heading, heading_width
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import POINTS, colour_of, reach
+from pcgraph.study.comparisons import Comparison
 from pcgraph.study.results import Results
 from pcgraph.study.stability import ArmStability, StabilityRow, stability_rows
 
@@ -54,24 +55,26 @@ def cost_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     title = results.plan.study.study
     said = "what a step costs and what it brings; bars: intervals of 95 % for all arms together"
     label = max(text_width(shortened(row.arm, LONGEST), 8) for row in own) + 0.6
-    width = max(5.4 + label, text_width(title, 11, bold=True) + 0.4)
+    width = max(5.4 + label, heading_width(title, said))
     figure = Figure(figsize=(width, 4.2), facecolor="white")
-    figure.text(0.12 / width, 1 - 0.1 / 4.2, figure_text(title), size=11, weight="bold", color=INK, va="top")
-    figure.text(0.12 / width, 1 - 0.34 / 4.2, said, size=8, color=FADED, va="top")
+    heading(figure, title, said)
     axes = figure.add_axes((0.75 / width, 0.13, 4.5 / width, 0.7))
     limit = reach([row.compared for row in compared if row.compared])
     for row in compared:
         assert row.compared is not None
-        colour, interval = colour_of(row.compared), row.compared.interval
-        ends = [max(interval.low, -limit), min(interval.high, limit)]
-        axes.plot([row.cost] * 2, ends, color=colour, linewidth=0.7, alpha=0.5)
-        axes.plot(row.cost, row.compared.difference.value, "o", color=colour, markersize=5)
+        _draw_point(axes, row.cost or 0, row.compared, limit)
     reference = [row for row in own if row.arm == results.reference]
     for row in reference:
-        axes.plot(row.cost, 0, "D", color=INK, markersize=5)
+        axes.plot(row.cost or 0, 0, "D", color=INK, markersize=5)
     _furnish_cost(axes, [float(row.cost or 0) for row in own], limit)
     _name_points(axes, results, [*reference, *_told(compared)])
     return figure
+
+
+def _draw_point(axes: Axes, cost: int, one: Comparison, limit: float) -> None:
+    ends = [max(one.interval.low, -limit), min(one.interval.high, limit)]
+    axes.plot([cost] * 2, ends, color=colour_of(one), linewidth=0.7, alpha=0.5)
+    axes.plot(cost, one.difference.value, "o", color=colour_of(one), markersize=5)
 
 
 def _furnish_cost(axes: Axes, costs: Sequence[float], limit: float) -> None:
@@ -170,23 +173,26 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     for row in rows:
         at = sheet.places[row.arm]
         for place, seed in enumerate(seeds):
-            radius = found[row.arm, seed].spectral_radius
-            box = Rectangle((place + 0.03, at - 0.46), 0.94, 0.92, facecolor=radius_colour(radius))
-            axes.add_patch(box)
-            if len(seeds) <= ROOM:
-                shown = "?" if math.isnan(radius) else f"{radius:.3f}" if radius < 10 else f"{radius:.2g}"
-                axes.text(place + 0.5, at, shown, size=7.5, color=DARK, ha="center", va="center")
+            _draw_radius(axes, place, at, found[row.arm, seed].spectral_radius, len(seeds) <= ROOM)
         one = row.stability
         if one is not None:
             text = _said(one, [found[row.arm, seed] for seed in seeds])
             sheet.notes.text(0, at, figure_text(shortened(text, 44)), size=7.5, color=INK, va="center")
     axes.set_xlim(0, len(seeds))
-    shown = seeds if len(seeds) <= ROOM else []
-    axes.set_xticks(np.arange(len(shown)) + 0.5, list(map(str, shown)))
+    named = seeds if len(seeds) <= ROOM else []
+    axes.set_xticks(np.arange(len(named)) + 0.5, list(map(str, named)))
     axes.tick_params(axis="x", length=0)
     axes.spines["bottom"].set_visible(False)
     axes.set_xlabel("seed", size=8, color=FADED)
     return sheet.figure
+
+
+def _draw_radius(axes: Axes, place: int, at: float, radius: float, told: bool) -> None:
+    box = Rectangle((place + 0.03, at - 0.46), 0.94, 0.92, facecolor=radius_colour(radius))
+    axes.add_patch(box)
+    if told:
+        shown = "?" if math.isnan(radius) else f"{radius:.3f}" if radius < 10 else f"{radius:.2g}"
+        axes.text(place + 0.5, at, shown, size=7.5, color=DARK, ha="center", va="center")
 
 
 def _said(arm: ArmStability, seeds: Sequence[StabilityRow]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
 from pcgraph.evaluation.conditions import from_key
-from pcgraph.report.figures import CYCLE, FADED, GRID, INK, ROUND
+from pcgraph.report.figures import CYCLE, FADED, GRID, INK, ROUND, heading, heading_width
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.study.results import Results
@@ -43,13 +43,11 @@ def steps_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     lines = math.ceil(len(conditions) / columns)
     names = [figure_text(shortened(name, LONGEST)) for name in colours]
     legend = max(text_width(name, 8) for name in [*names, "(00 others)"]) + 0.75
-    title = figure_text(results.plan.study.study)
-    width = max(PANEL[0] * columns + legend, text_width(results.plan.study.study, 11, bold=True) + 0.4)
+    title, said = results.plan.study.study, "accuracy over the steps, mean over seeds"
+    width = max(PANEL[0] * columns + legend, heading_width(title, said))
     height = max(PANEL[1] * lines + 0.75, 0.21 * len(names) + 1.2)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(0.12 / width, 1 - 0.1 / height, title, size=11, weight="bold", color=INK, va="top")
-    said = "accuracy over the steps, mean over seeds"
-    figure.text(0.12 / width, 1 - 0.34 / height, said, size=8, color=FADED, va="top")
+    heading(figure, title, said)
     for place, condition in enumerate(conditions):
         row, column = divmod(place, columns)
         corner = (0.62 + PANEL[0] * column, height - 0.98 - (PANEL[1] - 0.75) - PANEL[1] * row)
@@ -79,12 +77,12 @@ def _mean(results: Results, row: ArmRow) -> float:
 def _draw_panel(
     axes: Axes, results: Results, condition: str, colours: Mapping[str, str], others: Sequence[str]
 ) -> None:
-    for arm in [*others, *reversed(colours)]:
+    for arm in [*others, *list(colours)[::-1]]:
         series = results.over_steps(arm, condition)
         if series is not None:
-            known = arm in colours
-            style = {"color": colours[arm], "linewidth": 1.5} if known else {"color": FADED, "linewidth": 0.7}
-            axes.plot(np.arange(len(series)), series, alpha=1.0 if known else 0.45, **style)
+            width, strength = (1.5, 1.0) if arm in colours else (0.7, 0.45)
+            colour = colours.get(arm, FADED)
+            axes.plot(np.arange(len(series)), series, color=colour, linewidth=width, alpha=strength)
     axes.set_title(condition_text(condition), size=9, loc="left", color=INK)
     axes.set_xlabel("step", size=8, color=FADED, labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
