@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CELLS = "cells"
 FORMATS = (".png", ".svg", ".pdf")
-NO_FIGURES = "No figures and no report: pip install 'pcgraph[plot]'."
+NO_REPORT = "No report: {} is not installed (pip install 'pcgraph[plot]')."
 
 
 def study(
@@ -127,7 +127,8 @@ def study(
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
     data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
-    page = f"Report: {one_line(own.path / REPORT)}" if figures else NO_FIGURES
+    lacking = missing()
+    page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
     screen.result(data, f"Study folder: {one_line(own.path)}", page)
 
 
@@ -147,12 +148,12 @@ def page_beside(
     compared: Sequence[Comparison],
     figures: Mapping[str, Any],
 ) -> None:
-    """Write the study's page into its folder; nothing where there are no figures.
+    """Write the study's page into its folder; nothing where a library that it needs is not installed.
 
     Raises:
         InputError: It could not be made; the numbers are kept.
     """
-    if not figures or missing() is not None:
+    if missing() is not None:
         return
     from pcgraph.files import write_text
     from pcgraph.report.page.study import study_page

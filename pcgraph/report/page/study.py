@@ -76,10 +76,10 @@ def _warnings(results: Results, compared: Sequence[Comparison]) -> list[str]:
         said.append("One seed: nothing here says what another training would show.")
     elif compared:
         least = min(one.detectable for one in compared if one.detectable is not None)
+        found = f"one of {100 * least:.3g} points" if least <= 1 else "none that there can be"
         said.append(
-            f"With {seeds} seeds and {len(compared)} comparisons, the smallest true difference to be found "
-            f"with a probability of {POWER:g} is {100 * least:.3g} points or more, arm by arm (detectable "
-            "in arms.csv)."
+            f"The smallest true difference that {seeds} seeds and {len(compared)} comparisons find with a "
+            f"probability of {POWER:g}: {found}; of other arms a larger one ('detectable' in arms.csv)."
         )
     failed = [one.name for one in results.plan.arms.wirings if results.failures(one.name)]
     if failed:
