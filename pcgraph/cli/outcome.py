@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ def run_figures(title: str, found: Found) -> dict[str, Any]:
     return {"figure": run_figure(title, found.terms, found.labels, found.trajectories)}
 
 
-def draw(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Make the figures of a run whose numbers are in ``folder``, and write them there.
+def draw(
+    folder: Path, make: Callable[[], dict[str, Any]], suffixes: Sequence[str] = (".png", ".svg")
+) -> dict[str, Any]:
+    """Make the figures of a run whose numbers are in ``folder``, and write them there with these suffixes.
 
     Raises:
         InputError: They could not be made; the numbers are kept.
@@ -33,7 +35,7 @@ def draw(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
     with numbers_kept(folder, "the figures"):
         figures = make()
-        save_figures(folder, figures)
+        save_figures(folder, figures, suffixes)
     return figures
 
 

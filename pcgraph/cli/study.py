@@ -12,16 +12,21 @@ import typer
 
 from pcgraph.cli.options import AsJson, Quiet, Trust, trusted
 from pcgraph.cli.outcome import draw
+from pcgraph.cli.report import REPORT, missing
 from pcgraph.cli.screen import Screen
+from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pcgraph.report.study import ArmRow
+    from pcgraph.study.comparisons import Comparison
     from pcgraph.study.plan import Plan
     from pcgraph.study.results import Results
 
 CELLS = "cells"
+FORMATS = (".png", ".svg", ".pdf")
+NO_REPORT = "No report: {} is not installed (pip install 'pcgraph[plot]')."
 
 
 def study(
@@ -58,7 +63,7 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv, what the study's analyses found, and figures.
+    comparisons.csv, what the study's analyses found, figures, and report.html with all of it on one page.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError
@@ -117,11 +122,14 @@ def study(
                 write_text(own.work / name, text)
             write_record(own.work, given.study, finished=True, names=tuple(texts))
         own.finish()
-        draw(own.path, lambda: drawing(results, rows))
+        figures = draw(own.path, lambda: drawing(results, rows), FORMATS)
+        page_beside(own.path, results, rows, compared, figures)
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
     data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
-    screen.result(data, f"Study folder: {own.path}")
+    lacking = missing()
+    page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
+    screen.result(data, f"Study folder: {one_line(own.path)}", page)
 
 
 def drawing(results: Results, rows: Sequence[ArmRow]) -> dict[str, Any]:
@@ -131,6 +139,28 @@ def drawing(results: Results, rows: Sequence[ArmRow]) -> dict[str, Any]:
     except ImportError:
         return {}
     return dict(study_figures(results, rows))
+
+
+def page_beside(
+    folder: Path,
+    results: Results,
+    rows: Sequence[ArmRow],
+    compared: Sequence[Comparison],
+    figures: Mapping[str, Any],
+) -> None:
+    """Write the study's page into its folder; nothing where a library that it needs is not installed.
+
+    Raises:
+        InputError: It could not be made; the numbers are kept.
+    """
+    if missing() is not None:
+        return
+    from pcgraph.files import write_text
+    from pcgraph.report.page.study import study_page
+    from pcgraph.runs.figures import numbers_kept
+
+    with numbers_kept(folder, "the report"):
+        write_text(folder / REPORT, study_page(results, rows, compared, figures))
 
 
 def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:

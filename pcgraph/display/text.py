@@ -29,3 +29,11 @@ def listing(items: Iterable[str]) -> str:
     if len(known) <= MOST:
         return ", ".join(known)
     return f"{', '.join(known[: MOST - 2])}, ... ({len(known)} in all)"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text in at most ``most`` characters: of a longer one, the middle is left out."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"

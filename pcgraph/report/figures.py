@@ -12,16 +12,33 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pcgraph.display.safe import figure_text
+from pcgraph.report.label_places import text_width
 from pcgraph.report.summary import first_class, mean_energy
 from pcgraph.report.trajectory import Numbers, Trajectory
 
 INK = "#1d2733"
 FADED = "#66727f"
+GRID = "#e3e8ee"
+ROUND = (1, 2, 5, 10)
+"""First digits of the distances between ticks."""
 CYCLE = ("#20609f", "#c4472b", "#2f8f5b", "#8a5bb0", "#c98a1b", "#3aa0b5", "#7a7f87", "#b04a7e")
 STYLES = ("solid", "dashed", "dotted")
 APART = 0.062
 """Least distance of two lines' names, as a share of the axes' height."""
 Picture = NDArray[np.float32]
+
+
+def heading_width(title: str, said: str) -> float:
+    """Inches that a figure with this heading takes at least."""
+    return max(text_width(title, 11, bold=True), text_width(said, 8)) + 0.3
+
+
+def heading(figure: Figure, title: str, said: str) -> None:
+    """A title at the top left, and a line below it."""
+    width, height = figure.get_size_inches()
+    above, lower, left = 1 - 0.1 / height, 1 - 0.34 / height, 0.12 / width
+    figure.text(left, above, figure_text(title), size=11, weight="bold", color=INK, va="top")
+    figure.text(left, lower, figure_text(said), size=8, color=FADED, va="top")
 
 
 def run_figure(
@@ -78,7 +95,7 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
     axes.set_xlabel("step", color=INK)
     axes.set_title(what, loc="left", size=10, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e3e8ee", linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=FADED)
     if share:

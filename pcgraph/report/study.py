@@ -37,6 +37,7 @@ class ArmRow:
         accuracy: By condition, over seeds and images.
         compared: With the reference; None for that arm itself, and for an arm that failed.
         stability: Whether it settles; None where the study does not ask.
+        budgets: What a step of the whole arm does to each node that moves.
     """
 
     arm: str
@@ -49,13 +50,21 @@ class ArmRow:
     accuracy: dict[str, float]
     compared: Comparison | None
     stability: ArmStability | None = None
+    budgets: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """The same as plain values."""
         own = {name: value for name, value in self.__dict__.items() if name not in ("compared", "stability")}
         found = None if self.compared is None else dict(zip(COMPARED, _numbers(self.compared), strict=True))
         stable = {} if self.stability is None else {"stability": asdict(self.stability)}
-        return {**own, "edges": list(self.edges), "steps": list(self.steps), "compared": found, **stable}
+        return {
+            **own,
+            "edges": list(self.edges),
+            "steps": list(self.steps),
+            "budgets": list(self.budgets),
+            "compared": found,
+            **stable,
+        }
 
 
 STABLE = ("spectral_radius", "settled", "steps_to_settle")
@@ -82,7 +91,7 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     stable = arm_stability(results)
     rows = []
     for one in results.plan.arms.wirings:
-        kept, parameters, cost, memory = _size(one, results.plan.arms.trust)
+        kept, parameters, cost, memory, shares = _size(one, results.plan.arms.trust)
         rows.append(
             ArmRow(
                 one.name,
@@ -95,6 +104,7 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
                 dict(means(results, one.name)),
                 against.get(one.name),
                 stable.get(one.name),
+                shares,
             )
         )
     return rows
@@ -138,33 +148,50 @@ def comparisons_csv(compared: Sequence[Comparison]) -> str:
 
 def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
     """The table of the arms that a person reads."""
-    study, reference = results.plan.study, results.reference
-    table = rich.table.Table(
-        title=f"{study.study}: accuracy over {len(study.seeds)} seeds", caption=_caption(results)
-    )
-    table.add_column("arm")
+    study = results.plan.study
+    title = f"{study.study}: accuracy over {len(study.seeds)} seeds"
+    head, cells = arm_cells(results, rows)
+    return _table(title, head, cells, caption(results))
+
+
+def arm_cells(results: Results, rows: Sequence[ArmRow]) -> tuple[list[str], list[list[str]]]:
+    """What that table holds: the names of its columns, and a line an arm."""
     conditions = map(_condition, rows[0].accuracy)
-    for head in ("edges", "parameters", "multiply-adds", *conditions, f"less {reference}", "interval", "p"):
-        table.add_column(head, justify="right")
-    for head in ("spectral radius", "settled", "in steps") if rows[0].stability else ():
-        table.add_column(head, justify="right")
+    head = ["arm", "edges", "parameters", "multiply-adds", *conditions]
+    head += [f"less {results.reference}", "interval", "p"]
+    head += ["spectral radius", "settled", "in steps"] if rows[0].stability else []
+    lines = []
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost = "?" if row.cost is None else format_count(row.cost)
         size = (str(len(row.edges)), format_count(row.parameters), cost)
-        table.add_row(row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability))
-    return table
+        lines.append([row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability)])
+    return head, lines
 
 
 def contrast_table(results: Results, compared: Sequence[Comparison]) -> rich.table.Table | None:
     """The planned contrasts; None if there are none."""
-    asked = {(first, second) for first, second in results.plan.study.contrasts}
-    if not asked:
+    if not results.plan.study.contrasts:
         return None
-    table = rich.table.Table("contrast", "difference", "interval", "p", title="Planned contrasts")
-    for one in compared:
-        if (one.first, one.second) in asked:
-            table.add_row(f"{one.first} less {one.second}", *_shown(one))
+    return _table("Planned contrasts", *contrast_cells(results, compared))
+
+
+def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """What that table holds."""
+    asked = {(first, second) for first, second in results.plan.study.contrasts}
+    own = [one for one in compared if (one.first, one.second) in asked]
+    lines = [[f"{one.first} less {one.second}", *_shown(one)] for one in own]
+    return ["contrast", "difference", "interval", "p"], lines
+
+
+def _table(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
+) -> rich.table.Table:
+    table = rich.table.Table(title=title, caption=caption)
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -185,7 +212,8 @@ def _settling(one: ArmStability | None) -> tuple[str, ...]:
     return shown, settled, "" if math.isnan(steps) else f"{steps:g}"
 
 
-def _caption(results: Results) -> str:
+def caption(results: Results) -> str:
+    """What the numbers of the table mean."""
     what = "the noisy conditions" if len(results.plan.conditions) > 1 else "the clean images"
     said = f"Differences: points of a per cent, mean over {what}; intervals and p hold for all together."
     if len(results.plan.study.seeds) == 1:
@@ -208,10 +236,11 @@ def _condition(name: str) -> str:
     return noise if level == 0 else f"{noise} {level:g}"
 
 
-def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None, int | None]:
-    """The edges that are left, their weights, and multiply-adds and bytes of a step of the whole arm."""
+def _size(arm: Wiring, trust: bool) -> tuple[tuple[str, ...], int, int | None, int | None, tuple[str, ...]]:
+    """The edges that are left, their weights; multiply-adds, bytes and budgets of a step of the whole arm."""
     network = build(arm.spec, trust=trust, weights=False)
     gone = {edge.name for edge in network.graph.terms.get(arm.cut or "", ())}
     kept = tuple(name for name in map(edge_name, arm.edges) if name not in gone)
     weights = [p.numel() for name in kept for p in network.predictors[name].parameters()]
-    return kept, sum(weights), step_cost(network), step_memory(network)
+    shares = tuple(f"{one.node}: {one.text}" for one in budgets(network))
+    return kept, sum(weights), step_cost(network), step_memory(network), shares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +20,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as the suffix of ``path`` says; the same figure gives the same file."""
     import matplotlib
 
-    metadata = {"Date": None} if path.suffix == ".svg" else None
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
         figure.savefig(path, dpi=160, metadata=metadata)
 
 
-def save_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
-    """Write each figure as a ``.png`` and a ``.svg`` into a run folder, and list them in its record."""
-    names = [f"{name}{suffix}" for name in figures for suffix in (".png", ".svg")]
+def save_figures(folder: Path, figures: Mapping[str, Figure], suffixes: Sequence[str]) -> None:
+    """Write each figure into a run folder, in a file for each suffix, and list them in its record."""
+    names = [f"{name}{suffix}" for name in figures for suffix in suffixes]
     for name in names:
         with whole_file(folder / name) as partial:
             save_figure(figures[Path(name).stem], partial)

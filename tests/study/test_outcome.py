@@ -98,10 +98,9 @@ def test_a_line_an_arm(results: Results) -> None:
 
 def test_the_figures_have_all_arms(results: Results) -> None:
     figures = study_figures(results, arm_rows(results, comparisons(results)))
-    forest = [label.get_text() for label in figures["forest"].axes[0].get_yticklabels()]
-    assert forest[::-1] == [one.name for one in results.plan.arms.wirings if one.name != "chain"]
-    assert len(figures["steps"].axes) == 2
-    assert [len(axes.lines) for axes in figures["steps"].axes] == [3, 3]
+    forest = [label.get_text() for label in figures["forest"].axes[0].texts]
+    assert forest == [one.name for one in results.plan.arms.wirings]
+    assert [len(axes.lines) for axes in figures["steps"].axes] == [3, 3, 3]  # two panels, and the legend
 
 
 @pytest.mark.heavy
@@ -124,7 +123,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert all(one["all"] == one["done"] for one in json.loads(run("--plan", "--json"))["cells"].values())
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["kind"] == "study"
-    assert {"study.csv", "arms.csv", "comparisons.csv", "forest.png", "steps.svg"} <= set(record["files"])
+    files = {"study.csv", "arms.csv", "comparisons.csv", "forest.png", "steps.svg", "cost.pdf"}
+    assert files <= set(record["files"])
+    page = tmp_path / "out" / "report.html"
+    assert "Question and design" in page.read_text()
+    page.unlink()
+    assert str(page) in run("--workers", "1")  # written again, from the cells
+    assert page.is_file()
+    with pytest.raises(SystemExit) as ended:
+        app(["report", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "is the folder of a study" in capsys.readouterr().err
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

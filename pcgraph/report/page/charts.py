@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from pcgraph.display.safe import printable
+from pcgraph.report.figures import CYCLE, FADED, GRID, INK
 
 Numbers = NDArray[np.float64]
 SIZE = (4.3, 2.75)
@@ -26,7 +27,6 @@ POINTS = 40
 """Up to so many points, a line has markers, and each says its value where the mouse rests."""
 SLOT = "#00a1{:02x}"
 """What a colour of the page is called while matplotlib draws; see `COLOURS`."""
-INK, FADED, GRID = "#1d2733", "#66727f", "#e3e8ee"
 COLOURS = {
     INK: "var(--ink)",
     FADED: "var(--faded)",
@@ -34,9 +34,8 @@ COLOURS = {
     "#f5f8fc": "var(--box)",
     "#e4ebf4": "var(--box-image)",
     "#fdf7ea": "var(--box-free)",
-    "#20609f": "var(--c0)",
-    "#c4472b": "var(--c1)",
     "#ffffff": "var(--paper)",
+    **{colour: f"var(--c{place})" for place, colour in enumerate(CYCLE)},
 }
 """Colours of our drawings, as variables of the page."""
 CATEGORIES, LEVELS = 8, 8

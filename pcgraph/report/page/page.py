@@ -12,6 +12,7 @@ from markupsafe import Markup
 from pcgraph import __version__
 from pcgraph.display.safe import printable
 from pcgraph.files import write_text
+from pcgraph.report.page.analysis import analysis
 from pcgraph.report.page.evaluation import evaluation
 from pcgraph.report.page.parts import Section
 from pcgraph.report.page.reading import RunFolder, read_runs
@@ -29,6 +30,7 @@ KINDS: dict[str, tuple[str, Callable[[str, Sequence[RunFolder]], Section]]] = {
     "query": ("Query", query),
     "tune": ("Tuning", training),
     "train": ("Training", training),
+    "analyse": ("Analyses", analysis),
 }
 _HERE = Path(__file__).parent
 
@@ -58,16 +60,21 @@ def report_page(
         if own:
             sections.append(show(title, own))
     sections += [wirings(found, trust, networks or {}), _specs(found)]
+    names = list(dict.fromkeys(str(run.record.get("name", run.label)) for run in found))
+    return render(", ".join(names), f"{len(found)} runs" if len(found) > 1 else found[0].label, sections)
+
+
+def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """A page of those sections that hold something; all texts in them are escaped, drawings are not."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
     )
-    names = list(dict.fromkeys(str(run.record.get("name", run.label)) for run in found))
     return environment.get_template("page.html").render(
-        title=", ".join(names),
-        subtitle=f"{len(found)} runs" if len(found) > 1 else found[0].label,
+        title=title,
+        subtitle=subtitle,
         version=__version__,
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         sections=[section for section in sections if _holds(section)],
@@ -86,6 +93,7 @@ def _holds(section: Section) -> bool:
         section.strips,
         section.images,
         section.drawings,
+        section.plots,
         section.notes,
         section.texts,
     )

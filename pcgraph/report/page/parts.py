@@ -73,7 +73,19 @@ class Strip:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A part of the page with a heading of its own.
+
+    Attributes:
+        title: The heading.
+        groups: Charts.
+        tables: Tables.
+        strips: Pictures in rows.
+        images: Pictures by their captions, as data URIs.
+        drawings: `svg` elements by their captions, made to fit the screen.
+        plots: `svg` elements by their captions, as large as they are.
+        notes: What one should know, above all else.
+        texts: Texts by their captions, shown when they are asked for.
+    """
 
     title: str
     groups: Sequence[Group] = ()
@@ -81,6 +93,7 @@ class Section:
     strips: Sequence[Strip] = ()
     images: Sequence[tuple[str, str]] = ()
     drawings: Sequence[tuple[str, str]] = ()
+    plots: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
     texts: Sequence[tuple[str, str]] = ()
 

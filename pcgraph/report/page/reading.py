@@ -25,8 +25,8 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate": ("evaluation.csv", EVALUATION),
 }
 """By the kind of a run: its table, and the columns that the table must have."""
-NUMBERS = {"level", "value", "low", "high"}
-COUNTS = {"epoch", "step", "n"}
+NUMBERS = {"level", "value", "low", "high", "cka"}
+COUNTS = {"epoch", "step", "other_step", "n"}
 Row = Mapping[str, Any]
 
 
@@ -82,6 +82,9 @@ def _read_run(path: Path, label: str) -> RunFolder:
     kind = record.get("kind", "run")
     if not isinstance(kind, str):
         raise InputError(Fault(f"kind: expected a word, got {kind!r}", where=str(file)))
+    if kind == "study":
+        hint = "'pcgraph study FILE' writes the page of a study into its folder, and computes nothing twice."
+        raise InputError(Fault("is the folder of a study, not of a run", hint=hint, where=str(path)))
     rows: list[Row] = []
     if kind in TABLES:
         name, columns = TABLES[kind]

@@ -1,0 +1,154 @@
+"""A study as one page: what was asked and how, one table of the arms, and the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from pcgraph.report.page.charts import svg
+from pcgraph.report.page.page import render
+from pcgraph.report.page.parts import Section, Table
+from pcgraph.report.study import ArmRow, arm_cells, caption, contrast_cells
+from pcgraph.report.study_steps import condition_text
+from pcgraph.study.comparisons import Comparison
+from pcgraph.study.file import Study
+from pcgraph.study.results import Results
+from pcgraph.study.statistics import POWER
+
+TITLES = {
+    "forest": "Differences",
+    "steps": "Over the steps",
+    "lesions": "Which edge mattered",
+    "cost": "Cost and gain",
+    "stability": "Does it settle?",
+}
+"""By the first word of a figure's name, in the order of the page."""
+SHARES = {
+    ("feedback", "target"): "lambda of a node, by the feedback edges into it",
+    ("feedback", "edge"): "no lambda: each edge draws with all of it",
+    ("error", "source"): "alpha of a node, by the feedback edges out of it",
+    ("error", "edge"): "no alpha: each edge moves its source with all of it",
+}
+
+
+def study_page(
+    results: Results, rows: Sequence[ArmRow], compared: Sequence[Comparison], figures: Mapping[str, Figure]
+) -> str:
+    """The page of a study.
+
+    Args:
+        results: The study.
+        rows: Its arms.
+        compared: Its comparisons.
+        figures: As `study_figures` makes them.
+    """
+    study = results.plan.study
+    arms, contrasts = arm_cells(results, rows), contrast_cells(results, compared)
+    tables = [Table("", *arms, note=caption(results))]
+    if contrasts[1]:
+        tables.append(Table("Planned contrasts", *contrasts))
+    tables.append(_wirings(results, rows))
+    sections = [
+        Section("Question and design", tables=[_design(results)], notes=_warnings(results, compared)),
+        Section("Arms", tables=tables),
+        *_drawn(study.study, figures),
+        Section("Study file", texts=[("as YAML, with what was left out left out", _file(study))]),
+    ]
+    return render(study.study, f"a study of {len(rows)} wirings with {_seeds(study)}", sections)
+
+
+def _drawn(name: str, figures: Mapping[str, Figure]) -> list[Section]:
+    by_title: dict[str, list[tuple[str, str]]] = {title: [] for title in TITLES.values()}
+    for key, figure in figures.items():
+        title = TITLES[key.partition("-")[0]]
+        by_title[title].append(("", svg(figure, f"{name}: {title} ({key})")))
+    return [Section(title, plots=plots) for title, plots in by_title.items() if plots]
+
+
+def _warnings(results: Results, compared: Sequence[Comparison]) -> list[str]:
+    """What the numbers cannot say."""
+    said, seeds = [], len(results.plan.study.seeds)
+    if seeds == 1:
+        said.append("One seed: nothing here says what another training would show.")
+    elif compared:
+        least = min(one.detectable for one in compared if one.detectable is not None)
+        found = f"one of {100 * least:.3g} points" if least <= 1 else "none that there can be"
+        said.append(
+            f"The smallest true difference that {seeds} seeds and {len(compared)} comparisons find with a "
+            f"probability of {POWER:g}: {found}; of other arms a larger one ('detectable' in arms.csv)."
+        )
+    failed = [one.name for one in results.plan.arms.wirings if results.failures(one.name)]
+    if failed:
+        said.append(f"Failed with some seed, and not compared: {', '.join(failed)}.")
+    return said
+
+
+def _design(results: Results) -> Table:
+    plan, study = results.plan, results.plan.study
+    images = study.evaluate.data or (study.train or {}).get("data") or "those of the base"
+    limit = f", {study.evaluate.limit} of them" if study.evaluate.limit else ""
+    rows = [
+        ["asked", f"what is each wiring worth, against {results.reference}?"],
+        ["base", study.base],
+        ["arms", _arms(results)],
+        ["seeds", ", ".join(map(str, study.seeds))],
+        ["shared", _shared(study)],
+        ["left out of the base", ", ".join(study.reset)],
+        ["training", _flat(study.train)],
+        ["tuning", _flat(study.tune)],
+        ["measured on", f"{images}{limit}"],
+        ["conditions", ", ".join(condition_text(one) for one in plan.conditions)],
+        ["compared at step", str(study.evaluate.step).replace("_", " ")],
+        ["analyses", ", ".join(study.analyses)],
+        ["contrasts", "; ".join(f"{first} less {second}" for first, second in study.contrasts)],
+    ]
+    return Table("", ["", ""], [row for row in rows if row[1]], code=True)
+
+
+def _arms(results: Results) -> str:
+    wirings = results.plan.arms.wirings
+    cut = sum(one.cut is not None for one in wirings)
+    grid = sum(one.name != one.of and "[" in one.name for one in wirings)
+    drawn = sum(one.name != one.of and one.cut is None for one in wirings) - grid
+    kinds = {"drawn": drawn, "points of a grid": grid, "lesions": cut}
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    return f"{len(wirings)}{f', of them {told}' if told else ''}"
+
+
+def _shared(study: Study) -> str:
+    """What is the same in all arms, whatever their number of edges."""
+    given = {} if study.share is None else study.share.model_dump()
+    divided = [SHARES[what, how] for what, how in given.items()] or ["lambda and alpha as the base says"]
+    return "; ".join([*divided, "in all arms the same images, noise draws and, by seed, first weights"])
+
+
+def _wirings(results: Results, rows: Sequence[ArmRow]) -> Table:
+    """The edges of every arm, and the budgets of its nodes."""
+    cut = {one.name: one.cut or "" for one in results.plan.arms.wirings}
+    lines = [
+        [row.arm, ", ".join(row.edges) or "(none)", cut[row.arm], "; ".join(row.budgets)] for row in rows
+    ]
+    head = ["arm", "feedback edges", "taken out", "budgets"]
+    return Table("Edges and budgets", head, lines, code=True, folded=True)
+
+
+def _flat(given: Mapping[str, Any] | None) -> str:
+    """``epochs 12, data digits``."""
+    parts = (
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in (given or {}).items()
+    )
+    return ", ".join(parts)
+
+
+def _seeds(study: Study) -> str:
+    return "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+
+
+def _file(study: Study) -> str:
+    values = study.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
