@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,12 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(many: Told) 
     least = min(one.detectable for one in compared if one.detectable is not None)
     found = f"one of {100 * least:.3g} points" if least <= 1 else "none that there can be"
     assert f"probability of 0.8: {found};" in page.text
+    widths = [float(one) for one in re.findall(r'<svg [^>]*?width="([\d.]+)"[^>]*role="img"', text)]
+    wanted = [
+        96 * figures[name].get_size_inches()[0]
+        for name in ("forest", "steps", "lesions", "cost", "stability")
+    ]
+    assert widths == pytest.approx(wanted, rel=1e-3)  # 96 pixels of a page are an inch
     assert text == study_page(results, rows, compared, study_figures(results, rows))
 
 

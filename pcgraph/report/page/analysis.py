@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pcgraph.report.page.charts import svg
+from pcgraph.report.page.charts import PIXELS, svg
 from pcgraph.report.page.parts import Section, Table
 from pcgraph.report.page.reading import Row, RunFolder, read_table
 from pcgraph.report.similarity_figure import KEYS, similarity_figure
@@ -21,7 +21,9 @@ def analysis(title: str, runs: Sequence[RunFolder]) -> Section:
         named = len(runs) > 1
         figure = similarity_figure(_similarity(run))
         if figure is not None:
-            plots.append((run.label if named else "", svg(figure, f"Similarity of states: {run.label}")))
+            plots.append(
+                (run.label if named else "", svg(figure, f"Similarity of states: {run.label}", scale=PIXELS))
+            )
         for name, heading in TABLES.items():
             rows = read_table(run.path / f"{name}.csv", ()) if (run.path / f"{name}.csv").is_file() else []
             if rows:

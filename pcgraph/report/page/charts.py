@@ -23,6 +23,8 @@ from pcgraph.report.figures import CYCLE, FADED, GRID, INK
 Numbers = NDArray[np.float64]
 SIZE = (4.3, 2.75)
 """Inches; the page scales it."""
+PIXELS = 4 / 3
+"""Of a point, so that texts have the size of the page's."""
 POINTS = 40
 """Up to so many points, a line has markers, and each says its value where the mouse rests."""
 SLOT = "#00a1{:02x}"
@@ -216,7 +218,7 @@ def _tips(line: Line, axis: Axis) -> list[str]:
     return said
 
 
-def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None) -> str:
+def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None, *, scale: float = 1.0) -> str:
     """A figure as an `svg` element for the inside of a page.
 
     Its colours become variables of the page, its texts stay texts, and its ids are told apart from
@@ -226,6 +228,7 @@ def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None) ->
         figure: The figure.
         title: What it shows.
         tips: By the id of a line, what each of its markers says where the mouse rests.
+        scale: Pixels of the page for a point of the figure, where the style sheet sets no width.
     """
     title, buffer = printable(title), io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -249,7 +252,7 @@ def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None) ->
             else:
                 element.set(name, _styled(value.replace("url(#", f"url(#{prefix}")))
     for name in ("width", "height"):
-        root.set(name, root.get(name, "").removesuffix("pt"))
+        root.set(name, f"{scale * float(root.get(name, '').removesuffix('pt')):.6g}")
     root.set("role", "img")
     root.set("aria-label", title)
     return ET.tostring(root, encoding="unicode")

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 
-from pcgraph.report.page.charts import svg
+from pcgraph.report.page.charts import PIXELS, svg
 from pcgraph.report.page.page import render
 from pcgraph.report.page.parts import Section, Table
 from pcgraph.report.study import ArmRow, arm_cells, caption, contrast_cells
@@ -65,7 +65,7 @@ def _drawn(name: str, figures: Mapping[str, Figure]) -> list[Section]:
     by_title: dict[str, list[tuple[str, str]]] = {title: [] for title in TITLES.values()}
     for key, figure in figures.items():
         title = TITLES[key.partition("-")[0]]
-        by_title[title].append(("", svg(figure, f"{name}: {title} ({key})")))
+        by_title[title].append(("", svg(figure, f"{name}: {title} ({key})", scale=PIXELS)))
     return [Section(title, plots=plots) for title, plots in by_title.items() if plots]
 
 
