@@ -141,9 +141,9 @@ FILES = [
     ),
     Case("JSON list", "[1]", "spec.json:1:1: expected a mapping of fields, got a list", ".json"),
     Case(
-        "JSON comma",
-        '{\n  "name": "demo",\n}\n',
-        "spec.json:3:1: not valid JSON: expecting property name enclosed in double quotes",
+        "JSON without quotes",
+        '{\n  "name": "demo",\n  nodes: {}\n}\n',
+        "spec.json:3:3: not valid JSON: expecting property name enclosed in double quotes",
         ".json",
     ),
     Case(
