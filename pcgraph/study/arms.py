@@ -15,7 +15,7 @@ from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, j
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.study.file import Arm, Grid, Lesions, Shuffle, Study
+from pcgraph.study.file import Arm, Control, Grid, Lesions, Shuffle, Study
 from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
@@ -37,6 +37,8 @@ class Wiring:
         edges: Its feedback edges, patterns spelt out.
         cut: The error term that is taken out after the training and tuning, which are the whole arm's.
         of: The arm that it was made from; its own name for an arm of the file.
+        control: What learns instead of feedback; None for an arm.
+        like: The arm that a control learns as long as.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Wiring:
     edges: tuple[Edge, ...]
     of: str
     cut: str | None = None
+    control: Control | None = None
+    like: str | None = None
 
 
 class Arms:
@@ -81,6 +85,8 @@ class Arms:
             self._add(self._grid(grid, path), path)
         for path, lesions in _several(study.lesions, "lesions"):
             self._add(self._lesions(lesions, path), path)
+        for name, control in study.controls.items():
+            self._add([self._control(name, control)], ("controls", name))
         asked: list[tuple[str, FieldPath]] = (
             [] if study.reference is None else [(study.reference, ("reference",))]
         )
@@ -91,7 +97,7 @@ class Arms:
 
     @property
     def wirings(self) -> list[Wiring]:
-        """All of them, in the order of the file: arms, grid points, lesions."""
+        """All of them: arms, grid points, lesions, controls, each in the order of the file."""
         return list(self._found.values())
 
     def find(self, name: str, path: FieldPath) -> Wiring:
@@ -225,6 +231,23 @@ class Arms:
         for term, edges in self._graph(whole.spec).terms.items():
             if edges[0].kind == "feedback":
                 yield replace(whole, name=f"{whole.name} without {term}", cut=term)
+
+    def _control(self, name: str, control: Control) -> Wiring:
+        path: FieldPath = ("controls", name)
+        if self.study.tune is None:
+            hint = "Write 'tune: ...' at the top level of the study."
+            raise self._refused(
+                "a control learns from the images of the tuning, and there is none", path, hint
+            )
+        like = self.find(control.like or self.study.reference or next(iter(self._found)), (*path, "like"))
+        if not like.edges:
+            hint = "Write 'like: ARM'."
+            message = f"'{like.name}' has no feedback, and so no updates that '{name}' could have as many of"
+            raise self._refused(message, (*path, "like") if control.like else path, hint)
+        data = {**self._base, "feedback": "none"}
+        if control.optimizer is not None:
+            data["tune"] = {**data["tune"], "optimizer": control.optimizer.model_dump(exclude_defaults=True)}
+        return replace(self._wiring(name, data, path), control=control, like=like.name)
 
     # ---- the pieces ----------------------------------------------------------------------------
 
