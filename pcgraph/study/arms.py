@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import networkx as nx
 import numpy as np
 
 from pcgraph.building.network import build, weight_file
@@ -15,6 +14,7 @@ from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, j
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
+from pcgraph.study.drawn import below, shuffled
 from pcgraph.study.file import Arm, Control, Grid, Lesions, Shuffle, Study
 from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
 
@@ -23,8 +23,6 @@ EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
 GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
 """What all arms have in common, and none can change."""
 NODE_GAINS = ("feedforward", "feedback", "error")
-SWAPS = 20
-"""Attempts to exchange the ends of two edges, times the number of edges."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,15 @@ class Arms:
         path: FieldPath = ("arms", name)
         data = self._laid(arm, path)
         if arm.random is not None:
-            below = self._below()
-            if arm.random.edges > len(below):
-                message = f"{arm.random.edges} edges, and there are {len(below)} from a node to one below it"
+            pairs = below(self.graph)
+            if arm.random.edges > len(pairs):
+                message = f"{arm.random.edges} edges, and there are {len(pairs)} from a node to one below it"
                 raise self._refused(message, (*path, "random", "edges"))
             for draw in range(arm.random.draws):
                 rng = np.random.default_rng([arm.random.seed, draw])
-                places = sorted(rng.choice(len(below), arm.random.edges, replace=False).tolist())
+                places = sorted(rng.choice(len(pairs), arm.random.edges, replace=False).tolist())
                 yield self._drawn(
-                    name, draw, arm.random.draws, data, [below[place] for place in places], path
+                    name, draw, arm.random.draws, data, [pairs[place] for place in places], path
                 )
         elif arm.shuffle is not None:
             for draw in range(arm.shuffle.draws):
@@ -298,29 +296,16 @@ class Arms:
         edges = [e for e in self.graph.edges.values() if e.kind == "feedforward" and e.target == node]
         return list(dict.fromkeys(source for edge in edges for source in edge.sources))
 
-    def _below(self) -> list[tuple[str, str]]:
-        """All pairs of a node and one that it is computed from."""
-        view = nx.DiGraph(self.graph.to_networkx("feedforward"))
-        names = list(self.graph.nodes)
-        return [(a, b) for a in names for b in names if a != b and b in nx.ancestors(view, a)]
-
     def _shuffled(self, shuffle: Shuffle, draw: int, path: FieldPath) -> list[tuple[str, str]]:
         whole = self._plain(shuffle.of)
         pairs = [(edge.sources[0], edge.target) for edge in whole.edges]
         if any(len(edge.sources) > 1 for edge in whole.edges):
             raise self._refused(f"'{shuffle.of}' has edges of several sources", path)
-        allowed = set(self._below())
-        rng = np.random.default_rng([shuffle.seed, draw])
-        moved = False
-        for _ in range(SWAPS * len(pairs)):
-            one, two = rng.integers(len(pairs), size=2).tolist()
-            (a, b), (c, d) = pairs[one], pairs[two]
-            if one != two and {(a, d), (c, b)} <= allowed - set(pairs) and (a, d) != (c, b):
-                pairs[one], pairs[two], moved = (a, d), (c, b), True
-        if not moved:
+        found = shuffled(pairs, below(self.graph), [shuffle.seed, draw])
+        if found is None:
             hint = "Take an arm with more edges, or 'random'."
             raise self._refused(f"no two edges of '{shuffle.of}' can exchange their ends", path, hint)
-        return pairs
+        return found
 
 
 def _several(given: Any, field: str) -> Iterator[tuple[FieldPath, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from pcgraph.analysis.cost import step_cost
 from pcgraph.building.network import build
 from pcgraph.datasets import batch_count
+from pcgraph.dynamics.own_gains import OwnGains
 from pcgraph.errors import Fault, SpecError
 from pcgraph.spec import Fitting, Train, Tune
 from pcgraph.study.arms import Arms, Wiring
@@ -52,12 +53,15 @@ class Controls:
         budgets: By name of a control.
 
     Raises:
-        SpecError: A denoiser shall be like an arm whose multiply-adds cannot be told, or the network takes no
-            images; at its place in the study file.
+        SpecError: At its place in the study file: edges' own gains alone are tuned, and an arm with feedback
+            has none; or a denoiser shall be like an arm whose multiply-adds cannot be told, or the network
+            takes no images.
     """
 
     def __init__(self, study: Study, arms: Arms, images: StudyImages, steps: Callable[[Wiring], int]) -> None:
         self.study, self.arms, self._images, self._steps = study, arms, images, steps
+        for arm in arms.wirings if study.tune is not None else ():
+            self._check_gains(arm)
         by_name = {one.name: one for one in arms.wirings}
         self.budgets = {
             one.name: self._budget(one, by_name[one.like]) for one in arms.wirings if one.like is not None
@@ -107,6 +111,17 @@ class Controls:
         size = size_like(shape, feedback, cost)
         found = size.parameters(shape[0]), size.multiply_adds(shape)
         return Budget(like.name, updates, (feedback, found[0]), (cost, found[1]), size)
+
+    def _check_gains(self, arm: Wiring) -> None:
+        """Where edges' own gains alone are tuned, an arm with feedback has some."""
+        if not arm.edges or _tuning(arm).learns != ["edges"]:
+            return
+        graph = build(arm.spec, trust=self.arms.trust, weights=False).graph
+        free = [node for node in graph.nodes if node != graph.receiver]
+        if not OwnGains(graph, dict.fromkeys(free, 0.0)).plain():
+            hint = "Write 'gain' or 'error' on its edges, or 'learns: [dynamics, edges]'."
+            message = f"no edge of '{arm.name}' has a gain of its own that can learn"
+            raise SpecError(self.study.located(Fault(message, ("tune", "learns"), hint)))
 
     def _updates(self, arm: Wiring) -> int:
         train = arm.spec.train or Train()

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pcgraph.building.network import build
-from pcgraph.dynamics.own_gains import OwnGains
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.evaluation.conditions import CLEAN, key
 from pcgraph.files.seals import digest
@@ -92,7 +90,6 @@ class Plan:
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
         self._images = StudyImages(study, arms)
         self._check_steps()
-        self._check_gains()
         self.controls = Controls(study, arms, self._images, self.steps)
         self._files: dict[str, dict[str, str]] = {}
         self._banks = self._union() if self._shared() else {}
@@ -130,21 +127,6 @@ class Plan:
         if evaluate.step == "held_out" and any(one.validation == 0 for one in self._learning()):
             message = "'held_out', and 'validation: 0' holds no images out of the training"
             raise self._refused(message, ("evaluate", "step"))
-
-    def _check_gains(self) -> None:
-        """Where edges' own gains alone are tuned, every arm with feedback has some.
-
-        Raises:
-            SpecError: One has none.
-        """
-        for arm in self.arms.wirings if self._tune is not None else ():
-            if arm.edges and arm.spec.tune is not None and arm.spec.tune.learns == ["edges"]:
-                graph = build(arm.spec, trust=self.arms.trust, weights=False).graph
-                free = [node for node in graph.nodes if node != graph.receiver]
-                if not OwnGains(graph, dict.fromkeys(free, 0.0)).plain():
-                    hint = "Write 'gain' or 'error' on its edges, or 'learns: [dynamics, edges]'."
-                    message = f"no edge of '{arm.name}' has a gain of its own that can learn"
-                    raise self._refused(message, ("tune", "learns"), hint)
 
     def steps(self, arm: Wiring) -> int:
         """How many steps of an arm are evaluated."""
