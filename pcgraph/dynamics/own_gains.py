@@ -24,8 +24,8 @@ class OwnGains(nn.Module):
         a_e = room * exp(r_e) / (1 + sum over e' of exp(r_e'))
 
     so that no step replaces more than the state. b_e is a raw value, taken as 0 where it is negative; the
-    gradient passes even then. At first they are what the edges say. What is 0 there stays 0, ``auto`` stays,
-    and so do the gains into the node that receives the images, which is held.
+    gradient passes even then. At first they are what the edges say. What is 0 there stays 0, and so stay
+    ``auto`` and the gains into the node that receives the images, which is held.
 
     Args:
         graph: With the edges.

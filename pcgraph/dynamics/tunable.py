@@ -46,8 +46,9 @@ class TunablePredify(Predify):
         own: Those of the edges; None if they keep their gains.
 
     Raises:
-        SpecError: beta + lambda, and what edges have as gains of their own, is more than 1; or the values
-            shall be shared, but the spec gives single nodes their own.
+        SpecError: beta + lambda, and what edges have as gains of their own, is more than 1; the values shall
+            be shared, but the spec gives single nodes their own; or edges' gains are learned, and an edge of
+            several sources has the ``error`` ``auto``.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class TunablePredify(Predify):
         self.register_buffer("uncut", uncut, persistent=False)
         self.own: OwnGains | None = None
         if edges:
+            self._check_auto()
             taken = {node: 0.0 if nodes else self._taken(node, values) for node in self.nodes}
             self.own = OwnGains(rule.graph, taken)
         self.float()
@@ -122,6 +124,12 @@ class TunablePredify(Predify):
         left = self.own.left()
         return torch.stack([torch.stack([left[node] for node in group]).amin() for group in self.groups])
 
+    def _check_auto(self) -> None:
+        for edge in self.graph.edges.values():
+            if edge.error == "auto" and len(edge.sources) > 1:
+                message = f"'{edge.name}' has several sources, and error 'auto' is not one number"
+                raise SpecError(Fault(message, (*edge.path, "error"), "Write a number."))
+
     def _taken(self, node: str, values: Mapping[tuple[str, str], Scalar]) -> float:
         """What a node's shares take of it, where they are what they are."""
         shares = [term for term in self.graph.terms_into(node) if self.graph.terms[term][0].gain is None]
@@ -141,7 +149,7 @@ class TunablePredify(Predify):
     def plain(self) -> PredifyDynamics:
         """The present values as a spec holds them: what is left of the tuning is these numbers."""
         if not self.moves_nodes:
-            return self.spec
+            return self._without_auto()
         with torch.no_grad():
             values = {key: rounded(float(value)) for key, value in self.values().items()}
         found = {
@@ -152,3 +160,22 @@ class TunablePredify(Predify):
             return self.spec.model_copy(update=found[self.nodes[0]])
         own = {node: NodeGains(**numbers) for node, numbers in found.items()}
         return self.spec.model_copy(update={"nodes": {**self.spec.nodes, **own}})
+
+    def plain_gains(self) -> dict[str, dict[str, float]]:
+        """The same of the edges' own gains, by edge: ``gain`` and ``error``; none if they keep theirs."""
+        if self.own is None:
+            return {}
+        found = self.own.plain()
+        for edge in self.graph.edges.values():
+            if edge.error == "auto" and edge.delay:
+                found.setdefault(edge.name, {})["error"] = self.auto[edge.sources[0]]
+        return found
+
+    def _without_auto(self) -> PredifyDynamics:
+        """The spec's values, with the number that each ``auto`` stands for: it depends on the other gains."""
+        numbers = {
+            node: self.spec.nodes.get(node, NodeGains()).model_copy(update={"error": self.auto[node]})
+            for node in self.nodes
+            if self._given(node, "error") == "auto" and node in self.auto
+        }
+        return self.spec.model_copy(update={"nodes": {**self.spec.nodes, **numbers}})

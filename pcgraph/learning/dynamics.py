@@ -61,13 +61,13 @@ class DynamicsTask:
         network.dynamics = self.dynamics = TunablePredify(
             network.dynamics, shared=settings.shared, nodes="dynamics" in learns, edges="edges" in learns
         )
-        self.gains_before = {} if self.dynamics.own is None else self.dynamics.own.plain()
+        self.gains_before = self.dynamics.plain_gains()
         self.dynamics.to(network.device, network.dtype)
         network.requires_grad_(False)
         for parameter in self.parameters():
             parameter.requires_grad_(True)
         self.scheduler = Scheduler(network)
-        if learns == ["edges"] and not self.gains_before:
+        if learns == ["edges"] and not self.parameters():
             hint = "Write 'gain' or 'error' on edges, or 'learns: [dynamics]'."
             raise InputError(Fault("no edge has a gain of its own that can learn", ("tune", "learns"), hint))
         self.steps = settings.steps or (network.spec.schedule.steps,) * 2
@@ -122,7 +122,7 @@ class DynamicsTask:
         Whatever required a gradient before the tuning requires one again, so that the network can learn on.
         """
         tuned, rule = self.dynamics.plain(), self.dynamics
-        gains = {} if rule.own is None else rule.own.plain()
+        gains = rule.plain_gains()
         if gains:
             self.network.graph = with_gains(rule.graph, gains)
         self.network.dynamics = Predify(self.network.graph, tuned, rule.reach, rule.carried)

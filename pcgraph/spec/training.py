@@ -229,7 +229,7 @@ class Tune(Fitting):
     """Whether all nodes have the same values; else each has its own."""
     learns: Annotated[list[Literal["dynamics", "edges", "predictors"]], Field(min_length=1)] = ["dynamics"]
     """What moves. `dynamics` are the values of the nodes; `edges` the numbers that edges have as a `gain` or
-    `error` of their own: what is 0 stays 0, `auto` stays. `predictors` are the feedback's weights: with them
-    the feedback learns to classify, and is no longer feedback that was trained by reconstruction alone."""
+    `error` of their own (what is 0 stays 0). `predictors` are the feedback's weights: with them the feedback
+    learns to classify, and is no longer feedback that was trained by reconstruction alone."""
     save_memory: bool = False
     """Keep only the states, and compute each step again in the backward pass."""

@@ -154,21 +154,45 @@ def test_the_written_spec_holds_the_numbers_that_are_printed(
     }
     for term, gain in again.dynamics.gains(1).target.items():
         assert float(gain) == pytest.approx(float(moved.target[term]), rel=1e-5, abs=1e-6)
+    for pair in {*again.dynamics.gains(1).source, *moved.source}:
+        one, other = (float(rule.source.get(pair, 0.0)) for rule in (again.dynamics.gains(1), moved))
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-6)
     given = {(edge["source"], edge["target"]): edge for edge in wiring}
     for edge in written.feedback:
         before = given[edge.source, edge.target]
         for name, into in (("gain", edge.target), ("error", "")):
             old, new = before.get(name), getattr(edge, name)
             learned = isinstance(old, float) and old > 0 and into != "input"
-            assert (new != old) == learned
+            assert (new != old) == (learned or old == "auto")
             if learned:
                 assert f"{old:.6g} -> {new:.6g}" in text.getvalue()
     assert (written.dynamics == network(wiring).spec.dynamics) == (learns == ["edges"])
 
 
+@pytest.mark.parametrize("learns", [["edges"], ["predictors"]])
+def test_what_auto_stood_for_is_written_as_a_number(tmp_path: Any, learns: list[str]) -> None:
+    """Found again, it would be another number: it depends on the other gains, and on the weights."""
+    net = network([{**TO_E1, "gain": 0.2}, TO_INPUT], error="auto")
+    tuned = task(net, *learns)
+    with torch.no_grad():
+        for raw in tuned.parameters():
+            raw *= 1.3
+        moved = tuned.dynamics.gains(1)
+    tuned.finish()
+    save_network(net, tmp_path)
+    again = pcg.build(tmp_path / "spec.yaml", model=chain()).dynamics.gains(1)
+    assert {pair: float(gain) for pair, gain in again.source.items()} == pytest.approx(
+        {pair: float(gain) for pair, gain in moved.source.items()}
+    )
+    assert any(again.source.values())
+
+
 def test_refuses_where_there_is_nothing_to_learn() -> None:
     with pytest.raises(InputError, match="no edge has a gain of its own"):
         task(network([TO_E1, {**TO_INPUT, "gain": 0.5, "error": 0.0}]), "edges")
+    several = {"source": ["input", "e1"], "target": "e3", "error": "auto"}
+    with pytest.raises(SpecError, match="error 'auto' is not one number"):
+        task(network([{**TO_INPUT, "error": 0.1}, several]), "edges")
     both = task(network([TO_E1]), "dynamics", "edges")
     assert len(both.parameters()) == 4
     with pytest.raises(SpecError, match="shares sum to 1 at most"):
