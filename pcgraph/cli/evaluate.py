@@ -63,7 +63,8 @@ def evaluate(
         typer.Option(
             metavar="KIND:LEVELS",
             help="gaussian:0.25,0.5 is added to the normalised input and not clipped; salt_pepper:0.1 turns "
-            "that share of the pixels black or white. Repeat it for several kinds.",
+            "that share of the pixels black or white; blur, low_frequency, occlusion, low_contrast, stripes: "
+            "see the page Evaluation. Repeat it for several kinds.",
         ),
     ] = None,
     corruptions: Annotated[

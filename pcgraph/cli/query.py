@@ -80,7 +80,7 @@ def query(
     ] = None,
     noise: Annotated[
         str | None,
-        typer.Option(metavar="KIND:LEVEL", help="Noise on the images: gaussian:SIGMA or salt_pepper:P."),
+        typer.Option(metavar="KIND:LEVEL", help="Noise on the images, as for run."),
     ] = None,
     steps: Steps = None,
     seed: Seed = 0,

@@ -56,7 +56,8 @@ def run(
         typer.Option(
             metavar="KIND:LEVEL",
             help="gaussian:SIGMA is added to the normalised input and not clipped; salt_pepper:P turns the "
-            "share P of the pixels black or white, before the normalisation.",
+            "share P of the pixels black or white, before the normalisation; blur, low_frequency, occlusion, "
+            "low_contrast, stripes: see the page Evaluation.",
         ),
     ] = None,
     seed: Seed = 0,

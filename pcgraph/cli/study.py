@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pcgraph.report.study import ArmRow
     from pcgraph.study.comparisons import Comparison
+    from pcgraph.study.estimate import Estimate
     from pcgraph.study.plan import Plan
     from pcgraph.study.results import Results
 
@@ -85,14 +87,18 @@ def study(
     folder = out or Path("runs") / given.study
     if plan:
         done = CellStore(folder / CELLS).done(planned.cells)
-        shown = planned_counts(planned, done)
-        screen.result(shown, *plan_tables(planned, done))
+        with screen.working("Timing a few batches"):
+            from pcgraph.study.estimate import estimate
+
+            guess = estimate(planned, done)
+        shown = {**planned_counts(planned, done), "estimate": asdict(guess)}
+        screen.result(shown, *plan_tables(planned, done, guess), time_needed(guess, workers or cores()))
         return
     from pcgraph.runs.folder import run_folder
 
     with run_folder(given.study, folder, staged=False, resume="study", worth=(CELLS,)) as own:
         store = CellStore(own.work / CELLS)
-        count = len(os.sched_getaffinity(0)) if workers is None else workers
+        count = workers or cores()
         write_record(own.work, given.study, finished=False)
         own.kept = True
         with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
@@ -197,13 +203,28 @@ def planned_counts(planned: Plan, done: set[str]) -> dict[str, Any]:
     }
 
 
-def plan_tables(planned: Plan, done: set[str]) -> list[Any]:
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def time_needed(guess: Estimate, workers: int) -> str:
+    """The estimate in words."""
+    total, shared = (f"{seconds / 60:.1f} minutes" for seconds in (guess.total, guess.total / workers))
+    return (
+        f"Estimate: {total} in one process, {shared} in {workers} that have a core each; "
+        f"from a few batches of '{guess.arm}' and of the controls on this machine, with one thread."
+    )
+
+
+def plan_tables(planned: Plan, done: set[str], guess: Estimate) -> list[Any]:
     """What a person sees of the plan."""
     from rich.table import Table
 
     from pcgraph.report.study import plan_table
 
-    cells = Table("cells", "all", "done", "to do", title="Work")
+    cells = Table("cells", "all", "done", "to do", "seconds, about", title="Work")
     for kind, counts in planned_counts(planned, done)["cells"].items():
-        cells.add_row(kind, str(counts["all"]), str(counts["done"]), str(counts["all"] - counts["done"]))
-    return [plan_table(planned.arms), cells]
+        left, seconds = counts["all"] - counts["done"], guess.seconds.get(kind, 0.0)
+        cells.add_row(kind, str(counts["all"]), str(counts["done"]), str(left), f"{seconds:.3g}")
+    return [plan_table(planned), cells]

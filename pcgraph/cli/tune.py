@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pcgraph.datasets import ImageData, Samples
+    from pcgraph.dynamics.gains import Predify
     from pcgraph.learning.dynamics import DynamicsTask
 
 
@@ -63,8 +64,9 @@ def tune(
 ) -> None:
     """Tune beta, lambda, memory and alpha so that the steps classify, for a noise: see 'tune' in the spec.
 
-    Writes a run folder as 'pcgraph train' does. Its spec.yaml holds the tuned values as plain numbers
-    under 'dynamics'. The same command runs in several processes.
+    Writes a run folder as 'pcgraph train' does. Its spec.yaml holds the tuned values as plain numbers, those
+    that are printed, under 'dynamics' and as 'gain' and 'error' of edges. The same command runs in several
+    processes.
     """
     given = read_spec(spec)
     from pcgraph.training.accelerator import is_main_process
@@ -87,7 +89,7 @@ def tune(
         )
     training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
     means = training.run(screen, task, images, held)
-    screen.remark(values_table(task), *worse(means))
+    screen.remark(*values_tables(task), *worse(means))
 
 
 def pictures(data: ImageData | Samples) -> ImageData:
@@ -105,19 +107,44 @@ def pictures(data: ImageData | Samples) -> ImageData:
     return data
 
 
-def values_table(task: DynamicsTask) -> Table:
-    """The values before and after."""
-    import torch
+def values_tables(task: DynamicsTask) -> list[Table | str]:
+    """The values before and after, as the spec is written."""
+    from pcgraph.dynamics.gains import Predify
+
+    rule, learns = task.network.dynamics, task.settings.learns
+    assert isinstance(rule, Predify)
+    found: list[Table | str] = [nodes_table(task, rule)] if "dynamics" in learns else []
+    if task.gains_before:
+        found.append(edges_table(task))
+    elif "edges" in learns:
+        found.append("No edge has a gain of its own that could be tuned.")
+    return found
+
+
+def edges_table(task: DynamicsTask) -> Table:
+    """The gains that edges have of their own."""
+    from rich.table import Table
+
+    table = Table("edge", "gain", "error")
+    for name, before in task.gains_before.items():
+        edge = task.network.graph.edges[name]
+        after = {"gain": edge.gain, "error": edge.error}
+        shown = [f"{before[n]:.6g} -> {after[n]:.6g}" if n in before else "" for n in after]
+        table.add_row(name, *shown)
+    return table
+
+
+def nodes_table(task: DynamicsTask, rule: Predify) -> Table:
+    """The values of the nodes."""
     from rich.table import Table
 
     from pcgraph.report.advice import inert_reason
 
     names = {"feedforward": "beta", "feedback": "lambda", "error": "alpha"}
-    with torch.no_grad():
-        before, after = task.before, task.dynamics.values()
+    before, after = task.before, rule.values()
     table = Table("node", *names.values())
     for node in task.dynamics.nodes:
-        shown = [f"{float(before[node, n]):.3g} -> {float(after[node, n]):.3g}" for n in names]
+        shown = [f"{float(before[node, n]):.6g} -> {float(after[node, n]):.6g}" for n in names]
         inert = [inert_reason(task.network, node, n) for n in names]
         told = [f"(no effect: {why})" if why else one for one, why in zip(shown, inert, strict=True)]
         table.add_row(node, *told)

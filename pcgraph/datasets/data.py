@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from pcgraph.datasets.augment import PLAIN, Augment, random_crop, shifted
 from pcgraph.datasets.images import normalise
-from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
+from pcgraph.datasets.noise import PIXEL_NOISES, Noise, add_gaussian, mixed_seed
 from pcgraph.datasets.sources import Source
 from pcgraph.errors import Fault, InputError
 from pcgraph.spec import Preprocess
@@ -122,9 +122,9 @@ class ImageData(Dataset[Item]):
         pixels = self._cut(index, *((0, 0) if self.augment.fixed else (seed, epoch)))
         for number, change in enumerate(self.changes):
             pixels = change(pixels, self._generator(index, seed, epoch, _CHANGE + number))
-        if self.noise is not None and self.noise.kind == "salt_pepper":
+        if self.noise is not None and self.noise.kind in PIXEL_NOISES:
             generator = self._generator(index, seed, epoch, _NOISE)
-            pixels = salt_and_pepper(pixels, self.noise.level, generator)
+            pixels = PIXEL_NOISES[self.noise.kind](pixels, self.noise.level, generator)
         return pixels
 
     def _cut(self, index: int, seed: int, epoch: int) -> Tensor:

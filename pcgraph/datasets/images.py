@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pcgraph.datasets.finding import images_below
 from pcgraph.datasets.formats import FORMATS, SUFFIXES
-from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
+from pcgraph.datasets.noise import PIXEL_NOISES, Noise, add_gaussian, mixed_seed
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.files.kinds import instead_of_file
 from pcgraph.files.shipped import photo, photos
@@ -246,8 +246,8 @@ def load_images(
         for place, path in enumerate(chosen, start):
             generator = torch.Generator().manual_seed(mixed_seed(seed, place))
             pixels = load_pixels(path, input_shape, preprocess)
-            if noise is not None and noise.kind == "salt_pepper":
-                pixels = salt_and_pepper(pixels, noise.level, generator)
+            if noise is not None and noise.kind in PIXEL_NOISES:
+                pixels = PIXEL_NOISES[noise.kind](pixels, noise.level, generator)
             image = normalise(pixels, preprocess)
             if noise is not None and noise.kind == "gaussian":
                 image = add_gaussian(image, noise.level, generator)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.datasets.images import denormalise, normalise
-from pcgraph.datasets.noise import Noise, add_gaussian, mixed_seed, salt_and_pepper
+from pcgraph.datasets.noise import PIXEL_NOISES, Noise, add_gaussian, mixed_seed
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.evaluation.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt
 from pcgraph.scheduler import Scheduler
@@ -107,9 +107,9 @@ class NoNoise:
 
 @dataclass(frozen=True)
 class Noisy:
-    """Gaussian noise on the normalised input, or salt and pepper on the pixels.
+    """Gaussian noise on the normalised input, or what happens to pixels before the normalisation.
 
-    An image gets the same numbers, times sigma, at every level.
+    An image gets the same draws at every level.
     """
 
     kind: Noise
@@ -121,7 +121,7 @@ class Noisy:
 
     @property
     def level(self) -> float:
-        """Sigma, or the share of the pixels."""
+        """See `Noise.level`."""
         return self.kind.level
 
     def inputs(self, clean: Clean) -> Tensor:
@@ -133,7 +133,9 @@ class Noisy:
                 noisy.append(add_gaussian(image, self.level, generator))
             else:
                 pixels = denormalise(image, clean.preprocess)
-                noisy.append(normalise(salt_and_pepper(pixels, self.level, generator), clean.preprocess))
+                noisy.append(
+                    normalise(PIXEL_NOISES[self.noise](pixels, self.level, generator), clean.preprocess)
+                )
         return torch.stack(noisy)
 
 
@@ -166,10 +168,10 @@ class Corrupted:
 
 
 def parse_noise(text: str) -> list[Noisy]:
-    """Read ``gaussian:0.25,0.5`` or ``salt_pepper:0.1``: a kind and its levels.
+    """Read ``gaussian:0.25,0.5``, ``blur:1`` and so on: a kind and its levels.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is none of these.
     """
     kind, _, levels = text.partition(":")
     return [Noisy(Noise.parse(f"{kind}:{level}")) for level in levels.split(",")]

@@ -1,4 +1,4 @@
-"""The dynamics learn: beta, lambda, memory and alpha follow a classification loss through time."""
+"""The dynamics learn: gains of nodes and edges follow a classification loss through time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from pcgraph.datasets import Batch, ImageData
 from pcgraph.datasets.data import changed
 from pcgraph.datasets.noise import salt_and_pepper
 from pcgraph.dynamics.gains import Predify
+from pcgraph.dynamics.own_gains import with_gains
 from pcgraph.dynamics.tunable import TunablePredify
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.saving import save_network
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
-from pcgraph.spec import Tune, TuningNoise
+from pcgraph.spec import Tune, TuningNoise, wiring
 
 
 class DynamicsTask:
@@ -36,7 +37,8 @@ class DynamicsTask:
         settings: Which values, which loss, how many steps.
 
     Raises:
-        InputError: The network has no classes or another rule.
+        InputError: The network has no classes or another rule; or edges' own gains alone shall learn, and
+            there are none.
         SpecError: See `TunablePredify`.
     """
 
@@ -55,19 +57,28 @@ class DynamicsTask:
             raise InputError(Fault("only the rule 'predify' has values to tune", ("dynamics",), hint))
         self.before = network.dynamics.values()
         self._required = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-        network.dynamics = self.dynamics = TunablePredify(network.dynamics, shared=settings.shared)
+        learns = settings.learns
+        network.dynamics = self.dynamics = TunablePredify(
+            network.dynamics, shared=settings.shared, nodes="dynamics" in learns, edges="edges" in learns
+        )
+        self.gains_before = self.dynamics.plain_gains()
         self.dynamics.to(network.device, network.dtype)
         network.requires_grad_(False)
         for parameter in self.parameters():
             parameter.requires_grad_(True)
         self.scheduler = Scheduler(network)
+        if learns == ["edges"] and not self.parameters():
+            hint = "Write 'gain' or 'error' on edges, or 'learns: [dynamics]'."
+            raise InputError(Fault("no edge has a gain of its own that can learn", ("tune", "learns"), hint))
         self.steps = settings.steps or (network.spec.schedule.steps,) * 2
 
     def parameters(self) -> list[nn.Parameter]:
         """The raw values, and the predictors' weights where these shall learn, too."""
         found: list[nn.Parameter] = []
         if "dynamics" in self.settings.learns:
-            found += self.dynamics.parameters()
+            found += self.dynamics.raw.parameters()
+        if self.dynamics.own is not None:
+            found += [one for one in self.dynamics.own.parameters() if len(one)]
         if "predictors" in self.settings.learns:
             found += self.network.predictors.parameters()
         return found
@@ -110,10 +121,13 @@ class DynamicsTask:
 
         Whatever required a gradient before the tuning requires one again, so that the network can learn on.
         """
-        tuned = self.dynamics.plain()
-        rule = self.dynamics
-        self.network.dynamics = Predify(rule.graph, tuned, rule.reach, rule.carried)
-        self.network.spec = self.network.spec.model_copy(update={"dynamics": tuned})
+        tuned, rule = self.dynamics.plain(), self.dynamics
+        gains = rule.plain_gains()
+        if gains:
+            self.network.graph = with_gains(rule.graph, gains)
+        self.network.dynamics = Predify(self.network.graph, tuned, rule.reach, rule.carried)
+        spec = self.network.spec.model_copy(update={"dynamics": tuned})
+        self.network.spec = wiring.with_gains(spec, gains)
         for parameter, required in self._required:
             parameter.requires_grad_(required)
 

@@ -24,7 +24,13 @@ WIDE = 3
 """Panels side by side."""
 MOST = 15
 """Conditions whose distances are drawn; the table has them all."""
-SYMBOLS = {"gaussian": "σ ", "salt_pepper": "share "}
+SYMBOLS = {
+    "gaussian": "σ ",
+    "blur": "σ ",
+    "salt_pepper": "share ",
+    "occlusion": "share ",
+    "low_contrast": "share ",
+}
 """What stands before a level."""
 
 

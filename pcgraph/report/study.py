@@ -14,9 +14,10 @@ from pcgraph.building.network import build
 from pcgraph.display.text import format_count
 from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.budgets import budgets
-from pcgraph.study.arms import Arms, Wiring
-from pcgraph.study.comparisons import Comparison
-from pcgraph.study.plan import edge_name
+from pcgraph.study.arms import Wiring
+from pcgraph.study.comparisons import NOISE, Comparison
+from pcgraph.study.controls import Budget
+from pcgraph.study.plan import Plan, edge_name
 from pcgraph.study.results import Results, means, to_csv
 from pcgraph.study.stability import ArmStability, arm_stability
 
@@ -28,11 +29,14 @@ class ArmRow:
     Attributes:
         arm: Its name.
         edges: Its feedback edges, a lesion's without those of the term that was taken out.
-        parameters: Weights of these edges.
+        parameters: Weights of these edges; of a control those that learn.
         cost: Multiply-adds of one step for one image, of a lesion those of the whole arm; None where it
-            cannot be told.
+            cannot be told, and for a control, which makes no steps.
         memory: Bytes that such a step takes at once besides weights and states; None where it cannot be told.
         steps: The step at which it was judged, by seed.
+        run: Multiply-adds of all steps that are evaluated, of a control those of what it does besides the
+            plain network; None where it cannot be told.
+        updates: How often weights or gains moved in training and tuning.
         failed: With how many seeds it could not be trained or tuned.
         accuracy: By condition, over seeds and images.
         compared: With the reference; None for that arm itself, and for an arm that failed.
@@ -46,6 +50,8 @@ class ArmRow:
     cost: int | None
     memory: int | None
     steps: tuple[int, ...]
+    run: int | None
+    updates: int
     failed: int
     accuracy: dict[str, float]
     compared: Comparison | None
@@ -87,11 +93,15 @@ def _numbers(one: Comparison) -> tuple[float, ...]:
 
 def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
     """One for each arm, in the order of the file."""
-    against = {one.first: one for one in compared if one.second == results.reference}
+    against = {one.first: one for one in compared if (one.second, one.over) == (results.reference, NOISE)}
     stable = arm_stability(results)
     rows = []
     for one in results.plan.arms.wirings:
         kept, parameters, cost, memory, shares = _size(one, results.plan.arms.trust)
+        budget = results.plan.controls.budgets.get(one.name)
+        run = None if cost is None else cost * results.plan.steps(one)
+        if budget is not None:
+            parameters, run, cost, memory = budget.parameters[1], budget.multiply_adds[1], None, None
         rows.append(
             ArmRow(
                 one.name,
@@ -100,6 +110,8 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
                 cost,
                 memory,
                 tuple(results.steps(one.name)),
+                run,
+                results.plan.controls.updates(one),
                 results.failures(one.name),
                 dict(means(results, one.name)),
                 against.get(one.name),
@@ -113,7 +125,7 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
     conditions = list(rows[0].accuracy)
-    names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "failed"]
+    names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "run", "updates", "failed"]
     names += [*conditions, *COMPARED, *(STABLE if rows[0].stability else ())]
     lines = [
         [
@@ -123,6 +135,8 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             "" if row.cost is None else row.cost,
             "" if row.memory is None else row.memory,
             " ".join(map(str, row.steps)),
+            "" if row.run is None else row.run,
+            row.updates,
             row.failed,
             *row.accuracy.values(),
             *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
@@ -140,10 +154,10 @@ def _stable(one: ArmStability) -> tuple[float, str, float]:
 def comparisons_csv(compared: Sequence[Comparison]) -> str:
     """``comparisons.csv``: every arm less the reference, and the contrasts."""
     lines = [
-        [one.first, one.second, one.difference.seeds, one.difference.images, *_numbers(one)]
+        [one.first, one.second, one.over, one.difference.seeds, one.difference.images, *_numbers(one)]
         for one in compared
     ]
-    return to_csv(lines, ["first", "second", "seeds", "images", *COMPARED])
+    return to_csv(lines, ["first", "second", "over", "seeds", "images", *COMPARED])
 
 
 def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
@@ -157,14 +171,14 @@ def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
 def arm_cells(results: Results, rows: Sequence[ArmRow]) -> tuple[list[str], list[list[str]]]:
     """What that table holds: the names of its columns, and a line an arm."""
     conditions = map(_condition, rows[0].accuracy)
-    head = ["arm", "edges", "parameters", "multiply-adds", *conditions]
+    head = ["arm", "edges", "parameters", "multiply-adds", "of a run", "updates", *conditions]
     head += [f"less {results.reference}", "interval", "p"]
     head += ["spectral radius", "settled", "in steps"] if rows[0].stability else []
     lines = []
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
-        cost = "?" if row.cost is None else format_count(row.cost)
-        size = (str(len(row.edges)), format_count(row.parameters), cost)
+        cost, run = ("" if one is None else format_count(one) for one in (row.cost, row.run))
+        size = (str(len(row.edges)), format_count(row.parameters), cost or "-", run or "?", str(row.updates))
         lines.append([row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability)])
     return head, lines
 
@@ -180,8 +194,12 @@ def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[li
     """What that table holds."""
     asked = {(first, second) for first, second in results.plan.study.contrasts}
     own = [one for one in compared if (one.first, one.second) in asked]
-    lines = [[f"{one.first} less {one.second}", *_shown(one)] for one in own]
+    lines = [[f"{one.first} less {one.second}{_where(one)}", *_shown(one)] for one in own]
     return ["contrast", "difference", "interval", "p"], lines
+
+
+def _where(one: Comparison) -> str:
+    return "" if one.over == NOISE else f", {one.over} noise"
 
 
 def _table(
@@ -221,14 +239,27 @@ def caption(results: Results) -> str:
     return said
 
 
-def plan_table(arms: Arms) -> rich.table.Table:
+def plan_table(plan: Plan) -> rich.table.Table:
     """The arms before anything is computed: their edges, and what the edges do to each node at a step."""
-    table = rich.table.Table("arm", "feedback edges", "taken out", "budgets", title="Arms")
-    for one in arms.wirings:
-        network = build(one.spec, trust=arms.trust, weights=False)
+    table = rich.table.Table("arm", "feedback edges", "taken out", "updates", "budgets", title="Arms")
+    for one in plan.arms.wirings:
+        network = build(one.spec, trust=plan.arms.trust, weights=False)
         shown = "\n".join(f"{budget.node}: {budget.text}" for budget in budgets(network))
-        table.add_row(one.name, "\n".join(map(edge_name, one.edges)) or "(none)", one.cut or "", shown)
+        if one.name in plan.controls.budgets:
+            shown = _control(plan.controls.budgets[one.name])
+        edges, updates = "\n".join(map(edge_name, one.edges)) or "(none)", plan.controls.updates(one)
+        table.add_row(one.name, edges, one.cut or "", str(updates), shown)
     return table
+
+
+def _control(budget: Budget) -> str:
+    """What a control learns, beside what the arm has that it is compared with."""
+    lines = ["the backbone learns" if budget.size is None else "a denoiser learns"]
+    pairs = {"updates": budget.updates, "weights": budget.parameters, "multiply-adds": budget.multiply_adds}
+    for name, (like, own) in pairs.items():
+        shown = "?" if like is None else format_count(like)
+        lines.append(f"{format_count(own)} {name} ({budget.like}: {shown})")
+    return "\n".join(lines)
 
 
 def _condition(name: str) -> str:

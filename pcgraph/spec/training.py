@@ -214,7 +214,7 @@ class TuningNoise(Model):
 
 
 class Tune(Fitting):
-    """What `pcgraph tune` does: beta, lambda, memory and alpha learn, through the steps, to classify."""
+    """What `pcgraph tune` does: gains of nodes and edges learn, through the steps, to classify."""
 
     optimizer: Optimizer = Optimizer(lr=0.03)
     """The optimizer and its arguments. The raw values are few, and want a higher rate than weights do."""
@@ -227,8 +227,9 @@ class Tune(Fitting):
     """The steps whose cross-entropy counts: the mean over `every` step after the start, or the `last`."""
     shared: bool = False
     """Whether all nodes have the same values; else each has its own."""
-    learns: Annotated[list[Literal["dynamics", "predictors"]], Field(min_length=1)] = ["dynamics"]
-    """What moves. `predictors` are the feedback's weights: with them the feedback learns to classify, and
-    is no longer feedback that was trained by reconstruction alone."""
+    learns: Annotated[list[Literal["dynamics", "edges", "predictors"]], Field(min_length=1)] = ["dynamics"]
+    """What moves. `dynamics` are the values of the nodes; `edges` the numbers that edges have as a `gain` or
+    `error` of their own (what is 0 stays 0). `predictors` are the feedback's weights: with them the feedback
+    learns to classify, and is no longer feedback that was trained by reconstruction alone."""
     save_memory: bool = False
     """Keep only the states, and compute each step again in the backward pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.spec.edge import Edge
@@ -56,6 +57,18 @@ def wire(spec: Spec, reads: Reads) -> list[tuple[Edge, FieldPath]]:
                 explicit.add(((source,), target))
                 wired.append((Edge(source=source, target=target), ("feedback", index)))
     return sorted(wired, key=lambda pair: ([ranks[name] for name in pair[0].sources], ranks[pair[0].target]))
+
+
+def with_gains(spec: Spec, numbers: Mapping[str, Mapping[str, Any]]) -> Spec:
+    """A spec with other numbers as ``gain`` and ``error`` of edges that it writes out, by their names."""
+
+    def changed(item: Any) -> Any:
+        if not isinstance(item, Edge):
+            return item
+        return item.model_copy(update=dict(numbers.get(f"{'+'.join(item.sources)}->{item.target}", {})))
+
+    edges, feedback = map(changed, spec.edges), map(changed, spec.feedback)
+    return spec.model_copy(update={"edges": list(edges), "feedback": list(feedback)})
 
 
 def _pairs(pattern: Pattern, spec: Spec, reads: Reads) -> Iterable[tuple[str, str]]:

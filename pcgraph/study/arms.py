@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import networkx as nx
 import numpy as np
 
 from pcgraph.building.network import build, weight_file
@@ -16,7 +15,8 @@ from pcgraph.errors import Fault, FieldPath, PCGraphError, SpecError, closest, j
 from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.study.file import MOST_ARMS, Arm, Grid, Lesions, Shuffle, Study
+from pcgraph.study.drawn import below, shuffled
+from pcgraph.study.file import MOST_ARMS, Arm, Control, Grid, Lesions, Shuffle, Study
 from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
@@ -24,8 +24,6 @@ EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
 GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
 """What all arms have in common, and none can change."""
 NODE_GAINS = ("feedforward", "feedback", "error")
-SWAPS = 20
-"""Attempts to exchange the ends of two edges, times the number of edges."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Wiring:
         edges: Its feedback edges, patterns spelt out.
         cut: The error term that is taken out after the training and tuning, which are the whole arm's.
         of: The arm that it was made from; its own name for an arm of the file.
+        control: What learns instead of feedback; None for an arm.
+        like: The arm that a control learns as long as.
     """
 
     name: str
@@ -45,6 +45,8 @@ class Wiring:
     edges: tuple[Edge, ...]
     of: str
     cut: str | None = None
+    control: Control | None = None
+    like: str | None = None
 
 
 class Arms:
@@ -82,6 +84,8 @@ class Arms:
             self._add(self._grid(grid, path), path)
         for path, lesions in _several(study.lesions, "lesions"):
             self._add(self._lesions(lesions, path), path)
+        for name, control in study.controls.items():
+            self._add([self._control(name, control)], ("controls", name))
         asked: list[tuple[str, FieldPath]] = (
             [] if study.reference is None else [(study.reference, ("reference",))]
         )
@@ -92,7 +96,7 @@ class Arms:
 
     @property
     def wirings(self) -> list[Wiring]:
-        """All of them, in the order of the file: arms, grid points, lesions."""
+        """All of them: arms, grid points, lesions, controls, each in the order of the file."""
         return list(self._found.values())
 
     def find(self, name: str, path: FieldPath) -> Wiring:
@@ -118,15 +122,15 @@ class Arms:
         path: FieldPath = ("arms", name)
         data = self._laid(arm, path)
         if arm.random is not None:
-            below = self._below()
-            if arm.random.edges > len(below):
-                message = f"{arm.random.edges} edges, and there are {len(below)} from a node to one below it"
+            pairs = below(self.graph)
+            if arm.random.edges > len(pairs):
+                message = f"{arm.random.edges} edges, and there are {len(pairs)} from a node to one below it"
                 raise self._refused(message, (*path, "random", "edges"))
             for draw in range(arm.random.draws):
                 rng = np.random.default_rng([arm.random.seed, draw])
-                places = sorted(rng.choice(len(below), arm.random.edges, replace=False).tolist())
+                places = sorted(rng.choice(len(pairs), arm.random.edges, replace=False).tolist())
                 yield self._drawn(
-                    name, draw, arm.random.draws, data, [below[place] for place in places], path
+                    name, draw, arm.random.draws, data, [pairs[place] for place in places], path
                 )
         elif arm.shuffle is not None:
             for draw in range(arm.shuffle.draws):
@@ -230,6 +234,23 @@ class Arms:
             if edges[0].kind == "feedback":
                 yield replace(whole, name=f"{whole.name} without {term}", cut=term)
 
+    def _control(self, name: str, control: Control) -> Wiring:
+        path: FieldPath = ("controls", name)
+        if self.study.tune is None:
+            hint = "Write 'tune: ...' at the top level of the study."
+            raise self._refused(
+                "a control learns from the images of the tuning, and there is none", path, hint
+            )
+        like = self.find(control.like or self.study.reference or next(iter(self._found)), (*path, "like"))
+        if not like.edges:
+            hint = "Write 'like: ARM'."
+            message = f"'{like.name}' has no feedback, and so no updates that '{name}' could have as many of"
+            raise self._refused(message, (*path, "like") if control.like else path, hint)
+        data = {**self._base, "feedback": "none"}
+        if control.optimizer is not None:
+            data["tune"] = {**data["tune"], "optimizer": control.optimizer.model_dump(exclude_defaults=True)}
+        return replace(self._wiring(name, data, path), control=control, like=like.name)
+
     # ---- the pieces ----------------------------------------------------------------------------
 
     def _wiring(self, name: str, data: Mapping[str, Any], path: FieldPath) -> Wiring:
@@ -279,29 +300,16 @@ class Arms:
         edges = [e for e in self.graph.edges.values() if e.kind == "feedforward" and e.target == node]
         return list(dict.fromkeys(source for edge in edges for source in edge.sources))
 
-    def _below(self) -> list[tuple[str, str]]:
-        """All pairs of a node and one that it is computed from."""
-        view = nx.DiGraph(self.graph.to_networkx("feedforward"))
-        names = list(self.graph.nodes)
-        return [(a, b) for a in names for b in names if a != b and b in nx.ancestors(view, a)]
-
     def _shuffled(self, shuffle: Shuffle, draw: int, path: FieldPath) -> list[tuple[str, str]]:
         whole = self._plain(shuffle.of)
         pairs = [(edge.sources[0], edge.target) for edge in whole.edges]
         if any(len(edge.sources) > 1 for edge in whole.edges):
             raise self._refused(f"'{shuffle.of}' has edges of several sources", path)
-        allowed = set(self._below())
-        rng = np.random.default_rng([shuffle.seed, draw])
-        moved = False
-        for _ in range(SWAPS * len(pairs)):
-            one, two = rng.integers(len(pairs), size=2).tolist()
-            (a, b), (c, d) = pairs[one], pairs[two]
-            if one != two and {(a, d), (c, b)} <= allowed - set(pairs) and (a, d) != (c, b):
-                pairs[one], pairs[two], moved = (a, d), (c, b), True
-        if not moved:
+        found = shuffled(pairs, below(self.graph), [shuffle.seed, draw])
+        if found is None:
             hint = "Take an arm with more edges, or 'random'."
             raise self._refused(f"no two edges of '{shuffle.of}' can exchange their ends", path, hint)
-        return pairs
+        return found
 
 
 def _several(given: Any, field: str) -> Iterator[tuple[FieldPath, Any]]:

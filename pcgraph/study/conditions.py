@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import get_args
 
+from pcgraph.datasets.noise import Kind
 from pcgraph.errors import Fault, FieldPath, InputError, SpecError, closest
 from pcgraph.evaluation.conditions import (
     CLEAN,
@@ -17,13 +19,14 @@ from pcgraph.evaluation.conditions import (
     parse_noise,
 )
 from pcgraph.evaluation.corruptions import CORRUPTIONS, check_size
+from pcgraph.spec import TuningNoise
 from pcgraph.study.file import Study
 
-NOISES = ("gaussian", "salt_pepper")
+NOISES: tuple[str, ...] = get_args(Kind)
 
 
 def conditions_of(study: Study, size: tuple[int, ...]) -> list[Condition]:
-    """Everything that images go through, besides staying as they are.
+    """Everything that images go through, besides staying as they are, and what is unseen.
 
     Args:
         study: The file.
@@ -33,14 +36,7 @@ def conditions_of(study: Study, size: tuple[int, ...]) -> list[Condition]:
         SpecError: There is no noise or corruption of that name or level, or none for so small images.
     """
     evaluate = study.evaluate
-    found: list[Condition] = []
-    for kind, levels in evaluate.noise.items():
-        if kind not in NOISES:
-            fault = Fault(f"unknown noise '{kind}'", ("evaluate", "noise", kind), closest(kind, NOISES))
-            raise SpecError(study.located(fault))
-        for place, level in enumerate(levels):
-            with _at(study, ("evaluate", "noise", kind, place)):
-                found += parse_noise(f"{kind}:{level!r}")
+    found = _noises(study, "noise")
     if evaluate.corruptions is not None:
         with _at(study, ("evaluate", "corruptions")):
             check_size(size)
@@ -53,6 +49,36 @@ def conditions_of(study: Study, size: tuple[int, ...]) -> list[Condition]:
             for name in dict.fromkeys(names)
             for level in evaluate.corruptions.severities
         ]
+    return found
+
+
+def unseen_of(study: Study, tuned: TuningNoise | None) -> list[Condition]:
+    """What images go through that nothing is tuned for.
+
+    Args:
+        study: The file.
+        tuned: The noise of the tuning.
+
+    Raises:
+        SpecError: There is no noise of that name or level, or it is seen.
+    """
+    for kind in study.evaluate.unseen:
+        if kind in study.evaluate.noise or getattr(tuned, kind, None) is not None:
+            where = "noise" if kind in study.evaluate.noise else "the noise of 'tune'"
+            fault = Fault(f"'{kind}' is in {where}, too", ("evaluate", "unseen", kind), "Name it once.")
+            raise SpecError(study.located(fault))
+    return _noises(study, "unseen")
+
+
+def _noises(study: Study, field: str) -> list[Condition]:
+    found: list[Condition] = []
+    for kind, levels in getattr(study.evaluate, field).items():
+        if kind not in NOISES:
+            fault = Fault(f"unknown noise '{kind}'", ("evaluate", field, kind), closest(kind, NOISES))
+            raise SpecError(study.located(fault))
+        for place, level in enumerate(levels):
+            with _at(study, ("evaluate", field, kind, place)):
+                found += parse_noise(f"{kind}:{level!r}")
     return found
 
 

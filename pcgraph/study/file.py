@@ -17,6 +17,7 @@ from pcgraph.spec.dynamics import Sharing
 from pcgraph.spec.faults import translate
 from pcgraph.spec.model import Model
 from pcgraph.spec.source import Place, Source, show
+from pcgraph.spec.training import Optimizer
 from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
 
 Name = Annotated[str, AfterValidator(lambda name: _arm_name(name))]
@@ -125,6 +126,23 @@ def _grid(value: Any) -> Any:
     return value
 
 
+class Control(Model):
+    """A network without feedback that learns from the images of the tuning, noise and all.
+
+    It learns by the cross-entropy of its answers, for as many updates as the feedback of an arm gets in
+    training and tuning together, rounded up to whole epochs of the tuning; batch, schedule and augmentation
+    are those of the tuning, too. This is what feedback has to be better than.
+    """
+
+    learns: Literal["backbone", "denoiser"]
+    """`backbone`: the plain network, all its weights. `denoiser`: a feedforward denoiser in front of it, of
+    as many weights as the arm's feedback and as many multiply-adds as the arm's steps; the network stays."""
+    like: str | None = None
+    """That arm. Left out: the reference."""
+    optimizer: Optimizer | None = None
+    """Left out: that of the tuning."""
+
+
 class Corruptions(Model):
     """Corruptions of ImageNet-C."""
 
@@ -140,7 +158,11 @@ class Evaluate(Model):
     data: str | None = None
     """Images, as for `pcgraph evaluate`. Left out: those of the training."""
     noise: dict[str, list[NonNegative]] = {}
-    """Levels by kind: `gaussian`, `salt_pepper`."""
+    """Levels by kind: `gaussian`, `salt_pepper`, `blur`, `low_frequency`, `occlusion`, `low_contrast`,
+    `stripes`; see the page Evaluation."""
+    unseen: dict[str, list[NonNegative]] = {}
+    """The same, of kinds that nothing is tuned for: they have no say in the choice of a step, are no part of
+    the mean that arms are compared by, and `contrasts` are told for their mean, too."""
     corruptions: Corruptions | None = None
     """Corruptions of ImageNet-C; needs 'pcgraph[evaluate]'."""
     limit: Count | None = None
@@ -180,6 +202,8 @@ class Study(Model):
         | None
     ) = None
     """Arms with other values."""
+    controls: dict[Name, Control] = {}
+    """Networks without feedback that learn from the same noisy images; compared as arms are."""
     train: dict[str, Any] | None = None
     """What the feedback of every arm learns before anything else: fields of a spec's `train`, laid over the
     base's. Left out: nothing is trained. With `edges: union` (the default for task `feedback`) one training
@@ -252,6 +276,8 @@ def _about_study(fault: Fault) -> Fault:
         "corruptions": Corruptions,
         "random": Random,
         "shuffle": Shuffle,
+        "controls": Control,
+        "optimizer": Optimizer,
     }
     for part in fault.path[:-1]:
         model = homes.get(str(part), Arm if model is Study else model)

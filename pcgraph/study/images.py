@@ -59,6 +59,10 @@ class StudyImages:
             self._digests[reference, part] = own
         return {"data": reference, "digest": self._digests[reference, part]}
 
+    def count(self, section: str) -> int:
+        """How many images a section has."""
+        return len(self._data(section))
+
     def _reference(self, section: str) -> str:
         """The images that the file means; else the base's."""
         return next(self._given(section))[0]

@@ -14,7 +14,8 @@ from pcgraph.spec.source import show
 from pcgraph.study.analyses import IMAGES, STEPS
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order, key_of
-from pcgraph.study.conditions import conditions_of
+from pcgraph.study.conditions import conditions_of, unseen_of
+from pcgraph.study.controls import Controls
 from pcgraph.study.file import Study
 from pcgraph.study.images import StudyImages, files_beside
 
@@ -69,7 +70,9 @@ class Plan:
         measures: What is measured, in the order of the file.
         analyses: What else is found out, in the same order.
         cells: All work, each cell once and after what it needs.
-        conditions: Their names, clean images first.
+        conditions: Their names, clean images first, those that nothing is tuned for last.
+        unseen: The names of the latter.
+        controls: What learns instead of feedback, and how long everything learns.
 
     Raises:
         SpecError: Something of the file does not fit, at its place.
@@ -78,14 +81,16 @@ class Plan:
 
     def __init__(self, study: Study, arms: Arms) -> None:
         self.study, self.arms = study, arms
-        self.conditions = list(
-            dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study, self._size()))])
-        )
         spec = arms.wirings[0].spec
+        tuned = None if study.tune is None else (spec.tune or Tune()).noise
+        self.unseen = list(dict.fromkeys(key(one) for one in unseen_of(study, tuned)))
+        seen = [key(one) for one in conditions_of(study, self._size())]
+        self.conditions = list(dict.fromkeys([f"{CLEAN}:0", *seen, *self.unseen]))
         self._train = (spec.train or Train()) if study.train is not None else None
         self._tune = (spec.tune or Tune()) if study.tune is not None else None
         self._images = StudyImages(study, arms)
         self._check_steps()
+        self.controls = Controls(study, arms, self._images, self.steps)
         self._files: dict[str, dict[str, str]] = {}
         self._banks = self._union() if self._shared() else {}
         self._trained: dict[Any, Cell] = {}
@@ -95,6 +100,7 @@ class Plan:
             for seed in study.seeds
             for part in (("test", "held_out") if study.evaluate.step == "held_out" else ("test",))
             for condition in self.conditions
+            if part == "test" or condition not in self.unseen
         ]
         self.analyses = [
             Analysis(arm.name, seed, self._analysis(arm, seed, name))
@@ -114,7 +120,7 @@ class Plan:
             SpecError: It is not, or none are.
         """
         evaluate = self.study.evaluate
-        steps = min(self._steps(arm) for arm in self.arms.wirings)
+        steps = min(self.steps(arm) for arm in self.arms.wirings)
         if isinstance(evaluate.step, int) and evaluate.step > steps:
             message = f"step {evaluate.step} of {steps}"
             raise self._refused(message, ("evaluate", "step"), "Write a smaller 'step', or more 'steps'.")
@@ -122,7 +128,8 @@ class Plan:
             message = "'held_out', and 'validation: 0' holds no images out of the training"
             raise self._refused(message, ("evaluate", "step"))
 
-    def _steps(self, arm: Wiring) -> int:
+    def steps(self, arm: Wiring) -> int:
+        """How many steps of an arm are evaluated."""
         asked = self.study.evaluate.steps
         return arm.spec.schedule.steps if asked is None else asked
 
@@ -227,6 +234,12 @@ class Plan:
         content = {"spec": _content(arm.spec, "tune"), "seed": seed, **self._images.of("tune")}
         return (Cell("tune", {**content, **self._beside(arm.spec)}, needs, self._known(arm, seed)),)
 
+    def _control_cell(self, arm: Wiring, seed: int) -> Cell:
+        spec = arm.spec.model_copy(update={"weights": None})
+        ground = {name: one for name, one in _content(spec).items() if name in ("name", "backbone", "nodes")}
+        content = {"spec": ground, "seed": seed, **self._images.of("tune")}
+        return Cell("control", {**content, **self.controls.content(arm), **self._beside(spec)})
+
     def _beside(self, spec: Spec) -> dict[str, Any]:
         """Digests of the files that a spec names without one; see `files_beside`."""
         key = digest(spec.dump())
@@ -242,7 +255,7 @@ class Plan:
             **self._network(arm, seed, part),
             "condition": condition,
             "part": part,
-            "steps": self._steps(arm),
+            "steps": self.steps(arm),
             "batch": evaluate.batch,
             "limit": evaluate.limit,
         }
@@ -261,8 +274,9 @@ class Plan:
 
     def _network(self, arm: Wiring, seed: int, part: str = "test") -> dict[str, Any]:
         """What a cell's content says of the network that it looks at, and of the draws."""
-        alike = part == "test" and not arm.edges
+        alike = part == "test" and not arm.edges and arm.control is None
         return {
+            **({} if arm.control is None else {"size": self.controls.content(arm)["size"]}),
             "spec": _content(arm.spec),
             "seed": 0 if alike else seed,  # 0: nothing in it differs from seed to seed
             "cut": arm.cut,
@@ -272,6 +286,8 @@ class Plan:
 
     def _made(self, arm: Wiring, seed: int) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
         """The cells that made this network, and what they are to those that look at it."""
+        if arm.control is not None:
+            return (self._control_cell(arm, seed),), ()
         needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
         return needs, self._known(arm, seed) if self._tune is None else ()
 

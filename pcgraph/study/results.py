@@ -139,9 +139,9 @@ class Results:
         return mean
 
     def robust(self) -> list[str]:
-        """The conditions whose mean arms are compared by: all but the clean images, if there are others."""
-        noisy = [name for name in self.plan.conditions if from_key(name)[0] != CLEAN]
-        return noisy or self.plan.conditions
+        """The conditions whose mean arms are compared by: noise that is not unseen; else clean images."""
+        known = [name for name in self.plan.conditions if name not in self.plan.unseen]
+        return [name for name in known if from_key(name)[0] != CLEAN] or known
 
     def _of(self, arm: str, part: str, seed: int | None = None) -> list[Measure]:
         return [

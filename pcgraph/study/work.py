@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,42 @@ from pcgraph.evaluation.conditions import Clean
 from pcgraph.evaluation.loop import check_classes
 from pcgraph.evaluation.measures import follow
 from pcgraph.learning.dynamics import DynamicsTask, with_noise
-from pcgraph.learning.saving import PREDICTORS
+from pcgraph.learning.saving import BACKBONE, PREDICTORS
 from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
-from pcgraph.spec import Fitting, Spec, Train, parse_spec
+from pcgraph.spec import Fitting, Spec, Train, TuningNoise, parse_spec
+from pcgraph.spec.wiring import with_gains
 from pcgraph.study.analyses import stability_of
 from pcgraph.study.conditions import condition_of
+from pcgraph.study.denoiser import Size, learns_alone, without_feedback
 from pcgraph.training import Task, fit
 
 Files = dict[str, bytes]
 """What a cell leaves, by file name."""
 _ONE_AT_A_TIME = threading.Lock()
 """Held while a cell is computed: all threads of a process share torch's generator and number of threads."""
-FAILED, TUNED, MEASURED = "failed.json", "dynamics.json", "measured.safetensors"
-STABILITY = "stability.json"
+LOSSES, FAILED, TUNED, MEASURED = "losses.csv", "failed.json", "dynamics.json", "measured.safetensors"
+GAINS, STABILITY = "gains.json", "stability.json"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What a cell learns.
+
+    Attributes:
+        task: What learns.
+        data: From which images.
+        held: Those that are measured after every epoch.
+        settings: How.
+        weights: The file of weights that it leaves.
+    """
+
+    task: Task
+    data: ImageData
+    held: ImageData
+    settings: Fitting
+    weights: str
 
 
 @dataclass
@@ -80,81 +102,99 @@ class Worker:
     @property
     def _kinds(self) -> dict[str, Callable[[Mapping[str, Any], Sequence[Files]], Files]]:
         return {
-            "train": self._train,
-            "tune": self._tune,
+            **{kind: partial(self._learn, kind) for kind in self._tasks},
             "measure": self._measure,
             "stability": self._stability,
         }
 
-    def _train(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
-        spec, seed = parse_spec(content["spec"]), content["seed"]
-        network = build(spec, trust=self.trust, seed=seed, verify=False).to(self.device)
-        settings = spec.train or Train()
-        task = make_task(network, settings)
-        data, held = split(self._images(spec, content["data"], "train"), settings.validation, seed)
-        return self._fitted(task, data, held, settings, seed)
+    def learning(self, kind: str, content: Mapping[str, Any], needs: Sequence[Files]) -> Learning:
+        """What a cell of kind ``train``, ``tune`` or ``control`` learns."""
+        task, settings, noise, weights = self._tasks[kind](content, needs)
+        whole = self._images(parse_spec(content["spec"]), content["data"], "train")
+        data, held = split(whole, settings.validation, content["seed"])
+        if noise is not None:
+            data, held = with_noise(data, noise), with_noise(held, noise)
+        return Learning(task, data, held, settings, weights)
 
-    def _tune(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
-        spec, seed = parse_spec(content["spec"]), content["seed"]
+    @property
+    def _tasks(self) -> dict[str, Callable[..., tuple[Task, Fitting, TuningNoise | None, str]]]:
+        return {"train": self._train, "tune": self._tune, "control": self._control}
+
+    def _train(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Any:
+        spec = parse_spec(content["spec"])
+        network = build(spec, trust=self.trust, seed=content["seed"], verify=False).to(self.device)
+        settings = spec.train or Train()
+        return make_task(network, settings), settings, None, PREDICTORS
+
+    def _tune(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Any:
+        spec = parse_spec(content["spec"])
         assert spec.tune is not None
-        network = self._network(spec, seed, needs).to(self.device)
-        task = DynamicsTask(network, spec.tune)
-        whole = self._images(spec, content["data"], "train")
-        data, held = (with_noise(one, spec.tune.noise) for one in split(whole, spec.tune.validation, seed))
-        files = self._fitted(task, data, held, spec.tune, seed)
-        dynamics = network.spec.dynamics.model_dump(mode="json", exclude_defaults=True)
-        return {**files, TUNED: _json({"rule": network.spec.dynamics.rule, **dynamics})}
+        network = self._network(spec, content, needs).to(self.device)
+        return DynamicsTask(network, spec.tune), spec.tune, spec.tune.noise, PREDICTORS
+
+    def _control(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Any:
+        spec, settings = parse_spec(content["spec"]), Train.model_validate(content["learning"])
+        network = without_feedback(spec, _size(content), seed=content["seed"], trust=self.trust)
+        task = make_task(network.to(self.device), settings)
+        if content["size"] is not None:
+            learns_alone(network)
+        return task, settings, TuningNoise.model_validate(content["noise"]), BACKBONE
+
+    def _learn(self, kind: str, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
+        """Train, and take what is left."""
+        one = self.learning(kind, content, needs)
+        with tempfile.TemporaryDirectory() as folder:
+            fit(
+                one.task,
+                one.data,
+                one.settings,
+                folder,
+                validation=one.held,
+                seed=content["seed"],
+                device=self.device,
+                trackers=[],
+                progress=False,
+            )
+            files = {name: (Path(folder) / name).read_bytes() for name in (one.weights, LOSSES)}
+        return {**files, **(_tuned(one.task) if isinstance(one.task, DynamicsTask) else {})}
 
     def _measure(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
-        network = self._measured(content, needs)
-        data = self._measured_images(network.spec, content)
+        network, data = self.measured(content, needs), self.images(content)
         return {MEASURED: save_tensors(_followed(network, data, content))}
 
     def _stability(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
-        network = self._measured(content, needs)
-        data = self._images(network.spec, content["data"], "test")
+        network, data = self.measured(content, needs), self.images(content)
         return {STABILITY: _json(stability_of(network, data, content))}
 
-    def _measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
+    def measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
         """The network of an arm or a lesion."""
         spec = parse_spec(content["spec"])
         key = _json([content["spec"], content["seed"], content["cut"]]).decode() + _digest(needs)
         if key not in self._networks:
             self._networks.clear()
-            network = self._network(spec, content["seed"], needs)
+            network = self._network(spec, content, needs)
             if content["cut"] is not None:
                 edges = frozenset(edge.name for edge in network.graph.terms[content["cut"]])
                 network.dynamics = Lesioned(network.dynamics, content["cut"], edges)
             self._networks[key] = network.to(self.device)
         return self._networks[key]
 
-    def _fitted(self, task: Task, data: ImageData, held: ImageData, settings: Fitting, seed: int) -> Files:
-        """Train, and take what is left."""
-        with tempfile.TemporaryDirectory() as folder:
-            fit(
-                task,
-                data,
-                settings,
-                folder,
-                validation=held,
-                seed=seed,
-                device=self.device,
-                trackers=[],
-                progress=False,
-            )
-            return {name: (Path(folder) / name).read_bytes() for name in (PREDICTORS, "losses.csv")}
-
     # ---- the pieces ----------------------------------------------------------------------------
 
-    def _network(self, spec: Spec, seed: int, needs: Sequence[Files]) -> PCNetwork:
+    def _network(self, spec: Spec, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
         """The network with what was trained and tuned before."""
+        if "size" in content:
+            return self._without_feedback(spec, content, needs)
         values: dict[str, Any] = spec.dump()
         tensors: dict[str, Tensor] = {}
+        gains: dict[str, dict[str, float]] = {}
         for files in needs:
             tensors.update(load_tensors(files[PREDICTORS]))
             if TUNED in files:
                 values["dynamics"] = json.loads(files[TUNED])
-        network = build(parse_spec(values, spec.folder), trust=self.trust, seed=seed, verify=False)
+                gains = json.loads(files.get(GAINS, b"{}"))
+        tuned = with_gains(parse_spec(values, spec.folder), gains)
+        network = build(tuned, trust=self.trust, seed=content["seed"], verify=False)
         if tensors:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / PREDICTORS
@@ -166,6 +206,14 @@ class Worker:
             if isinstance(network.dynamics, Predify):
                 network.dynamics = measured(network)
         return network
+
+    def _without_feedback(self, spec: Spec, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
+        (files,) = needs
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / BACKBONE
+            path.write_bytes(files[BACKBONE])
+            size, seed = _size(content), content["seed"]
+            return without_feedback(spec, size, seed=seed, trust=self.trust, weights=path)
 
     def _images(self, spec: Spec, reference: str, part: Split) -> ImageData:
         assert spec.backbone is not None
@@ -181,10 +229,11 @@ class Worker:
             )
         return self._data[key]
 
-    def _measured_images(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
-        held_out = content["part"] == "held_out"
+    def images(self, content: Mapping[str, Any]) -> ImageData:
+        """The images that a cell looks at."""
+        spec, held_out = parse_spec(content["spec"]), content.get("part") == "held_out"
         data = self._held_out(spec, content) if held_out else self._images(spec, content["data"], "test")
-        if content["limit"] is None:
+        if content.get("limit") is None:
             return data
         return subset(data, choice(len(data), content["limit"], content["draws"]))
 
@@ -219,6 +268,22 @@ def _followed(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -
         answers.append(run.answers.short())
         labels.append(batch.labels)
     return {"answers": torch.cat(answers, dim=1).contiguous(), "labels": torch.cat(labels)}
+
+
+def _tuned(task: DynamicsTask) -> Files:
+    """The gains of nodes, and of edges where these were tuned."""
+    network = task.network
+    dynamics = network.spec.dynamics.model_dump(mode="json", exclude_defaults=True)
+    gains = {
+        name: {one: getattr(network.graph.edges[name], one) for one in learned}
+        for name, learned in task.gains_before.items()
+    }
+    found = {TUNED: _json({"rule": network.spec.dynamics.rule, **dynamics})}
+    return {**found, **({GAINS: _json(gains)} if gains else {})}
+
+
+def _size(content: Mapping[str, Any]) -> Size | None:
+    return None if content["size"] is None else Size(**content["size"])
 
 
 @contextmanager

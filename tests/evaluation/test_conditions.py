@@ -14,7 +14,7 @@ from skimage import color
 
 import pcgraph as pcg
 from pcgraph.datasets import ImageData
-from pcgraph.datasets.noise import Noise
+from pcgraph.datasets.noise import PIXEL_NOISES, Noise, mixed_seed
 from pcgraph.errors import InputError
 from pcgraph.evaluation.conditions import (
     Clean,
@@ -46,6 +46,9 @@ def clean(network: pcg.PCNetwork, data: ImageData, indices: list[int], seed: int
 NOISES: list[Condition] = [
     Noisy(Noise("gaussian", 0.5)),
     Noisy(Noise("salt_pepper", 0.2)),
+    Noisy(Noise("low_frequency", 0.3)),
+    Noisy(Noise("occlusion", 0.3)),
+    Noisy(Noise("stripes", 0.3)),
     Corrupted("shot_noise", 3),
     Corrupted("glass_blur", 2),
     Corrupted("impulse_noise", 2),
@@ -62,6 +65,18 @@ def test_noise_depends_on_seed_and_place_alone(network: pcg.PCNetwork, condition
     assert together.equal(alone)
     assert not together.equal(condition.inputs(clean(network, data, [0, 1, 2, 3], seed=6)))
     assert not together[0].equal(together[1])
+
+
+@pytest.mark.parametrize("noise", [Noise("blur", 1.5), Noise("low_contrast", 0.6), Noise("stripes", 0.2)])
+def test_noise_is_put_on_pixels_before_they_are_normalised(network: pcg.PCNetwork, noise: Noise) -> None:
+    base = clean(network, pictures(3), [0, 1, 2])
+    mean, std = (torch.tensor(one).view(-1, 1, 1) for one in (PREPROCESS.mean, PREPROCESS.std))
+    draws = [torch.Generator().manual_seed(mixed_seed(5, place)) for place in range(3)]
+    pixels = [
+        PIXEL_NOISES[noise.kind](image * std + mean, noise.level, draw)
+        for image, draw in zip(base.images, draws, strict=True)
+    ]
+    torch.testing.assert_close(Noisy(noise).inputs(base), (torch.stack(pixels) - mean) / std)
 
 
 def test_corrupting_leaves_numpys_global_generator_as_it_was() -> None:
@@ -234,12 +249,19 @@ def test_parsing() -> None:
     assert len(CORRUPTIONS) == 19
 
 
+def test_no_noise_is_called_as_a_corruption_is() -> None:
+    assert not set(PIXEL_NOISES).intersection(CORRUPTIONS)
+
+
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
         (parse_noise, "gaussian:a", "expected a number"),
         (parse_noise, "gausian:1", "Did you mean 'gaussian'"),
         (parse_noise, "salt_pepper:2", "expected a share"),
+        (parse_noise, "occlusion:0.5,1.5", "expected a share"),
+        (parse_noise, "blur:-1", "expected a number from 0 to 64"),
+        (parse_noise, "occlussion:0.5", "Did you mean 'occlusion'"),
         (parse_corruptions, "fgo", "Did you mean 'fog'"),
         (parse_severities, "0", "whole numbers from 1 to 5, got 0"),
         (parse_severities, "1.5", "got 1.5"),

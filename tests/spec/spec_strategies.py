@@ -50,7 +50,7 @@ tunings = st.fixed_dictionaries(
         "steps": st.one_of(st.integers(1, 9), st.just([2, 12])),
         "loss": st.sampled_from(["every", "last"]),
         "shared": st.booleans(),
-        "learns": st.just(["dynamics", "predictors"]),
+        "learns": st.sampled_from([["dynamics", "predictors"], ["edges"], ["dynamics", "edges"]]),
         "save_memory": st.booleans(),
     },
 )

@@ -48,7 +48,9 @@ def test_an_arm_gets_the_weights_of_its_own_edges_where_others_have_edges_of_the
         trained = {cell.key: Worker()(cell.kind, cell.content, []) for cell in plan.cells if not cell.needs}
         of_arms = {one.arm: [trained[cell.key] for cell in one.cell.needs] for one in plan.measures}
         specs = {one.name: one.spec for one in plan.arms.wirings}
-        weights.append({arm: Worker()._network(specs[arm], 0, of_arms[arm]).predictors for arm in arms})
+        weights.append(
+            {arm: Worker()._network(specs[arm], {"seed": 0}, of_arms[arm]).predictors for arm in arms}
+        )
     for arm in arms:
         union, own = (found[arm].state_dict() for found in weights)
         assert all(union[name].equal(own[name]) for name in own)

@@ -13,7 +13,6 @@ import torch
 
 import pcgraph as pcg
 from pcgraph.datasets import image_keys, open_data, split
-from pcgraph.spec import parse_spec
 from pcgraph.study import Arms, Cell, CellStore, Plan
 from pcgraph.study.comparisons import comparisons
 from pcgraph.study.file import load_study
@@ -51,7 +50,7 @@ def test_no_image_that_the_tuning_learned_from_chooses_a_step(tmp_path: Path) ->
         tmp_path, **ONE, train=train, tune=tune, evaluate={**EVALUATE, "step": "held_out", "limit": None}
     )
     content = next(one.cell.content for one in plan.measures if one.part == "held_out")
-    found = image_keys(Worker()._measured_images(parse_spec(content["spec"]), content))
+    found = image_keys(Worker().images(content))
     learned = set()
     for data, share in (("digits:train:0-299", 0.4), ("digits:train:100-399", 0.2)):
         images = open_data(data, "train", shape=(1, 28, 28))
@@ -151,7 +150,7 @@ def test_a_pair_that_is_asked_for_twice_counts_once(tmp_path: Path) -> None:
     arms = SimpleNamespace(wirings=[SimpleNamespace(name=name) for name in right])
     study = SimpleNamespace(contrasts=[["chain", "a"], ["a", "b"]])
     results: Any = SimpleNamespace(
-        plan=SimpleNamespace(study=study, arms=arms),
+        plan=SimpleNamespace(study=study, arms=arms, unseen=[]),
         reference="chain",
         robust=lambda: ["gaussian:1"],
         right=lambda arm, _: None if arm == "bad" else right[arm],
@@ -185,7 +184,7 @@ def test_an_arm_is_the_network_that_build_makes_of_its_spec_and_weights(
         parameter.data.mul_(1.7)
     file = tmp_path / PREDICTORS
     trained.save_weights(file)
-    found = Worker()._network(spec, seed, [{PREDICTORS: file.read_bytes()}])
+    found = Worker()._network(spec, {"seed": seed}, [{PREDICTORS: file.read_bytes()}])
     expected = pcg.build({**spec.dump(), "weights": {"file": str(file), "strict": False}}, seed=seed)
     assert found.dynamics.gains(2).source == expected.dynamics.gains(2).source
     image = torch.rand(2, 1, 28, 28)
