@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.analysis import cost
 from pcgraph.analysis.cost import cost_of_one_step, step_cost
 from pcgraph.analysis.stability import edge_limits
 from pcgraph.building.network import measured
@@ -17,7 +18,6 @@ from pcgraph.dynamics.amplification import stretch
 from pcgraph.predictors import error_strength
 from pcgraph.predictors.bounds import linear_stretch, stretch_bound
 from pcgraph.predictors.error_strength import measure_carried
-from pcgraph.report import description
 from pcgraph.report.advice import check_gains
 
 
@@ -141,7 +141,7 @@ RULES: list[dict[str, Any]] = [
 def test_what_a_check_looks_at_grows_with_the_nodes(rule: dict[str, Any], monkeypatch: Any) -> None:
     """Counted in looks at edges and predictors, not timed: ten times the nodes take ten times as many."""
     calls: Counter[str] = Counter()
-    for module, name in ((description, "_cost_of_prediction"), (error_strength, "stretch_bound")):
+    for module, name in ((cost, "_cost_of_prediction"), (error_strength, "stretch_bound")):
         original = getattr(module, name)
 
         def counted(*args: Any, name: str = name, original: Any = original) -> Any:
