@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from pcgraph.cli.cache import cache
 from pcgraph.cli.check import check
 from pcgraph.cli.commands import INTERRUPTED, Commands
 from pcgraph.cli.demo import demo
@@ -57,7 +58,22 @@ def _options(
     """Predictive-coding dynamics on the graph of any PyTorch model."""
 
 
-for _command in (trace, new, check, show, run, query, train, tune, evaluate, study, report, schema, demo):
+for _command in (
+    trace,
+    new,
+    check,
+    show,
+    run,
+    query,
+    train,
+    tune,
+    evaluate,
+    study,
+    report,
+    schema,
+    cache,
+    demo,
+):
     app.command()(_command)
 app.add_typer(import_app, name="import")
 
