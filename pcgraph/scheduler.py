@@ -52,8 +52,8 @@ class Scheduler:
         The whole step becomes one function without a graph break: predictions, errors, the
         vector-Jacobian product and the updates. The backbone's first pass and the readout become two more.
         The weights become constants of them, so change none afterwards; they and the states become
-        channels-last. Another batch size or another set of clamped nodes is compiled anew. Measure before
-        you rely on it (`make bench`).
+        channels-last. Another batch size or another set of clamped nodes is compiled anew. On a processor
+        later processes load what was compiled (`pcgraph cache`). Measure before you rely on it.
 
         Args:
             options: For `torch.compile`, such as ``backend``; left out, the default backend with

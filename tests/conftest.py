@@ -8,6 +8,7 @@ from pathlib import Path
 # `pytest -n 2` (as `make test` runs them) has a process for each core, and what the tests compute is
 # small. The processes that a test starts take the number over. Torch reads it when it is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PCGRAPH_CACHE"] = "0"  # nothing is left in the user's cache, and nothing is read from it
 
 import pytest
 import torch

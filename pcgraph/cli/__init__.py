@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pcgraph.cli.analyse import analyse
+from pcgraph.cli.cache import cache
 from pcgraph.cli.check import check
 from pcgraph.cli.commands import INTERRUPTED, Commands
 from pcgraph.cli.demo import demo
@@ -60,7 +61,7 @@ def _options(
 
 for _command in (
     *(trace, new, check, show, run, query, train, tune, evaluate, analyse, study, report),
-    *(schema, demo),
+    *(schema, cache, demo),
 ):
     app.command()(_command)
 app.add_typer(import_app, name="import")

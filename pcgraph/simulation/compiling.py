@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map_only
 
 from pcgraph.dynamics.descent import Pace
+from pcgraph.errors import PCGraphWarning
+from pcgraph.files.cache import Cache, user_cache
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.transposes import Affine, affine
+from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.step import Evaluation, advance, evaluate
 from pcgraph.state import State
@@ -34,12 +38,17 @@ class Compiler:
         options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
             weights packed for the processor).
         constant: The predictors that steps replace by their constant form, by edge.
+        kept: Where compiled functions are kept for later processes; None makes them anew in each.
     """
 
     def __init__(
-        self, device: torch.device, options: Options, constant: Mapping[str, Affine] | None = None
+        self,
+        device: torch.device,
+        options: Options,
+        constant: Mapping[str, Affine] | None = None,
+        kept: Cache | None = None,
     ) -> None:
-        self.constant = constant or {}
+        self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
         self.options = options or {
             "options": {
@@ -49,9 +58,36 @@ class Compiler:
             }
         }
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._packages: dict[Hashable, Package | None] = {}
 
     def __call__(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, compiled; the function of a key is the one that first came with it."""
+        arguments = tree_map_only(Tensor, _laid_out, arguments)
+        if self.kept is not None:
+            signature = (key, _signature(arguments))
+            if signature not in self._packages:
+                self._packages[signature] = self._package(function, arguments, self.kept)
+            package = self._packages[signature]
+            if package is not None:
+                return package(*arguments)
+        return self._within_this_process(key, function, arguments)
+
+    def _package(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache
+    ) -> Package | None:
+        """The function ahead of time; None, and a warning, where that cannot be had."""
+        try:
+            return load_or_make(function, arguments, kept)
+        except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
+            reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
+            note = f"what was compiled is not kept for later processes: {reason}"
+            warnings.warn(note, PCGraphWarning, stacklevel=2)
+            self.kept = None
+            return None
+
+    def _within_this_process(
+        self, key: Hashable, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
         from torch._inductor import config
 
         if key not in self._compiled:
@@ -69,7 +105,7 @@ class Compiler:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         # the option alone reaches the backend, but not the tracing that has to hand it the weights
         with config.patch(freezing=freezing):
-            results = self._compiled[key](*tree_map_only(Tensor, _channels_last, arguments))
+            results = self._compiled[key](*arguments)
         # a CUDA graph writes its results to the same place every time
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
 
@@ -110,7 +146,9 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
         warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
         return None
     network.to(memory_format=torch.channels_last)
-    return Compiler(network.device, options, dict(_constant_predictors(network)))
+    apart = bool(options) or network.device.type != "cpu" or _is_hooked(network)
+    kept = None if apart else user_cache()
+    return Compiler(network.device, options, dict(_constant_predictors(network)), kept)
 
 
 def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
@@ -119,6 +157,12 @@ def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
             constant = affine(network.predictors[name])
             if constant is not None:
                 yield name, constant
+
+
+def _is_hooked(network: PCNetwork) -> bool:
+    """Whether somebody listens to a module, who would hear nothing of a package."""
+    drive = network.drive.modules() if network.drive is not None else ()
+    return any(one._forward_hooks or one._forward_pre_hooks for one in (*network.modules(), *drive))
 
 
 def _missing(device: torch.device) -> str:
@@ -137,5 +181,22 @@ def _missing(device: torch.device) -> str:
     return ""
 
 
-def _channels_last(value: Tensor) -> Tensor:
-    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+def _signature(arguments: tuple[Any, ...]) -> Hashable:
+    """What a package is made for: structure, shapes, all that is no tensor, and autocast."""
+    leaves, structure = tree_flatten(arguments)
+    kinds = [(leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
+    return repr(structure), tuple(kinds), autocast
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    """Maps channels-last and all else in rows, with the strides that such tensors have when they are new."""
+    form = torch.channels_last if value.dim() == 4 else torch.contiguous_format
+    value = value.contiguous(memory_format=form)
+    strides = _strides(tuple(value.shape), form)
+    return value if value.stride() == strides else value.as_strided(value.shape, strides)
+
+
+@lru_cache(maxsize=1024)
+def _strides(shape: tuple[int, ...], form: torch.memory_format) -> tuple[int, ...]:
+    return torch.empty(shape, device="meta").contiguous(memory_format=form).stride()

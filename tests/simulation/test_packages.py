@@ -1,0 +1,160 @@
+"""Compiled functions that later processes load: the same numbers, and never those of another function."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import pcgraph as pcg
+from pcgraph.errors import PCGraphWarning
+from pcgraph.files.cache import Cache
+from pcgraph.simulation import packages
+from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
+from tests.nets import Residual
+
+RULES: dict[str, dict[str, Any]] = {
+    "predify": {"rule": "predify", "error": 0.1},
+    "momentum": {"rule": "energy", "rate": 0.02, "optimizer": "momentum"},
+}
+
+
+def residual(rule: str = "predify", order: str = "sweep", seed: int = 0) -> pcg.PCNetwork:
+    spec = {
+        "name": "residual",
+        "backbone": {"input": [3, 16, 16]},
+        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
+        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
+        "dynamics": RULES[rule],
+        "schedule": {"order": order},
+    }
+    torch.manual_seed(seed)
+    return pcg.build(pcg.parse_spec(spec), model=Residual())
+
+
+def images(batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    monkeypatch.setenv("PCGRAPH_CACHE", str(tmp_path / "cache"))
+    return Cache(tmp_path / "cache")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("momentum", "synchronous")])
+def test_another_process_loads_what_one_compiled(
+    rule: str, order: str, kept: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ["output", "values", "errors", "gradients"]
+    plain = pcg.Scheduler(residual(rule, order)).run(images(), steps=5, record=record)
+    for attempt in range(2):
+        run = pcg.Scheduler(residual(rule, order)).compile().run(images(), steps=5, record=record)
+        for quantity in ("values", "errors", "gradients"):
+            for name, series in getattr(plain, quantity).items():
+                for found, expected in zip(getattr(run, quantity)[name], series, strict=True):
+                    if expected is not None:
+                        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(run.output[5], plain.output[5], rtol=1e-4, atol=1e-5)
+        assert len(kept.entries()) == 3  # the first pass, the step and the readout
+        if not attempt:  # from now on nothing may be compiled
+            monkeypatch.setattr(packages, "_write", None)
+
+
+@pytest.mark.heavy
+def test_autocast_is_part_of_what_is_compiled(kept: Cache) -> None:
+    scheduler = pcg.Scheduler(residual()).compile()
+    plain = pcg.Scheduler(residual())
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = plain.run(images(), 3).output[3], scheduler.run(images(), 3).output[3]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+    again = scheduler.run(images(), 3).output[3]
+    torch.testing.assert_close(again, plain.run(images(), 3).output[3], rtol=1e-4, atol=1e-5)
+
+
+def keys(monkeypatch: pytest.MonkeyPatch, network: pcg.PCNetwork, given: Tensor) -> set[str]:
+    """The keys of all that a compiled run is made of."""
+    found: set[str] = set()
+
+    def load(function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache) -> Callable[..., Any]:
+        with torch.no_grad():
+            found.add(packages._key(*packages._trace(function, arguments)))
+        return function
+
+    monkeypatch.setattr("pcgraph.simulation.compiling.load_or_make", load)
+    pcg.Scheduler(network).compile().run(given, steps=2)
+    return found
+
+
+def test_the_key_is_the_function(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = keys(monkeypatch, residual(), images())
+    assert len(first) == 3
+    assert keys(monkeypatch, residual(), images()) == first
+    assert not keys(monkeypatch, residual(), images(3)) & first
+    assert not keys(monkeypatch, residual(seed=1), images()) & first  # another backbone's weights
+
+    one = residual()
+    with torch.no_grad():
+        one.predictors["e2->e1"][-1].bias[0] += 1e-6
+    assert len(keys(monkeypatch, one, images()) - first) == 1  # the step alone
+    other = one.spec.model_copy(update={"dynamics": one.spec.dynamics.model_copy(update={"error": 0.1001})})
+    torch.manual_seed(0)
+    assert len(keys(monkeypatch, pcg.build(other, model=Residual()), images()) - first) == 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert not keys(monkeypatch, residual(), images()) & first
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_what_cannot_be_kept_is_compiled_within_the_process(
+    kept: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = Compiler(torch.device("cpu"), {"backend": "eager"}, kept=kept)
+
+    def own(x: Tensor) -> Any:
+        return OrderedDict(y=x + 1)
+
+    with pytest.warns(PCGraphWarning, match="is not kept for later processes: its results are in a type"):
+        assert torch.equal(compiler("key", own, torch.ones(2))["y"], torch.full((2,), 2.0))
+    assert kept.entries() == []
+
+
+def test_a_network_with_hooks_is_compiled_within_the_process(kept: Cache) -> None:
+    network = residual()
+    assert pcg.Scheduler(network).compile()._stepper.compiler.kept is not None
+    network.predictors["e2->e1"].register_forward_hook(lambda *_: None)
+    assert pcg.Scheduler(network).compile()._stepper.compiler.kept is None
+
+
+def test_tensors_have_the_strides_of_new_ones() -> None:
+    for shape in ((1, 3, 4, 4), (4, 1, 3, 3), (2, 3, 1, 1), (1, 1, 1, 1), (2, 3), (1,), (2, 3, 4)):
+        form = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        expected = torch.empty(shape).contiguous(memory_format=form).stride()
+        values = torch.arange(float(torch.Size(shape).numel())).view(shape)
+        odd = torch.empty(*shape, 2)[..., 0].copy_(values)
+        for one in (values, odd, values.contiguous(memory_format=form)):
+            assert _laid_out(one).stride() == expected
+            assert torch.equal(_laid_out(one), values)
+
+
+def test_a_package_is_for_one_signature() -> None:
+    a = ({"x": torch.ones(2, 3), "n": None},)
+    assert _signature(a) == _signature(({"x": torch.zeros(2, 3), "n": None},))
+    others: list[tuple[Any, ...]] = [
+        ({"x": torch.ones(3, 2), "n": None},),
+        ({"x": torch.ones(2, 3).double(), "n": None},),
+        ({"x": torch.ones(2, 3), "n": 1},),
+        ({"y": torch.ones(2, 3), "n": None},),
+    ]
+    assert all(_signature(other) != _signature(a) for other in others)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _signature(a) != _signature(({"x": torch.zeros(2, 3)},))
