@@ -29,6 +29,18 @@ def plan(path: Path) -> Plan:
         ({"evaluate": {"nois": {}}}, "evaluate.nois", "unknown field 'nois'"),
         ({"evaluate": {"noise": {"gauss": [1.0]}}}, "evaluate.noise.gauss", "unknown noise 'gauss'"),
         ({"evaluate": {"step": "best"}}, "evaluate.step", "best"),
+        ({"evaluate": {**EVALUATE, "right": "labels"}}, "evaluate.right", "agreement"),
+        (
+            {
+                "arms": {"a": {"feedback": "chain", "spec": {"schedule": {"initial": "zeros"}}}},
+                "evaluate": {**EVALUATE, "right": "agreement"},
+            },
+            "evaluate.right",
+            "first states of 'a'",
+        ),
+        ({"analyses": {"stability": {"image": 2}}}, "analyses.stability.image", "Did you mean 'images'?"),
+        ({"analyses": {"stability": {"images": 0}}}, "analyses.stability.images", "1"),
+        ({"analyses": ["telepathy"]}, "analyses", "telepathy"),
         ({"reference": "chian"}, "reference", "there is no arm 'chian'"),
         ({"contrasts": [["chain", "dens"]]}, "contrasts[0][1]", "there is no arm 'dens'"),
         ({"lesions": {"of": "dens", "each": "edge"}}, "lesions.of", "there is no arm 'dens'"),
