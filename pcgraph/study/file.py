@@ -137,8 +137,8 @@ class Stability(Model):
 
     images: Count = 8
     """Clean test images that are run on with."""
-    steps: Count = 300
-    """For how many steps at most."""
+    steps: Annotated[int, Field(ge=8)] = 300
+    """For how many steps at most; fewer than 8 do not show where a run leads."""
 
 
 def _analyses(value: Any) -> Any:

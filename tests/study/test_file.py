@@ -40,6 +40,7 @@ def plan(path: Path) -> Plan:
         ),
         ({"analyses": {"stability": {"image": 2}}}, "analyses.stability.image", "Did you mean 'images'?"),
         ({"analyses": {"stability": {"images": 0}}}, "analyses.stability.images", "1"),
+        ({"analyses": {"stability": {"steps": 7}}}, "analyses.stability.steps", "at least 8"),
         ({"analyses": ["telepathy"]}, "analyses", "telepathy"),
         ({"reference": "chian"}, "reference", "there is no arm 'chian'"),
         ({"contrasts": [["chain", "dens"]]}, "contrasts[0][1]", "there is no arm 'dens'"),
