@@ -66,8 +66,8 @@ def _distances(seen: Followed, clean: Followed) -> dict[str, Tensor]:
     found = {}
     ours, theirs = ({**one.values, SCORES: list(one.logits)} for one in (seen, clean))
     for name, series in ours.items():
-        same, first = theirs[name], theirs[name][:1] * len(series)
-        for kind, others in ((DISTANCE, same), (FROM_PLAIN, first)):
+        same = theirs[name]
+        for kind, others in ((DISTANCE, same), (FROM_PLAIN, [same[0]] * len(series))):
             pairs = zip(series, others, strict=True)
             found[kind + name] = torch.stack([correlation_distance(*pair) for pair in pairs]).float().cpu()
     return found
