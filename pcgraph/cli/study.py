@@ -65,7 +65,8 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv, what the study's analyses found, figures, and report.html with all of it on one page.
+    comparisons.csv, what else the study asks for (stability.csv, distances.csv), figures, and report.html
+    with all of it on one page.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError
@@ -73,7 +74,7 @@ def study(
         raise InputError(Fault("--workers is for this machine, and --on for a cluster", hint="Give one."))
     screen = Screen(as_json, quiet)
     with screen.working("Planning"):
-        from pcgraph.study.needs import check_available
+        from pcgraph.study.needs import check_available, missing_weights
 
         check_available()
         from pcgraph.study.arms import Arms
@@ -84,6 +85,7 @@ def study(
 
         given = load_study(file)
         planned = Plan(given, Arms(given, trust=trusted(trust)))
+        missing_files = missing_weights(planned.arms)
     folder = out or Path("runs") / given.study
     if plan:
         done = CellStore(folder / CELLS).done(planned.cells)
@@ -92,8 +94,18 @@ def study(
 
             guess = estimate(planned, done)
         shown = {**planned_counts(planned, done), "estimate": asdict(guess)}
-        screen.result(shown, *plan_tables(planned, done, guess), time_needed(guess, workers or cores()))
+        screen.result(
+            shown,
+            *plan_tables(planned, done, guess),
+            time_needed(guess, workers or cores()),
+            *remarks(planned),
+            *map(str, missing_files),
+        )
         return
+    if missing_files:
+        from pcgraph.errors import SpecError
+
+        raise SpecError(missing_files)
     from pcgraph.runs.folder import run_folder
 
     with run_folder(given.study, folder, staged=False, resume="study", worth=(CELLS,)) as own:
@@ -112,6 +124,7 @@ def study(
             from pcgraph.files import write_text
             from pcgraph.report import study as report
             from pcgraph.study.comparisons import comparisons
+            from pcgraph.study.distances import distances_csv
             from pcgraph.study.results import Results, study_csv
             from pcgraph.study.stability import stability_csv
 
@@ -123,6 +136,7 @@ def study(
                 "arms.csv": report.arms_csv(rows),
                 "comparisons.csv": report.comparisons_csv(compared),
                 **({"stability.csv": stability_csv(results)} if given.analyses else {}),
+                **({"distances.csv": distances_csv(results)} if given.evaluate.distances else {}),
             }
             for name, text in texts.items():
                 write_text(own.work / name, text)
@@ -131,7 +145,7 @@ def study(
         figures = draw(own.path, lambda: drawing(results, rows), FORMATS)
         page_beside(own.path, results, rows, compared, figures)
     contrasts = report.contrast_table(results, compared)
-    screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
+    screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []), *remarks(planned))
     data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
     lacking = missing()
     page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
@@ -184,6 +198,16 @@ def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, .
         FOLDERS: [CELLS],
     }
     write_text(folder / RECORD, to_json(seal(values, folder, names)))
+
+
+def remarks(planned: Plan) -> list[str]:
+    """What the tables of a study do not say."""
+    from pcgraph.study.untrained import untrained
+
+    said = [f"Untrained in {arm}: {', '.join(edges)}" for arm, edges in untrained(planned.arms).items()]
+    if planned.study.evaluate.right == "agreement":
+        said.append("Accuracy here is agreement with the plain network's answer to the clean image.")
+    return said
 
 
 def planned_counts(planned: Plan, done: set[str]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from pcgraph.datasets import ImageData, choice, subset
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 
-IMAGES, STEPS = 8, 300
-"""Clean test images that are run on with, and for how many steps at most."""
 DIGITS = 3
 """Digits of a radius that is found in float32: neither rounding nor the order of sums moves them by much."""
 

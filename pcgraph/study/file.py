@@ -152,6 +152,19 @@ class Corruptions(Model):
     """Which."""
 
 
+class Stability(Model):
+    """How the stability of an arm is found, with every seed."""
+
+    images: Count = 8
+    """Clean test images that are run on with."""
+    steps: Annotated[int, Field(ge=8)] = 300
+    """For how many steps at most; fewer than 8 do not show where a run leads."""
+
+
+def _analyses(value: Any) -> Any:
+    return {name: {} for name in value} if isinstance(value, list) else value
+
+
 class Evaluate(Model):
     """What is measured of every arm, with the same draws of noise for all."""
 
@@ -167,6 +180,11 @@ class Evaluate(Model):
     """Corruptions of ImageNet-C; needs 'pcgraph[evaluate]'."""
     limit: Count | None = None
     """So many images, chosen at random but always the same. Left out: all."""
+    right: Literal["class", "agreement"] = "class"
+    """What a right answer is: the image's `class`; or `agreement` with the plain network's answer to the
+    clean image, which needs no classes."""
+    distances: bool = False
+    """Whether to measure how far states and scores are from those of the clean image, at every step."""
     steps: Count | None = None
     """Steps of the dynamics. Left out: `schedule.steps`."""
     step: Literal["last", "held_out"] | Annotated[int, Field(ge=0)] = "last"
@@ -212,9 +230,9 @@ class Study(Model):
     """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    analyses: list[Literal["stability"]] = []
+    analyses: Annotated[dict[Literal["stability"], Stability], BeforeValidator(_analyses)] = {}
     """What is found out of every arm besides its answers, with every seed: `stability`, whether its states
-    come to rest and how a step changes them there."""
+    come to rest and how a step changes them there. A list of names, or settings by name."""
     reference: str | None = None
     """The arm that the others are compared with. Left out: the first."""
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
@@ -274,6 +292,7 @@ def _about_study(fault: Fault) -> Fault:
         "grid": Grid,
         "evaluate": Evaluate,
         "corruptions": Corruptions,
+        "stability": Stability,
         "random": Random,
         "shuffle": Shuffle,
         "controls": Control,

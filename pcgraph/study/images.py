@@ -38,8 +38,8 @@ class StudyImages:
         if not learned and study.evaluate.step == "held_out":
             learned = ["train"]
         measured = self._data("test")
-        if not measured.labelled:
-            hint = "Give class folders, or data with classes."
+        if not measured.labelled and study.evaluate.right == "class":
+            hint = "Give class folders, data with classes, or write 'evaluate: {right: agreement}'."
             raise self._refused(f"'{measured.name}' has no classes to be measured by", "test", hint)
         if study.evaluate.limit is not None and study.evaluate.limit > len(measured):
             fault = Fault(f"{study.evaluate.limit} of {len(measured)} images", ("evaluate", "limit"))

@@ -11,12 +11,11 @@ from pcgraph.evaluation.conditions import CLEAN, key
 from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
 from pcgraph.spec.source import show
-from pcgraph.study.analyses import IMAGES, STEPS
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order, key_of
 from pcgraph.study.conditions import conditions_of, unseen_of
 from pcgraph.study.controls import Controls
-from pcgraph.study.file import Study
+from pcgraph.study.file import Stability, Study
 from pcgraph.study.images import StudyImages, files_beside
 
 TRAINED = ("source", "target", "predictor", "mask")
@@ -103,8 +102,8 @@ class Plan:
             if part == "test" or condition not in self.unseen
         ]
         self.analyses = [
-            Analysis(arm.name, seed, self._analysis(arm, seed, name))
-            for name in study.analyses
+            Analysis(arm.name, seed, self._analysis(arm, seed, name, settings))
+            for name, settings in study.analyses.items()
             for arm in arms.wirings
             for seed in study.seeds
         ]
@@ -124,9 +123,26 @@ class Plan:
         if isinstance(evaluate.step, int) and evaluate.step > steps:
             message = f"step {evaluate.step} of {steps}"
             raise self._refused(message, ("evaluate", "step"), "Write a smaller 'step', or more 'steps'.")
+        if evaluate.right == "agreement":
+            self._check_first_steps()
         if evaluate.step == "held_out" and any(one.validation == 0 for one in self._learning()):
             message = "'held_out', and 'validation: 0' holds no images out of the training"
             raise self._refused(message, ("evaluate", "step"))
+
+    def _check_first_steps(self) -> None:
+        """Every arm begins as the plain network, whose answers are what it is measured by.
+
+        Raises:
+            SpecError: One begins otherwise.
+        """
+        hint = "Write 'right: class'."
+        if self.study.controls:
+            message = "'agreement', and controls are other plain networks than those of the arms"
+            raise self._refused(message, ("evaluate", "right"), hint)
+        for arm in self.arms.wirings:
+            if arm.spec.schedule.initial != "feedforward":
+                message = f"'agreement', and the first states of '{arm.name}' are not the plain network's"
+                raise self._refused(message, ("evaluate", "right"), hint)
 
     def steps(self, arm: Wiring) -> int:
         """How many steps of an arm are evaluated."""
@@ -258,6 +274,8 @@ class Plan:
             "steps": self.steps(arm),
             "batch": evaluate.batch,
             "limit": evaluate.limit,
+            **({"right": evaluate.right} if evaluate.right != "class" else {}),
+            **({"distances": True} if evaluate.distances and part == "test" else {}),
         }
         needs, known = self._made(arm, seed)
         if part == "test":
@@ -268,8 +286,8 @@ class Plan:
         ]
         return Cell("measure", {**content, "learned": learned}, needs, known)
 
-    def _analysis(self, arm: Wiring, seed: int, kind: str) -> Cell:
-        content = {**self._network(arm, seed), "images": IMAGES, "steps": STEPS, **self._images.of("test")}
+    def _analysis(self, arm: Wiring, seed: int, kind: str, settings: Stability) -> Cell:
+        content = {**self._network(arm, seed), **settings.model_dump(), **self._images.of("test")}
         return Cell(kind, content, *self._made(arm, seed))
 
     def _network(self, arm: Wiring, seed: int, part: str = "test") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 
 from pcgraph.evaluation.conditions import CLEAN, from_key
+from pcgraph.evaluation.measures import NO_ANSWER
 from pcgraph.study.plan import Measure, Plan
 from pcgraph.study.store import CellStore
 from pcgraph.study.work import FAILED, MEASURED
@@ -36,7 +37,7 @@ class Row:
         level: Its strength.
         step: Steps of the dynamics.
         images: How many.
-        right: How many were answered rightly.
+        right: How many were answered rightly; see `Evaluate.right`.
         accuracy: Their share; NaN where nothing could be measured.
         failed: What went wrong before the measurement; empty if nothing did.
     """
@@ -74,7 +75,8 @@ class Results:
                 self._failed[key] = f"{found['during']}: {found['message']}"
             else:
                 tensors = load(files[MEASURED])
-                self._right[key] = (tensors["answers"].long() == tensors["labels"]).numpy()
+                answers = tensors["answers"].long()
+                self._right[key] = ((answers == tensors["labels"]) & (answers != NO_ANSWER)).numpy()
 
     @property
     def reference(self) -> str:

@@ -19,25 +19,20 @@ from torch import Tensor
 
 from pcgraph.analysis.lesion import Lesioned
 from pcgraph.building.network import build, measured
-from pcgraph.datasets import ImageData, batches, choice, image_keys, open_data, preprocess_for, split, subset
+from pcgraph.datasets import ImageData, choice, image_keys, open_data, preprocess_for, split, subset
 from pcgraph.datasets.classes import classes_of
-from pcgraph.datasets.noise import mixed_seed
 from pcgraph.datasets.parts import Split
 from pcgraph.dynamics.gains import Predify
 from pcgraph.errors import DivergenceError, Fault, InputError, LossError
-from pcgraph.evaluation.conditions import Clean
-from pcgraph.evaluation.loop import check_classes
-from pcgraph.evaluation.measures import follow
 from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.saving import BACKBONE, PREDICTORS
 from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
-from pcgraph.scheduler import Scheduler
 from pcgraph.spec import Fitting, Spec, Train, TuningNoise, parse_spec
 from pcgraph.spec.wiring import with_gains
 from pcgraph.study.analyses import stability_of
-from pcgraph.study.conditions import condition_of
 from pcgraph.study.denoiser import Size, learns_alone, without_feedback
+from pcgraph.study.measuring import followed
 from pcgraph.training import Task, fit
 
 Files = dict[str, bytes]
@@ -160,7 +155,7 @@ class Worker:
 
     def _measure(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
         network, data = self.measured(content, needs), self.images(content)
-        return {MEASURED: save_tensors(_followed(network, data, content))}
+        return {MEASURED: save_tensors(followed(network, data, content))}
 
     def _stability(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
         network, data = self.measured(content, needs), self.images(content)
@@ -251,23 +246,6 @@ class Worker:
             message = "no image is held out of both the training and the tuning"
             raise InputError(Fault(message, ("evaluate", "step"), hint))
         return subset(held, places)
-
-
-def _followed(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The answers at every step, (steps + 1, images) int16, and the labels (images,)."""
-    scheduler, condition = Scheduler(network), condition_of(content["condition"])
-    answers, labels = [], []
-    for number, batch in enumerate(batches(data, content["batch"], seed=content["draws"])):
-        nothing = torch.empty(0, len(batch), dtype=torch.int64)
-        clean = Clean(
-            batch.images, batch.labels, batch.indices, nothing, scheduler, data.preprocess, content["draws"]
-        )
-        seed = mixed_seed(content["draws"], number)
-        run = follow(scheduler, condition.inputs(clean), content["steps"], False, seed)
-        check_classes(data, batch.labels, run)
-        answers.append(run.answers.short())
-        labels.append(batch.labels)
-    return {"answers": torch.cat(answers, dim=1).contiguous(), "labels": torch.cat(labels)}
 
 
 def _tuned(task: DynamicsTask) -> Files:
