@@ -89,18 +89,17 @@ def study(
     folder = out or Path("runs") / given.study
     if plan:
         done = CellStore(folder / CELLS).done(planned.cells)
-        with screen.working("Timing a few batches"):
-            from pcgraph.study.estimate import estimate
+        guess = None
+        if not missing_files:
+            with screen.working("Timing a few batches"):
+                from pcgraph.study.estimate import estimate
 
-            guess = estimate(planned, done)
-        shown = {**planned_counts(planned, done), "estimate": asdict(guess)}
-        screen.result(
-            shown,
-            *plan_tables(planned, done, guess),
-            time_needed(guess, workers or cores()),
-            *remarks(planned),
-            *map(str, missing_files),
-        )
+                guess = estimate(planned, done)
+        told = [*remarks(planned), *map(str, missing_files)]
+        if guess is not None:
+            told.insert(0, time_needed(guess, workers or cores()))
+        shown = {**planned_counts(planned, done), "estimate": guess and asdict(guess)}
+        screen.result(shown, *plan_tables(planned, done, guess), *told)
         return
     if missing_files:
         from pcgraph.errors import SpecError
@@ -241,7 +240,7 @@ def time_needed(guess: Estimate, workers: int) -> str:
     )
 
 
-def plan_tables(planned: Plan, done: set[str], guess: Estimate) -> list[Any]:
+def plan_tables(planned: Plan, done: set[str], guess: Estimate | None) -> list[Any]:
     """What a person sees of the plan."""
     from rich.table import Table
 
@@ -249,6 +248,7 @@ def plan_tables(planned: Plan, done: set[str], guess: Estimate) -> list[Any]:
 
     cells = Table("cells", "all", "done", "to do", "seconds, about", title="Work")
     for kind, counts in planned_counts(planned, done)["cells"].items():
-        left, seconds = counts["all"] - counts["done"], guess.seconds.get(kind, 0.0)
-        cells.add_row(kind, str(counts["all"]), str(counts["done"]), str(left), f"{seconds:.3g}")
+        left = counts["all"] - counts["done"]
+        seconds = "?" if guess is None else f"{guess.seconds.get(kind, 0.0):.3g}"
+        cells.add_row(kind, str(counts["all"]), str(counts["done"]), str(left), seconds)
     return [plan_table(planned), cells]
