@@ -120,7 +120,9 @@ def _check_unpacked(path: Path) -> None:
         size = sum(record.file_size for record in archive.infolist())
     held = path.stat().st_size
     if path.suffix.lower() in TORCH and size > held:
-        raise ValueError(f"{held / 1e6:,.0f} MB would become {size / 1e6:,.0f} MB; torch.save compresses none")
+        raise ValueError(
+            f"{held / 1e6:,.0f} MB would become {size / 1e6:,.0f} MB; torch.save compresses none"
+        )
     if size > memory():
         raise ValueError(f"it would become {size / 1e6:,.0f} MB, more than this machine's memory")
 
