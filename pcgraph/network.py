@@ -15,13 +15,13 @@ from pcgraph.display.text import format_count
 from pcgraph.dynamics.energies import TermEnergy
 from pcgraph.dynamics.gains import Dynamics
 from pcgraph.errors import Fault, ModelError, PCGraphWarning, suggestions
-from pcgraph.files.tensors import save_tensors
+from pcgraph.files.tensors import kind_of, save_tensors, type_of
 from pcgraph.graph import Edge, PCGraph
 from pcgraph.predictors.edges import EdgeFunctions
 from pcgraph.runs.record import check_written
 from pcgraph.spec import Spec
 from pcgraph.tracing.drive import Drive
-from pcgraph.tracing.weight_fit import Own, kind_of, type_of
+from pcgraph.tracing.weight_fit import Own
 
 
 class PCNetwork(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from torch.utils.data import TensorDataset
 
 from pcgraph.datasets.given import Samples
 from pcgraph.errors import Fault, InputError
-from pcgraph.files.tensors import tensors_digest
+from pcgraph.files.tensors import WITHOUT, kind_of, tensors_digest, type_of
+from pcgraph.predictors.size_limits import memory
 
 TORCH = (".pt", ".pth")
 SUFFIXES = (".npy", ".npz", ".safetensors", *TORCH)
@@ -99,6 +101,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
+        _check_unpacked(path)
         if path.suffix.lower() in TORCH:
             return _named(torch.load(path, map_location="cpu", weights_only=True))
         loaded = np.load(path, allow_pickle=False)
@@ -107,6 +110,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # each format has its own errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(Fault(f"no file of tensors that can be read: {reason}", where=str(path))) from None
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive that would fill the memory, before anything in it is read."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(record.file_size for record in archive.infolist())
+    held = path.stat().st_size
+    if path.suffix.lower() in TORCH and size > held:
+        raise ValueError(
+            f"{held / 1e6:,.0f} MB would become {size / 1e6:,.0f} MB; torch.save compresses none"
+        )
+    if size > memory():
+        raise ValueError(f"it would become {size / 1e6:,.0f} MB, more than this machine's memory")
 
 
 def _named(value: Any) -> dict[str, Tensor]:
@@ -119,4 +137,6 @@ def _named(value: Any) -> dict[str, Tensor]:
     for name, part in named.items():
         if not isinstance(part, Tensor):
             raise TypeError(f"'{name}' is a {type(part).__name__}, expected a tensor")
+        if kind_of(part) in WITHOUT:
+            raise TypeError(f"it holds a tensor that is {type_of(part)}, expected a dense one")
     return named

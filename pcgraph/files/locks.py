@@ -23,14 +23,19 @@ def locked(folder: Path) -> Iterator[None]:
     keeps the processes of one machine apart. Network disks that cannot lock a folder do without.
 
     Raises:
-        InputError: Another process has it.
+        InputError: Another process has it, or had it and has taken it away.
     """
     if sys.platform == "win32":
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        raise _taken_away(folder) from None
     try:
         _lock(handle, folder)
+        if not folder.exists() or not os.path.samestat(folder.stat(), os.fstat(handle)):
+            raise _taken_away(folder)
         yield
     finally:
         os.close(handle)
@@ -52,3 +57,8 @@ def _lock(handle: int, folder: Path) -> None:
             time.sleep(0.1)
         except OSError:  # a network disk that cannot
             return
+
+
+def _taken_away(folder: Path) -> InputError:
+    message = "another command, which had this folder before, has taken it away"
+    return InputError(Fault(message, hint="Give the command again.", where=str(folder)))

@@ -17,6 +17,8 @@ from pcgraph.files.seals import damaged
 from pcgraph.files.writing import whole_file
 
 SEAL = "sha256"
+WITHOUT = ("without values", "quantized", "nested", "sparse")
+"""Kinds of tensors that are not dense numbers."""
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, sealed: bool = False) -> None:
@@ -66,3 +68,26 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def kind_of(tensor: Tensor) -> str:
+    """What may be copied into what: numbers of one kind, and dense ones with values only."""
+    if tensor.is_meta:
+        return "without values"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.dtype == torch.bool:
+        return "boolean"
+    if tensor.is_complex():
+        return "complex"
+    return "floating" if tensor.is_floating_point() else "integer"
+
+
+def type_of(tensor: Tensor) -> str:
+    """The tensor's type, in words."""
+    kind, dtype = kind_of(tensor), str(tensor.dtype).removeprefix("torch.")
+    return f"{kind} {dtype}" if kind in WITHOUT else dtype

@@ -87,6 +87,9 @@ def read_parts(path: Path, model_bytes: int) -> list[Part]:
     parts = list(_parts(held, (), set()))
     if not parts:
         raise ModelError(f"'{path}' holds no tensors by name, but {_shown(held)}")
+    for part in parts:
+        if nested := [name for name, tensor in part.tensors.items() if tensor.is_nested]:  # it has no shape
+            raise ModelError(f"'{path}' cannot be read as a weight file: '{nested[0]}' is a nested tensor")
     return parts
 
 

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pcgraph.errors import Fault, ModelError, closest
+from pcgraph.files.tensors import WITHOUT, kind_of, type_of
 from pcgraph.tracing.weight_files import Part
 
 # Batches seen in training: eval mode never reads it, and older files do not have it.
 UNUSED = "num_batches_tracked"
-WITHOUT = ("without values", "quantized", "sparse")
-"""Kinds of tensors that are not dense numbers."""
 
 
 class Own:
@@ -217,27 +216,6 @@ def same(one: Fit, other: Fit) -> bool:
         and _equal(value, other.tensors[name])
         for name, value in one.tensors.items()
     )
-
-
-def kind_of(tensor: Tensor) -> str:
-    """What may be copied into what: numbers of one kind, and dense ones with values only."""
-    if tensor.is_meta:
-        return "without values"
-    if tensor.is_quantized:
-        return "quantized"
-    if tensor.layout != torch.strided:
-        return "sparse"
-    if tensor.dtype == torch.bool:
-        return "boolean"
-    if tensor.is_complex():
-        return "complex"
-    return "floating" if tensor.is_floating_point() else "integer"
-
-
-def type_of(tensor: Tensor) -> str:
-    """The tensor's type, in words."""
-    kind, dtype = kind_of(tensor), str(tensor.dtype).removeprefix("torch.")
-    return f"{kind} {dtype}" if kind in WITHOUT else dtype
 
 
 def _overflows(given: Tensor, dtype: torch.dtype) -> bool:

@@ -94,7 +94,8 @@ def test_the_order_of_the_classes_can_be_said(write: Writer, tmp_path: Path) -> 
         open_data(f"folder:{tmp_path}", "test", shape=(3, 8, 8), classes=["cat", "dogs"])
 
 
-COMPANIONS = ["._a.png", ".DS_Store", ".ipynb_checkpoints/a.png", "__MACOSX/a.png", ".hidden/cat/a.png"]
+COMPANIONS = ["._a.png", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints/a.png", "__MACOSX/a.png"]
+COMPANIONS += [".hidden/cat/a.png"]
 
 
 def test_companions_are_no_images(write: Writer, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -129,6 +130,16 @@ def test_faults_do_not_steer(cli: Cli, name: str, tmp_path: Path) -> None:  # no
     assert unknown.status == 2
     assert printable(name) in unknown.err
     assert not STEERS.search(unknown.out + unknown.err)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "show"])
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\x07\x1b]0;title\x07b", "\x9b2J", "c\u202ed"])
+def test_a_spec_with_a_name_that_steers(cli: Cli, small: Path, command: str, name: str) -> None:  # noqa: F811
+    small.write_text(json.dumps({**yaml.safe_load(small.read_text()), "name": name}))
+    words = ("random", "--steps", 1) if command == "run" else ()
+    outcome = cli(command, small, *words, "--trust")
+    assert outcome.out + outcome.err
+    assert not STEERS.search(outcome.out + outcome.err)
 
 
 def test_a_page_of_odd_names(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from pcgraph.datasets import open_data, preprocess_for
 from pcgraph.errors import InputError, SpecError
 from pcgraph.spec import load_spec
 from tests.cli.conftest import Cli, cli, small  # noqa: F401
+
+from . import contents
+from .conftest import draw_pictures
 
 
 @pytest.fixture(params=["pipe", "device", "socket"])
@@ -101,6 +105,35 @@ def test_weights_by_name_of_a_model_that_has_none(cli: Cli, small: Path, name: s
         outcome = cli(command, "small.yaml", "--trust")
         assert outcome.status == 2
         assert "have weights by name" in outcome.err
+
+
+COMPANIONS = ("._a.png", ".DS_Store", "Thumbs.db", ".ipynb_checkpoints/0-checkpoint.png", "__MACOSX/._0.png")
+ON_PICTURES = {
+    "run": ("run", "small.yaml", "pictures"),
+    "train": ("train", "small.yaml", "--data", "folder:pictures", "--epochs", 1, "--tracker", "none"),
+    "evaluate": ("evaluate", "small.yaml", "--data", "folder:pictures"),
+}
+
+
+@pytest.mark.parametrize("command", ON_PICTURES)
+def test_companions_are_no_images_in_any_command(
+    cli: Cli,  # noqa: F811
+    small: Path,  # noqa: F811
+    tmp_path: Path,
+    command: str,
+) -> None:
+    """The numbers are those of the folder without them."""
+    draw_pictures(tmp_path / "pictures")
+    words = (*ON_PICTURES[command], "--trust", "-q", "--out")
+    assert cli(*words, "plain").status == 0
+    for folder in (tmp_path / "pictures", *(tmp_path / "pictures").iterdir()):
+        for name in COMPANIONS:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"\0\5\x16\7")
+    outcome = cli(*words, "own")
+    assert outcome.status == 0, outcome.err
+    assert contents(tmp_path / "own") == contents(tmp_path / "plain")
+    shutil.rmtree(tmp_path / "pictures")  # what is hidden in it is not ours
 
 
 @pytest.mark.parametrize("target", ["loop.yaml", "a.yaml", "no\\0name.yaml", "x" * 5000 + ".yaml"])

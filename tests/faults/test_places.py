@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,25 @@ def test_a_folder_in_use_is_refused(
         assert outcome.status == 2
         assert "another command is writing to this folder" in outcome.err
         assert everything(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_folder_that_its_owner_takes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    """Of two commands the first is refused, when the second waits for it; a third may be there by then."""
+    owner = ExitStack()
+    owner.enter_context(run_folder("net", tmp_path / "out"))
+
+    def sleep(_: float) -> None:
+        owner.close()
+        if anew:
+            (tmp_path / "out").mkdir()
+
+    monkeypatch.setattr("pcgraph.files.locks.time.sleep", sleep)
+    with pytest.raises(InputError, match="has taken it away"), run_folder("net", tmp_path / "out"):
+        pytest.fail("it has a folder that is not there")
+    assert (tmp_path / "out").exists() == anew
 
 
 @pytest.mark.parametrize("kind", ["run", "query", "evaluate"])

@@ -315,6 +315,7 @@ UNFIT: list[tuple[str, Callable[[Tensor], Tensor], str]] = [
     ("complex", lambda t: t.to(torch.complex64), "3.weight: complex64 in the file, float32 in the model"),
     ("sparse", lambda t: t.to_sparse(), "3.weight: sparse float32 in the file"),
     ("csr", lambda t: t.to_sparse_csr(), "3.weight: sparse float32 in the file"),
+    ("nested", lambda t: torch.nested.nested_tensor([*t]), "'3.weight' is a nested tensor"),
     ("meta", lambda t: t.to("meta"), "3.weight: without values float32 in the file"),
     (
         "quantized",
