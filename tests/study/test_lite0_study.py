@@ -74,7 +74,7 @@ def test_a_wiring_with_the_real_weights(tmp_path: Path) -> None:
     study = load_study(tmp_path / "few.yaml")
     plan = Plan(study, Arms(study))
     assert untrained(plan.arms)["long"] == ["e3->e1"]
-    (noisy,) = [one for one in plan.measures if one.arm == "low" and one.condition == "gaussian:1.0"]
+    (noisy,) = [one for one in plan.measures if one.arm == "low" and one.condition == "gaussian:1"]
     found = load(Worker()(noisy.cell.kind, noisy.cell.content, [])[MEASURED])
     assert found["answers"].shape == (2, 2)
     assert bool((found["answers"] >= 0).all())
