@@ -25,6 +25,7 @@ def pairs(one: Wiring) -> set[tuple[str, str]]:
     return {(edge.sources[0], edge.target) for edge in one.edges}
 
 
+@pytest.mark.heavy
 def test_drawn_wirings_have_so_many_of_all_edges_and_repeat(tmp_path: Path) -> None:
     given = {"arms": {"r": {"random": {"edges": 3, "draws": 40}}}}
     found = wirings(tmp_path, **given)
