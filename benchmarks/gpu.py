@@ -16,7 +16,6 @@ import argparse
 import functools
 import itertools
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from dynamics import hook_gradient, through_steps
 from networks import images, pair
 from PIL import Image
 from rich.console import Console
-from table import RATIOS, Group, Record
+from table import RATIOS, Group, Record, apart, compared, filled
 from torch import Tensor
 from training import Plain
 
@@ -57,14 +56,6 @@ class Bench:
     def __init__(self, device: str, steps: int, repeats: int) -> None:
         self.device, self.steps, self.repeats = torch.device(device), steps, repeats
 
-    def seconds(self, function: Callable[[], Any]) -> float:
-        """How long it takes, all kernels included."""
-        self._wait()
-        begin = time.perf_counter()
-        function()
-        self._wait()
-        return time.perf_counter() - begin
-
     def peak(self, function: Callable[[], Any]) -> float | None:
         """MiB allocated at most, above what was there before."""
         if self.device.type != "cuda":
@@ -75,27 +66,11 @@ class Bench:
         function()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
 
-    def compare(self, baseline: Callable[[], Tensor], ours: Callable[[], Tensor], parts: int = 1) -> Record:
-        """The two in turn, after one of each, which must agree, and one more to warm up; seconds a part."""
-        expected = baseline()
-        first = self.seconds(ours)
-        difference = apart(ours(), expected)
-        if not difference <= LOOSE:
-            sys.exit(f"the results differ by {difference:.1e} of their size; nothing is compared")
-        baseline()
-        pairs = [(self.seconds(baseline) / parts, self.seconds(ours) / parts) for _ in range(self.repeats)]
-        ratios = [b / a for a, b in pairs]
-        return {
-            "baseline": statistics.median(a for a, _ in pairs),
-            "pcgraph": statistics.median(b for _, b in pairs),
-            "ratio": statistics.median(ratios),
-            "lowest": min(ratios),
-            "highest": max(ratios),
-            "difference": difference,
-            "first": first,
-            "baseline_mib": self.peak(baseline),
-            "pcgraph_mib": self.peak(ours),
-        }
+    def compare(self, baseline: Callable[[], Tensor], ours: Callable[[], Tensor], steps: int = 1) -> Record:
+        """The two in turn, seconds a step; and what each takes of memory."""
+        more = {"tolerance": LOOSE, "warm": 1, "wait": self._wait}
+        found = compared("GPU", baseline, ours, steps, self.repeats, **more)
+        return {**found, "baseline_mib": self.peak(baseline), "pcgraph_mib": self.peak(ours)}
 
     def pair(self, name: str) -> tuple[pcg.PCNetwork, Any]:
         """A network and its baseline, there."""
@@ -107,11 +82,6 @@ class Bench:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-
-
-def apart(found: Tensor, expected: Tensor) -> float:
-    """How far two results are apart, relative to the largest number."""
-    return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
 
 
 def tf32(on: bool) -> None:
@@ -402,7 +372,7 @@ def main() -> None:
         if given.names and not key.startswith(tuple(given.names)):
             continue
         print(f"{key} ...", file=sys.stderr, flush=True)
-        found[key] = {"case": title, **measure(bench)}
+        found[key] = {**measure(bench), "case": title}
         torch._dynamo.reset()
         if given.json:
             given.json.write_text(json.dumps(found, indent=2) + "\n")
@@ -415,19 +385,14 @@ def main() -> None:
             group = Group(title, columns, {})
             console.print(group.table(records))
             if given.page:
-                fill(given.page, f"gpu-{name}", f"{group.markdown(records)}\n{about}")
+                text, table = given.page.read_text(encoding="utf-8"), f"{group.markdown(records)}\n{about}"
+                given.page.write_text(filled(text, f"gpu-{name}", table), encoding="utf-8")
     print(where)
 
 
 def machine(device: torch.device) -> str:
     """What it is called."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "the processor"
-
-
-def fill(page: Path, key: str, text: str) -> None:
-    """Put a table between its marks, ``<!-- bench: KEY -->`` and ``<!-- end -->``."""
-    before, mark, after = page.read_text(encoding="utf-8").partition(f"<!-- bench: {key} -->\n")
-    page.write_text(f"{before}{mark}\n{text}\n\n{after[after.index('<!-- end -->') :]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

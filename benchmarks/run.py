@@ -21,7 +21,7 @@ import startup
 import torch
 import vgg16
 from rich.console import Console
-from table import Record
+from table import Record, filled
 
 GROUPS = {module.__name__: module.GROUP for module in (dynamics, vgg16, memory, scaling, startup, roofline)}
 CASES = {name: measure for group in GROUPS.values() for name, measure in group.cases.items()}
@@ -33,10 +33,7 @@ def fill(page: Path, found: dict[str, Record], about: str) -> None:
     for key, group in GROUPS.items():
         records = [found[name] for name in group.cases if name in found]
         if records:
-            mark = f"<!-- bench: {key} -->\n"
-            before, _, after = text.partition(mark)
-            rest = after[after.index("<!-- end -->") :]
-            text = f"{before}{mark}\n{group.markdown(records)}\n{about}\n\n{rest}"
+            text = filled(text, key, f"{group.markdown(records)}\n{about}")
     page.write_text(text, encoding="utf-8")
 
 

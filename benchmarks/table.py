@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from rich.table import Table
 from torch import Tensor
 
@@ -72,30 +73,57 @@ RATIOS = {
 }
 
 
-def check_agreement(case: str, expected: Tensor, got: Tensor) -> float:
-    """How far two results are apart, relative to the largest number; ends the program if that is too far."""
-    difference = float((expected - got).abs().max() / expected.abs().max())
-    if not difference <= TOLERANCE:
+def apart(expected: Tensor, got: Tensor) -> float:
+    """How far two results are apart, relative to the largest number."""
+    return float((expected.double() - got.double()).abs().max() / expected.double().abs().max())
+
+
+def check_agreement(case: str, expected: Tensor, got: Tensor, tolerance: float = TOLERANCE) -> float:
+    """How far two results are apart; ends the program if that is too far."""
+    difference = apart(expected, got)
+    if not difference <= tolerance:
         sys.exit(f"{case}: the results differ by {difference:.1e} of their size; nothing is compared")
     return difference
 
 
 def compared(
-    case: str, baseline: Callable[[], Tensor], ours: Callable[[], Tensor], steps: int, repeats: int
+    case: str,
+    baseline: Callable[[], Tensor],
+    ours: Callable[[], Tensor],
+    steps: int,
+    repeats: int,
+    *,
+    tolerance: float = TOLERANCE,
+    warm: int = 0,
+    wait: Callable[[], None] = lambda: None,
 ) -> Record:
-    """Time the two in turn after one warm-up of each, which must agree; seconds a step."""
-    expected = baseline()
-    begin = time.perf_counter()
-    got = ours()
-    first = time.perf_counter() - begin
-    difference = check_agreement(case, expected, got)
-    pairs = []
-    for _ in range(repeats):
+    """Time the two in turn after one warm-up of each, which must agree; seconds a step.
+
+    Args:
+        case: What it is called.
+        baseline: One of the two.
+        ours: The other.
+        steps: Steps that each makes.
+        repeats: Pairs of measurements.
+        tolerance: How far their results may be apart.
+        warm: Further warm-ups of each.
+        wait: Returns when all that was begun has ended.
+    """
+
+    def seconds(work: Callable[[], Tensor]) -> float:
+        wait()
         begin = time.perf_counter()
+        results[:] = [work()]
+        wait()
+        return time.perf_counter() - begin
+
+    expected, results = baseline(), [torch.empty(0)]
+    first = seconds(ours)
+    difference = check_agreement(case, expected, results[0], tolerance)
+    for _ in range(warm):
         baseline()
-        middle = time.perf_counter()
         ours()
-        pairs.append(((middle - begin) / steps, (time.perf_counter() - middle) / steps))
+    pairs = [(seconds(baseline) / steps, seconds(ours) / steps) for _ in range(repeats)]
     ratios = [b / a for a, b in pairs]
     return {
         "case": case,
@@ -107,3 +135,9 @@ def compared(
         "difference": difference,
         "first": first,
     }
+
+
+def filled(text: str, key: str, table: str) -> str:
+    """A page with a table between its marks, ``<!-- bench: KEY -->`` and ``<!-- end -->``."""
+    before, mark, after = text.partition(f"<!-- bench: {key} -->\n")
+    return f"{before}{mark}\n{table}\n\n{after[after.index('<!-- end -->') :]}"

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import pcgraph as pcg
 from tests.goldens.nets import Residual, chain
 
-__all__ = ["INPLACE", "DictOutput", "Residual", "Shared", "TupleOutput", "chain", "settled"]
+__all__ = ["INPLACE", "DictOutput", "Residual", "Shared", "TupleOutput", "chain", "residual", "settled"]
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "predify": {"rule": "predify", "error": 0.1},
+    "energy": {"rule": "energy", "rate": 0.05},
+    "momentum": {"rule": "energy", "rate": 0.02, "optimizer": "momentum"},
+    "adam": {"rule": "energy", "rate": 0.02, "optimizer": "adam"},
+}
+
+
+def residual(rule: str = "predify", order: str = "sweep", *, seed: int = 0) -> pcg.PCNetwork:
+    """A network on a backbone with skips, with a delay of 3."""
+    spec = {
+        "name": "residual",
+        "backbone": {"input": [3, 16, 16]},
+        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
+        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
+        "dynamics": RULES[rule],
+        "schedule": {"order": order},
+    }
+    torch.manual_seed(seed)
+    return pcg.build(pcg.parse_spec(spec), model=Residual())
 
 
 def settled(model: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from pcgraph.analysis.inputs import Inputs
 from pcgraph.analysis.per_unit import RECORDED, per_unit
 from pcgraph.analysis.settling import stability
 from pcgraph.analysis.similarity import Geometry, cka_matrix, compare_rdms, geometries
-from pcgraph.errors import DivergenceError, InputError
+from pcgraph.errors import DivergenceError, Fault, InputError, closest
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 
@@ -70,9 +70,7 @@ def analyse(
     Raises:
         InputError: An analysis that there is not, inputs that do not fit, or a package that is not installed.
     """
-    for name in analyses:
-        if name not in ANALYSES:
-            raise InputError(f"there is no analysis '{name}'; expected one of {', '.join(ANALYSES)}")
+    check_names(analyses)
     found, shapes = Analysed(), []
     for (name, network), condition in itertools.product(networks.items(), conditions):
         about, inputs = {"network": name, "condition": condition}, conditions[condition][name]
@@ -95,6 +93,17 @@ def analyse(
     if "similarity" in analyses:
         _similarity(found, shapes, len(images))
     return found
+
+
+def check_names(analyses: Sequence[str]) -> None:
+    """Make sure that there are such analyses.
+
+    Raises:
+        InputError: There is one that is none of `ANALYSES`.
+    """
+    for name in analyses:
+        if name not in ANALYSES:
+            raise InputError(Fault(f"there is no analysis '{name}'", hint=closest(name, ANALYSES)))
 
 
 def _first(inputs: Inputs) -> Inputs:

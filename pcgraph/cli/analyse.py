@@ -96,10 +96,12 @@ def analyse(
     with run_folder(f"analyse-{first.name}", out, force=force) as own:
         with screen.working("Building the networks"):
             from pcgraph import analysis as analyses
+            from pcgraph.analysis.overview import check_names
             from pcgraph.files import write_text
             from pcgraph.report.analysis import analysis_csvs, analysis_tables
 
-            _check(dtype, analysis or [], analyses.ANALYSES)
+            _check(dtype)
+            check_names(analysis or [])
             setup = Setup(steps, seed, find_device(device), dtype)
             built = {name: setup.build(spec, trusted(trust), not no_verify) for name, spec in given.items()}
             names, conditions = conditions_of(built, images or [], noise or [], steps, seed)
@@ -240,11 +242,8 @@ def write_record(
     write_text(folder / RECORD, to_json(seal(record, folder, files)))
 
 
-def _check(dtype: Precision, asked: Sequence[str], known: Sequence[str]) -> None:
-    from pcgraph.errors import Fault, InputError, closest
+def _check(dtype: Precision) -> None:
+    from pcgraph.errors import Fault, InputError
 
     if dtype == Precision.bfloat16:
         raise InputError(Fault("bfloat16 is too coarse for analyses", hint="Take float32 or float64."))
-    for name in asked:
-        if name not in known:
-            raise InputError(Fault(f"there is no analysis '{name}'", hint=closest(name, known)))

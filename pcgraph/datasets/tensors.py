@@ -15,8 +15,8 @@ from torch.utils.data import TensorDataset
 
 from pcgraph.datasets.given import Samples
 from pcgraph.errors import Fault, InputError
+from pcgraph.files.free_space import memory
 from pcgraph.files.tensors import WITHOUT, kind_of, tensors_digest, type_of
-from pcgraph.predictors.size_limits import memory
 
 TORCH = (".pt", ".pth")
 SUFFIXES = (".npy", ".npz", ".safetensors", *TORCH)

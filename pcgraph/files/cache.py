@@ -19,6 +19,8 @@ PLACE = "PCGRAPH_CACHE"
 LIMIT = 4 * 10**9
 """Bytes of all entries together."""
 RECORD = "entry.json"
+HALF_MADE = f".{'[0-9a-f]' * 64}.*"
+"""What `whole_folder` calls an entry, a digest of SHA-256, while it is made."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Entry:
 class Cache:
     """Folders by key, each made whole or not at all; those that were not used longest go first.
 
-    Two processes that make the same make it twice, and one of the two stays. An entry that was damaged
+    Two processes that make the same make it twice, and the first of the two stays. An entry that was damaged
     counts as lacking.
 
     Args:
@@ -70,17 +72,22 @@ class Cache:
     def keep(self, key: str, make: Callable[[Path], Mapping[str, Any]]) -> Entry | None:
         """Let ``make`` write files into a folder and say what they are; None where that cannot be kept.
 
-        What ``make`` raises goes through, and nothing is kept.
+        What ``make`` raises goes through, and nothing is kept. Where another process was faster, its entry
+        is the one.
         """
         path = self.folder / key
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._is_ours():
             return None
         shutil.rmtree(path, ignore_errors=True)  # a damaged one
-        with whole_folder(path) as partial:
-            about = make(partial)
-            names = [one.name for one in partial.iterdir()]
-            (partial / RECORD).write_text(to_json(seal(about, partial, names)), encoding="utf-8")
+        try:
+            with whole_folder(path) as partial:
+                about = make(partial)
+                names = [one.name for one in partial.iterdir()]
+                (partial / RECORD).write_text(to_json(seal(about, partial, names)), encoding="utf-8")
+        except OSError:
+            if not path.is_dir():
+                raise
         self._forget_until(self.limit, path)
         return self.find(key)
 
@@ -91,8 +98,10 @@ class Cache:
         return sorted(found, key=lambda entry: -entry.used)
 
     def clear(self) -> int:
-        """Forget all of them; how many there were."""
+        """Forget all of them, and what killed processes left half made; how many there were."""
         entries = self.entries()
+        for left in self.folder.glob(HALF_MADE):
+            shutil.rmtree(left, ignore_errors=True)
         for entry in entries:
             shutil.rmtree(entry.path, ignore_errors=True)
         return len(entries)

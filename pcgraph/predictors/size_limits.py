@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pcgraph.errors import Fault, FieldPath, SpecError
-
-
-def memory() -> float:
-    """Bytes of memory that this machine has; infinite where it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # no POSIX system
-        return float("inf")
+from pcgraph.files.free_space import memory
 
 
 def check_room(size: int, what: str, path: FieldPath, hint: str = "") -> None:

@@ -109,11 +109,11 @@ def _draw_names(axes: Axes, names: Mapping[str, str], places: Mapping[str, float
 
 
 def _places(wirings: Sequence[Wiring]) -> dict[str, float]:
-    """A row each; arms of the file, points of grids and lesions apart from each other."""
+    """A row each; arms, points of grids, lesions and controls apart from each other."""
     places: dict[str, float] = {}
     at, before = 0.0, ""
     for one in wirings:
-        kind = "lesion" if one.cut is not None else "grid" if "[" in one.name else "arm"
+        kind = "arm" if one.kind == "drawn" else one.kind
         at -= 0.0 if not places else 1.0 + (GAP if kind != before else 0.0)
         places[one.name], before = at, kind
     return places

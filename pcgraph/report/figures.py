@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from pcgraph.report.trajectory import Numbers, Trajectory
 INK = "#1d2733"
 FADED = "#66727f"
 GRID = "#e3e8ee"
+DARK, NOTHING, PALE = "#1c2631", "#e9ecef", "#f7f7f7"
+"""Of cells of maps: numbers on them, what is not known, and the least."""
 ROUND = (1, 2, 5, 10)
 """First digits of the distances between ticks."""
 CYCLE = ("#20609f", "#c4472b", "#2f8f5b", "#8a5bb0", "#c98a1b", "#3aa0b5", "#7a7f87", "#b04a7e")
@@ -26,6 +29,12 @@ STYLES = ("solid", "dashed", "dotted")
 APART = 0.062
 """Least distance of two lines' names, as a share of the axes' height."""
 Picture = NDArray[np.float32]
+
+
+def shade(full: str, share: float) -> str:
+    """So much of a colour, on the way from `PALE`."""
+    least, most = np.array(to_rgb(PALE)), np.array(to_rgb(full))
+    return to_hex(least + share * (most - least))
 
 
 def heading_width(title: str, said: str) -> float:

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
-from pcgraph.report.figures import FADED, INK
+from pcgraph.report.figures import DARK, FADED, INK, NOTHING, shade
 
 
 class State(NamedTuple):
@@ -32,7 +31,7 @@ CELL = (0.42, 0.3)
 ROOM = 16
 """Steps up to which each cell has its number."""
 LONGEST = 22
-FULL, DARK = "#5b8fc4", "#1c2631"
+FULL = "#5b8fc4"
 
 
 def similarity_figure(rows: Iterable[Mapping[str, Any]]) -> Figure | None:
@@ -118,6 +117,5 @@ def _draw_map(
 def similarity_colour(value: float) -> str:
     """The fuller the more alike."""
     if np.isnan(value):
-        return "#e9ecef"
-    pale, full = np.array(to_rgb("#f7f7f7")), np.array(to_rgb(FULL))
-    return to_hex(pale + float(np.clip(value, 0, 1)) * (full - pale))
+        return NOTHING
+    return shade(FULL, float(np.clip(value, 0, 1)))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -17,13 +14,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import format_count, shortened
 from pcgraph.report.arm_sheet import LONGEST, arm_sheet
-from pcgraph.report.figures import FADED, GRID, INK, ROUND, heading, heading_width
+from pcgraph.report.figures import DARK, FADED, GRID, INK, NOTHING, ROUND, heading, heading_width, shade
 from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import POINTS, colour_of, reach
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.results import Results
-from pcgraph.study.stability import ArmStability, StabilityRow, stability_rows
+from pcgraph.study.stability import ArmStability, others_text, stability_rows
 
 APART = 0.06
 """Least distance of two names, as a share of the axes' height."""
@@ -35,11 +32,7 @@ ROOM = 30
 """Seeds up to which every column has that width."""
 FAR = 0.3
 """How far from 1 a radius has the full colour."""
-STABLE, UNSTABLE, UNKNOWN = "#5b8fc4", "#d9694e", "#e9ecef"
-OTHERS = re.compile(r"([a-z]+(?: \d+)?) (\d+)(?: |$)")
-"""``cycle 2 5``: five images go round in cycles of two steps."""
-DARK = "#1c2631"
-"""Of the numbers, on any of these."""
+STABLE, UNSTABLE = "#5b8fc4", "#d9694e"
 
 
 def cost_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
@@ -176,8 +169,7 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
             _draw_radius(axes, place, at, found[row.arm, seed].spectral_radius, len(seeds) <= ROOM)
         one = row.stability
         if one is not None:
-            text = _said(one, [found[row.arm, seed] for seed in seeds])
-            sheet.notes.text(0, at, figure_text(shortened(text, 44)), size=7.5, color=INK, va="center")
+            sheet.notes.text(0, at, figure_text(shortened(_said(one), 44)), size=7.5, color=INK, va="center")
     axes.set_xlim(0, len(seeds))
     named = seeds if len(seeds) <= ROOM else []
     axes.set_xticks(np.arange(len(named)) + 0.5, list(map(str, named)))
@@ -195,22 +187,17 @@ def _draw_radius(axes: Axes, place: int, at: float, radius: float, told: bool) -
         axes.text(place + 0.5, at, shown, size=7.5, color=DARK, ha="center", va="center")
 
 
-def _said(arm: ArmStability, seeds: Sequence[StabilityRow]) -> str:
-    """``6 of 16 settle; 10 cycle 2``."""
+def _said(arm: ArmStability) -> str:
+    """``6 of 16 settle; cycle 10``."""
     if not arm.images:
         return "failed"
-    others: Counter[str] = Counter()
-    for one in seeds:
-        for name, count in OTHERS.findall(one.others):
-            others[name] += int(count)
-    told = [f"{arm.settled} of {arm.images} settle"]
-    return "; ".join([*told, *(f"{count} {name}" for name, count in others.items())])
+    told = f"{arm.settled} of {arm.images} settle"
+    return f"{told}; {others_text(arm.others, '; ')}" if arm.others else told
 
 
 def radius_colour(radius: float) -> str:
     """Blue below 1, red above, pale near it; grey where it is not known."""
     if math.isnan(radius):
-        return UNKNOWN
+        return NOTHING
     share = min(abs(radius - 1) / FAR, 1.0)
-    pale, full = np.array(to_rgb("#f7f7f7")), np.array(to_rgb(UNSTABLE if radius > 1 else STABLE))
-    return to_hex(pale + (0.25 + 0.75 * share) * (full - pale))
+    return shade(UNSTABLE if radius > 1 else STABLE, 0.25 + 0.75 * share)

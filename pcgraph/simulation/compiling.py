@@ -186,7 +186,7 @@ def _signature(arguments: tuple[Any, ...]) -> Hashable:
     leaves, structure = tree_flatten(arguments)
     kinds = [(leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
-    return repr(structure), tuple(kinds), autocast
+    return structure, tuple(kinds), autocast
 
 
 def _laid_out(value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import hashlib
 import operator
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,5 @@ def _device(values: Any) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch logs while it looks for compilers."""
-    with ExitStack() as stack:
-        for name in ("torch.utils.cpp_extension", "torch.export"):
-            stack.enter_context(without_log(name))
+    with without_log("torch.utils.cpp_extension"), without_log("torch.export"):
         yield

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,6 +47,17 @@ class Wiring:
     cut: str | None = None
     control: Control | None = None
     like: str | None = None
+
+    @property
+    def kind(self) -> Literal["arm", "drawn", "grid", "lesion", "control"]:
+        """What it was made by; an arm's name holds no bracket."""
+        if self.control is not None:
+            return "control"
+        if self.cut is not None:
+            return "lesion"
+        if self.name == self.of:
+            return "arm"
+        return "grid" if "[" in self.name else "drawn"
 
 
 class Arms:

@@ -6,8 +6,8 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 from pcgraph.study.results import Results, to_csv
 from pcgraph.study.work import FAILED, STABILITY
@@ -25,7 +25,7 @@ class StabilityRow:
         images: How many were run on with.
         settled: How many of them settled.
         steps: In how many steps, the median over those that settled; NaN if none did.
-        others: What the others did, such as ``cycle 3``.
+        others: What the others did, and how many of them.
         unknown: Why there is no radius, or what went wrong before; empty if nothing did.
     """
 
@@ -35,7 +35,7 @@ class StabilityRow:
     images: int
     settled: int
     steps: float
-    others: str
+    others: Mapping[str, int]
     unknown: str
 
 
@@ -47,6 +47,7 @@ class ArmStability:
     images: int
     settled: int
     steps: float
+    others: Mapping[str, int]
 
 
 def stability_rows(results: Results) -> Iterator[StabilityRow]:
@@ -56,7 +57,7 @@ def stability_rows(results: Results) -> Iterator[StabilityRow]:
         if FAILED in files:
             failed = json.loads(files[FAILED])
             why = f"{failed['during']}: {failed['message']}".splitlines()[0]
-            yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, "", why)
+            yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, {}, why)
             continue
         found = json.loads(files[STABILITY])
         counts = Counter(found["outcomes"])
@@ -69,7 +70,7 @@ def stability_rows(results: Results) -> Iterator[StabilityRow]:
             len(found["outcomes"]),
             settled,
             _median([steps for steps in found["steps"] if steps is not None]),
-            " ".join(f"{name} {count}" for name, count in sorted(counts.items())),
+            dict(sorted(counts.items())),
             found["unknown"],
         )
 
@@ -85,6 +86,7 @@ def arm_stability(results: Results) -> dict[str, ArmStability]:
             sum(row.images for row in rows),
             sum(row.settled for row in rows),
             _median([row.steps for row in rows if not math.isnan(row.steps)]),
+            dict(sum((Counter(row.others) for row in rows), Counter())),
         )
         for arm, rows in by_arm.items()
     }
@@ -92,8 +94,14 @@ def arm_stability(results: Results) -> dict[str, ArmStability]:
 
 def stability_csv(results: Results) -> str:
     """``stability.csv``: see `StabilityRow`."""
-    rows = [astuple(row) for row in stability_rows(results)]
+    values = ({**vars(row), "others": others_text(row.others)} for row in stability_rows(results))
+    rows = [list(one.values()) for one in values]
     return to_csv(rows, [one.name for one in fields(StabilityRow)])
+
+
+def others_text(others: Mapping[str, int], between: str = " ") -> str:
+    """``cycle 10 moving 2``."""
+    return between.join(f"{name} {count}" for name, count in others.items())
 
 
 def _median(numbers: Sequence[float]) -> float:

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from pcgraph.analysis.lesion import Lesioned
+from pcgraph.analysis.lesion import lesioned
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, choice, image_keys, open_data, preprocess_for, split, subset
 from pcgraph.datasets.classes import classes_of
@@ -169,8 +169,7 @@ class Worker:
             self._networks.clear()
             network = self._network(spec, content, needs)
             if content["cut"] is not None:
-                edges = frozenset(edge.name for edge in network.graph.terms[content["cut"]])
-                network.dynamics = Lesioned(network.dynamics, content["cut"], edges)
+                network = lesioned(network, content["cut"])
             self._networks[key] = network.to(self.device)
         return self._networks[key]
 

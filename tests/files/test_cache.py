@@ -65,6 +65,37 @@ def test_what_its_maker_does_not_finish_is_not_there(tmp_path: Path) -> None:
     assert list(cache.folder.iterdir()) == []
 
 
+def test_of_two_processes_the_first_is_kept(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+
+    def slow(folder: Path) -> Mapping[str, Any]:
+        keep(Cache(cache.folder), "a", "first")
+        return written(folder, "second")
+
+    entry = cache.keep("a", slow)
+    assert entry is not None
+    assert (entry.path / "data.bin").read_text() == "first"
+    assert [one.name for one in cache.folder.iterdir()] == ["a"]
+
+
+def test_a_fault_of_the_disk_goes_through(tmp_path: Path) -> None:
+    def full(folder: Path) -> Mapping[str, Any]:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        Cache(tmp_path / "cache").keep("a", full)
+
+
+def test_what_a_killed_process_left_half_made_is_cleared(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    keep(cache, "a")
+    half, other = cache.folder / f".{'0' * 64}.12ab", cache.folder / ".mine"
+    half.mkdir()
+    other.mkdir()
+    assert cache.clear() == 1
+    assert list(cache.folder.iterdir()) == [other]
+
+
 def test_what_was_not_used_longest_goes_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     for second, key in enumerate("abc"):

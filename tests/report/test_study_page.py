@@ -185,7 +185,7 @@ def test_cost_and_stability_are_those_of_the_table(many: Told) -> None:
     content, notes = figures["stability"].axes[2:]
     assert texts(content)[:4] == ["0.900", "0.900", "0.940", "0.950"]  # none: alike with all seeds
     assert texts(content)[12:14] == ["?", "?"]
-    assert texts(notes)[4] == "6 of 16 settle; 10 cycle 2"
+    assert texts(notes)[4] == "6 of 16 settle; cycle 10"
 
 
 def test_red_and_blue_meet_at_one() -> None:

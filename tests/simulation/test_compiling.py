@@ -10,24 +10,11 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
 from pcgraph.simulation.compiling import Compiler, _only_arguments
-from tests.nets import Residual
+from tests.nets import residual
 
 pytestmark = pytest.mark.long
 
 RECORD = ["output", "values", "errors", "energy", "gradients"]
-
-
-def residual(rule: str, order: str) -> pcg.PCNetwork:
-    dynamics = {"rule": "energy", "rate": 0.05} if rule == "energy" else {"rule": "predify", "error": 0.1}
-    spec = {
-        "name": "residual",
-        "backbone": {"input": [3, 16, 16]},
-        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
-        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
-        "dynamics": dynamics,
-        "schedule": {"order": order},
-    }
-    return pcg.build(pcg.parse_spec(spec), model=Residual())
 
 
 @pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("energy", "synchronous")])

@@ -16,25 +16,7 @@ from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache
 from pcgraph.simulation import packages
 from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
-from tests.nets import Residual
-
-RULES: dict[str, dict[str, Any]] = {
-    "predify": {"rule": "predify", "error": 0.1},
-    "momentum": {"rule": "energy", "rate": 0.02, "optimizer": "momentum"},
-}
-
-
-def residual(rule: str = "predify", order: str = "sweep", seed: int = 0) -> pcg.PCNetwork:
-    spec = {
-        "name": "residual",
-        "backbone": {"input": [3, 16, 16]},
-        "nodes": {"e1": "stem", "e2": "block1.conv2", "e3": "block2.conv2"},
-        "feedback": ["chain", {"source": "e3", "target": "input", "delay": 3}],
-        "dynamics": RULES[rule],
-        "schedule": {"order": order},
-    }
-    torch.manual_seed(seed)
-    return pcg.build(pcg.parse_spec(spec), model=Residual())
+from tests.nets import Residual, residual
 
 
 def images(batch: int = 2) -> Tensor:

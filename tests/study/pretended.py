@@ -45,7 +45,7 @@ def pretended(plan: Plan, folder: Path, *, failed: Mapping[str, int] | None = No
         found = {
             "spectral_radius": None if place % 7 == 6 else 0.9 + 0.04 * place + 0.01 * analysis.seed,
             "unknown": "the step is not smooth" if place % 7 == 6 else "",
-            "outcomes": ["settled"] * (3 if wild else 8) + ["cycle 2"] * (5 if wild else 0),
+            "outcomes": ["settled"] * (3 if wild else 8) + ["cycle"] * (5 if wild else 0),
             "steps": [20 + place] * (3 if wild else 8) + [None] * (5 if wild else 0),
         }
         store.write(analysis.cell, {STABILITY: json.dumps(found).encode()})

@@ -39,7 +39,7 @@ def plan(path: Path) -> Plan:
             "first states of 'a'",
         ),
         ({"analyses": {"stability": {"image": 2}}}, "analyses.stability.image", "Did you mean 'images'?"),
-        ({"analyses": {"stability": {"images": 0}}}, "analyses.stability.images", "1"),
+        ({"analyses": {"stability": {"images": 0}}}, "analyses.stability.images", "more than 0, got 0"),
         ({"analyses": {"stability": {"steps": 7}}}, "analyses.stability.steps", "at least 8"),
         ({"analyses": ["telepathy"]}, "analyses", "telepathy"),
         ({"reference": "chian"}, "reference", "there is no arm 'chian'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,11 +112,9 @@ def _design(results: Results) -> Table:
 
 def _arms(results: Results) -> str:
     wirings = results.plan.arms.wirings
-    cut = sum(one.cut is not None for one in wirings)
-    grid = sum(one.name != one.of and "[" in one.name for one in wirings)
-    drawn = sum(one.name != one.of and one.cut is None for one in wirings) - grid
-    kinds = {"drawn": drawn, "points of a grid": grid, "lesions": cut}
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    counts = Counter(str(one.kind) for one in wirings)
+    kinds = {"drawn": "drawn", "grid": "points of a grid", "lesion": "lesions", "control": "controls"}
+    told = ", ".join(f"{counts[kind]} {words}" for kind, words in kinds.items() if counts[kind])
     return f"{len(wirings)}{f', of them {told}' if told else ''}"
 
 
