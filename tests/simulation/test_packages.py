@@ -75,6 +75,7 @@ def keys(monkeypatch: pytest.MonkeyPatch, network: pcg.PCNetwork, given: Tensor)
     return found
 
 
+@pytest.mark.heavy
 def test_the_key_is_the_function(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     first = keys(monkeypatch, residual(), images())
     assert len(first) == 3

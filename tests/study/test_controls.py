@@ -55,6 +55,7 @@ def cell_of(plan: Plan, arm: str, seed: int = 0) -> Any:
     return next(one.cell.needs[0] for one in plan.measures if one.arm == arm and one.seed == seed)
 
 
+@pytest.mark.heavy
 def test_a_control_gets_as_many_updates_as_the_arm_and_no_fewer(results: Results) -> None:
     """Counted in what the trainings wrote: an update a line."""
     rows = {row.arm: row for row in arm_rows(results, comparisons(results))}
@@ -76,6 +77,7 @@ def test_a_control_gets_as_many_updates_as_the_arm_and_no_fewer(results: Results
     assert all(counted["chain"] <= counted[arm] < counted["chain"] + per_epoch for arm in CONTROLS)
 
 
+@pytest.mark.heavy
 def test_the_backbone_learns_and_a_denoiser_leaves_it_as_it_is(results: Results) -> None:
     plain = pcg.build("digits").drive.model.state_dict()
     trained, clean = (
@@ -87,6 +89,7 @@ def test_the_backbone_learns_and_a_denoiser_leaves_it_as_it_is(results: Results)
     assert clean["denoiser.last.weight"].abs().max() > 0
 
 
+@pytest.mark.heavy
 def test_it_learns_from_the_images_of_the_tuning_with_their_noise(results: Results) -> None:
     """The same images, in the same order, with the same noise in the first epoch."""
     arm = next(one.cell.needs[0] for one in results.plan.measures if one.arm == "chain")
@@ -160,6 +163,7 @@ def test_a_denoiser_is_as_large_and_as_costly(
         assert misfit(found) <= min(map(misfit, every)) + 1e-12
 
 
+@pytest.mark.heavy
 def test_controls_are_compared_as_arms_are(results: Results) -> None:
     rows = {row.arm: row for row in arm_rows(results, comparisons(results))}
     budgets = results.plan.controls.budgets
@@ -176,6 +180,7 @@ def test_controls_are_compared_as_arms_are(results: Results) -> None:
     assert rows["clean"].accuracy["gaussian:0.5"] == pytest.approx(np.mean(right))
 
 
+@pytest.mark.heavy
 def test_unseen_noise_chooses_no_step_and_is_compared_apart(results: Results) -> None:
     plan = results.plan
     assert plan.unseen == ["blur:1.5", "low_contrast:0.9"]
@@ -253,6 +258,7 @@ def test_tuned_gains_of_edges_reach_the_network_that_is_measured(tmp_path: Path)
     assert edge.error != 0.02
 
 
+@pytest.mark.heavy
 def test_an_estimate_counts_what_is_left(results: Results, tmp_path: Path) -> None:
     plan = results.plan
     whole = estimate(plan)
