@@ -41,14 +41,14 @@ class Processes:
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         try:
-            from accelerate import PartialState
+            import accelerate  # noqa: F401
         except ImportError:
             raise InputError(
                 Fault("several processes need accelerate", hint="pip install 'pcgraph[evaluate]'")
             ) from None
-        from pcgraph.training.accelerator import meeting_place
+        from pcgraph.training.accelerator import join_processes
 
-        state = PartialState(cpu=on_cpu, timeout=PATIENCE, **meeting_place())
+        state = join_processes(on_cpu, timeout=PATIENCE)
         return cls(state.process_index, state.num_processes, state.local_process_index)
 
     @property

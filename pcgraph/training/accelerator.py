@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,19 +40,41 @@ def start_accelerator(
         InputError: accelerate or a tracker is not installed, or the device cannot do that.
     """
     names = check_setup(device, precision, trackers)
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     if device.startswith("cuda:"):
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     AcceleratorState._reset_state(reset_partial_state=True)  # a process may train twice, each time otherwise
-    PartialState(cpu=_on_cpu(device), **meeting_place())
+    join_processes(_on_cpu(device))
     return Accelerator(
         mixed_precision=MIXED[precision],
         cpu=_on_cpu(device),
         log_with=None if logs is None else names or None,
         project_dir=logs,
     )
+
+
+def join_processes(on_cpu: bool, **options: Any) -> Any:
+    """The ``accelerate.PartialState`` of this process, which meets the others now and parts at its end.
+
+    A process that ended without parting was now and then aborted, its work done, by a thread of gloo that
+    still ran ("terminate called without an active exception"); torchrun took that for a failure.
+
+    Args:
+        on_cpu: Whether the processes compute on the CPU.
+        options: Further arguments of `torch.distributed.init_process_group`.
+    """
+    from accelerate import PartialState
+
+    state = PartialState(cpu=on_cpu, **options, **meeting_place())
+    atexit.register(_part)
+    return state
+
+
+def _part() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def meeting_place() -> dict[str, Any]:

@@ -10,6 +10,9 @@ here (this has not been seen again).
 
 So each start has a part of the store to itself (`pcgraph.training.accelerator.meeting_place`).
 `test_workers_that_are_started_again_meet` lets one worker come late, and fails without that part each time.
+
+Processes that ended without parting were aborted in 4 of 16 of these runs, when their work was done
+(`pcgraph.training.accelerator.join_processes`).
 """
 
 from __future__ import annotations
@@ -49,12 +52,14 @@ def workers(launcher: int) -> list[psutil.Process]:
 
 
 MEET = """
-import os, signal, sys, time
+import atexit, os, signal, sys, time
+import torch
 from pcgraph.evaluation.processes import Processes
 
 again, rank = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0", os.environ["RANK"]
 if again and rank == sys.argv[1]:
     time.sleep(2)
+atexit.register(lambda: print("parted", not torch.distributed.is_initialized(), flush=True))
 processes = Processes.find(on_cpu=True)
 assert processes.agree(processes.index) == 0
 if not again:
@@ -75,6 +80,7 @@ def test_workers_that_are_started_again_meet(tmp_path: Path, late: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("met") == 2
+    assert done.stdout.count("parted True") == 2
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
