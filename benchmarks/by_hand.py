@@ -62,10 +62,11 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def last(table: Sequence[dict[str, str]], arm: str, seed: str) -> Accuracies:
-    """Of the lines of one wiring and seed."""
+    """Of the lines of one wiring and seed, in the table of a study or of an evaluation."""
+    table = [row for row in table if row.get("metric", "accuracy") == "accuracy"]
     step = max(int(row["step"]) for row in table)
     return {
-        (arm, seed, f"{row['noise']}:{float(row['level']):g}"): float(row["accuracy"])
+        (arm, seed, f"{row['noise']}:{float(row['level']):g}"): float(row.get("accuracy") or row["value"])
         for row in table
         if int(row["step"]) == step
     }
