@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import EpsImagePlugin
 
 from pcgraph.datasets import open_data
 from pcgraph.datasets.images import find_images
@@ -124,9 +125,14 @@ def test_a_link_to_a_folder_elsewhere_is_a_folder(write: Writer, tmp_path: Path)
     assert contents(opened(f"folder:{tmp_path / 'data'}")) == [(1, 0)]
 
 
-def test_no_decoder_but_those_of_the_documented_formats_sees_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG", "photo.gif"])
+def test_no_decoder_but_those_of_the_documented_formats_sees_a_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """PostScript is a program: Pillow would hand it to Ghostscript."""
-    for name, text in [("photo.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")]:
-        (tmp_path / name).write_bytes(text)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript runs"))
+    (tmp_path / name).write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    )
     with pytest.raises(InputError, match="no image file that can be read"):
         opened(f"folder:{tmp_path}")[0]
