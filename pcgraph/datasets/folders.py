@@ -8,7 +8,7 @@ from pathlib import Path
 from pcgraph.datasets.classes import Classes, names_of, numbered, numbers_of
 from pcgraph.datasets.finding import images_below, listed
 from pcgraph.datasets.formats import SUFFIXES
-from pcgraph.datasets.parts import Split, in_order, parts
+from pcgraph.datasets.parts import Split, in_order, parts, refuse_packed
 from pcgraph.datasets.sources import Files
 from pcgraph.errors import Fault, InputError, closest
 
@@ -49,6 +49,7 @@ def folder(path: Path, part: Split, classes: Classes | None = None) -> Files:
     if not filled:
         return Files(name, images)
     if classes is None:
+        refuse_packed((sub for sub in folders if sub.name in filled), inside)
         ordered = in_order(filled.keys() | others, path)
         numbers: Mapping[str, int] = numbered(ordered)
     else:

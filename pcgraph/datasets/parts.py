@@ -15,6 +15,7 @@ TRAIN = ("train", "training")
 TEST = ("test", "testing")
 HELD_OUT = ("val", "valid", "validate", "validation", "dev", "eval")
 """What counts as the test images where there is no `TEST`."""
+_WORDS = "|".join(sorted((*TRAIN, *TEST, *HELD_OUT), key=len, reverse=True))
 
 
 def parts(path: Path) -> dict[Split, Path]:
@@ -49,15 +50,37 @@ def parts(path: Path) -> dict[Split, Path]:
 
 
 def _refuse_likely_parts(folders: list[Path], path: Path) -> None:
-    """Refuse ``train2017`` beside ``val2017``, or ``train`` beside ``holdout``, with the same folders."""
+    """Refuse ``train2017`` beside ``val2017``, ``train`` beside ``holdout`` with the same folders."""
     for train in (one for one in folders if "train" in one.name.lower()):
         classes = {one.name for one in listed(train)[0]}
         for other in folders:
-            if other != train and classes & {one.name for one in listed(other)[0]}:
-                both = f"'{train.name}' and '{other.name}'"
-                message = f"{both} hold the same folders: parts of a data set, or classes?"
+            same = classes & {one.name for one in listed(other)[0]}
+            if other != train and (same or _without_part(train) == _without_part(other)):
+                why = "hold the same folders" if same else "are called alike"
+                message = f"'{train.name}' and '{other.name}' {why}: parts of a data set, or classes?"
                 hint = f"Give one part: folder:{train}; or call them 'train' and 'test'."
                 raise InputError(Fault(message, hint=hint, where=str(path)))
+
+
+def _without_part(folder: Path) -> str:
+    """A folder's name without the word for a part: of ``seg_train`` and ``seg_test`` it is the same."""
+    return re.sub(_WORDS, "", folder.name.lower())
+
+
+def refuse_packed(folders: Iterable[Path], path: Path) -> None:
+    """Refuse one folder that holds folders of images alone: ``PATH/images/cat``, with ``cat`` and others.
+
+    Raises:
+        InputError: It is so.
+    """
+    (one, *more) = folders
+    inside, images = listed(one)
+    if not more and inside and not images:
+        message = (
+            f"'{one.name}' alone holds '{inside[0].name}', in which images are: one class, or all of them?"
+        )
+        hint = f"Give the folder of the classes, folder:{one}; or name this one, --classes {one.name}."
+        raise InputError(Fault(message, hint=hint, where=str(path)))
 
 
 def in_order(names: Iterable[str], where: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from pcgraph.datasets.augment import PLAIN
-from pcgraph.datasets.classes import Classes, relabelled
+from pcgraph.datasets.classes import Classes, checked, relabelled
 from pcgraph.datasets.data import ImageData, subset
 from pcgraph.datasets.folders import folder
 from pcgraph.datasets.huggingface import huggingface
@@ -23,6 +23,7 @@ from pcgraph.datasets.sources import Source
 from pcgraph.datasets.webdatasets import webdataset
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.spec import Preprocess
+from pcgraph.spec.backbone import IMAGENET
 
 _FOLDERS = {"imagenet": imagenet, "imagenet-c": imagenet_c, "huggingface": huggingface}
 _ORDERED = {"folder": folder, "webdataset": webdataset}
@@ -62,10 +63,13 @@ def open_data(
         skip_broken: Let `batches` leave broken files out and note them in ``skipped``.
 
     Raises:
-        InputError: There is no such data set or folder, it has no such part, or ``shape`` is no image's.
+        InputError: There is no such data set or folder, it has no such part, ``shape`` is no image's, or
+            ``classes`` are fewer than two, or a name is empty or there twice.
     """
     if split not in get_args(Split):
         raise InputError(Fault(f"split '{split}' of the data: expected 'train' or 'test'"))
+    if classes is not None and classes != IMAGENET:
+        checked(classes, "classes")
     if found := part_of(reference):
         data = open_data(
             found[1],

@@ -191,7 +191,8 @@ def _picture(sample: dict[str, Member]) -> Member:
 def _numbers(labels: Sequence[Member], classes: Classes | None) -> tuple[list[int], list[str]]:
     """Labels as numbers, and the names of the classes."""
     texts = [_text(label) for label in labels]
-    if all(re.fullmatch("[0-9]{1,6}", text) for text in texts):
+    others = [place for place, text in enumerate(texts) if not re.fullmatch("[0-9]{1,6}", text)]
+    if not others:
         numbers = [int(text) for text in texts]
         names = [str(one) for one in range(max(numbers) + 1)] if classes is None else names_of(classes)
         for number, label in zip(numbers, labels, strict=True):
@@ -200,9 +201,11 @@ def _numbers(labels: Sequence[Member], classes: Classes | None) -> tuple[list[in
                 raise InputError(Fault(message, where=str(label)))
         return numbers, names
     if classes is None:
-        text, label = next((t, one) for t, one in zip(texts, labels, strict=True) if not t.isdecimal())
+        text, label = texts[others[0]], labels[others[0]]
         hint = "Say the classes in the order of the labels: --classes, or 'classes' of the spec's backbone."
-        raise InputError(Fault(f"the label {text[:100]!r} is no number", hint=hint, where=str(label)))
+        raise InputError(
+            Fault(f"the label {text[:100]!r} is no number below 1,000,000", hint=hint, where=str(label))
+        )
     known = numbers_of(classes, texts, str(labels[0].shard))
     return [known[text] for text in texts], names_of(classes)
 

@@ -1,24 +1,23 @@
 """Checkpoints of the published Predify package: one file a node, gathered into the predictors' weights.
 
 Its users have two forms of them: a training checkpoint, ``{"pcoderweights": {"pmodule.0.weight": ...}}``,
-and the predictor's own state dict, ``{"0.weight": ...}``. Nothing else than tensors is read from either.
+and the predictor's own state dict, ``{"0.weight": ...}``. Nothing else than tensors is taken from either.
 """
 
 from __future__ import annotations
 
 import glob
-import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from pcgraph.errors import Fault, ModelError
+from pcgraph.files.tensors import kind_of, type_of
 from pcgraph.network import PCNetwork
+from pcgraph.tracing.weight_files import read_parts
 
 HOLDER = "pcoderweights"
 PREFIX = "pmodule."
@@ -88,30 +87,23 @@ def _node_numbers(stem: str) -> list[int]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read one node's checkpoint.
+    """Read one node's checkpoint, as any weight file is read.
 
     Raises:
-        ModelError: The file is unreadable, would have to run code, or has neither of the two forms.
+        ModelError: The file is unreadable, would have to run code, would become far more than it is, or
+            has neither of the two forms.
     """
-    try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        message = "holds more than plain tensors, and loading it could run code"
-        hint = f"Save {{'{HOLDER}': pcoder.state_dict()}} anew where it was made."
-        raise ModelError(Fault(message, hint=hint, where=str(path))) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(Fault(f"cannot be read as a checkpoint: {reason}", where=str(path))) from None
-    weights = held.get(HOLDER, held) if isinstance(held, Mapping) else None
-    tensors = {}
-    if isinstance(weights, Mapping):
-        tensors = {str(name): value for name, value in weights.items() if isinstance(value, Tensor)}
-    root = tensors.pop(ROOT_OF_C, None)
-    inner = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
-    tensors = inner or tensors  # a whole PCoder: its other tensors are buffers
+    parts = {part.keys: dict(part.tensors) for part in read_parts(path, 0)}
+    held = parts.get((HOLDER,), parts.get((), {}))
+    for name, tensor in held.items():
+        if kind_of(tensor) not in ("floating", "integer"):
+            raise ModelError(Fault(f"'{name}' is {type_of(tensor)}, expected plain numbers", where=str(path)))
+    root = held.pop(ROOT_OF_C, None)
+    inner = {name.removeprefix(PREFIX): tensor for name, tensor in held.items() if name.startswith(PREFIX)}
+    tensors = inner or held  # a whole PCoder: its other tensors are buffers
     if not tensors:
-        found = [f"'{key}'" for key in held] if isinstance(held, Mapping) else [type(held).__name__]
-        message = f"holds no predictor's tensors, but {', '.join(found[:5]) or 'nothing'}"
+        found = ", ".join(f"'{'.'.join(keys)}'" for keys in list(parts)[:5] if keys)
+        message = f"holds no predictor's tensors, but {found or 'others'}"
         hint = f"Expected '{HOLDER}' with names that begin with '{PREFIX}', or a predictor's state dict."
         raise ModelError(Fault(message, hint=hint, where=str(path)))
     return Checkpoint(path, tensors, _reach(root))

@@ -119,3 +119,16 @@ def test_data_with_classes_of_their_own() -> None:
     assert labels("digits:test:0-9", classes=order) == [order.index(str(label)) for label in own[:10]]
     with pytest.raises(InputError, match="'0' is none of the classes"):
         labels("digits", classes=["zero", "one"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["cat", "dog", "cat"], "'cat' is the name of two classes"),
+        (["cat", ""], "the name of class 1 is empty"),
+        (["cat"], "1 names of classes, expected two or more"),
+    ],
+)
+def test_lists_that_are_refused(tmp_path: Path, classes: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_data(f"folder:{tmp_path}", "test", shape=(3, 8, 8), classes=classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import EpsImagePlugin
 
 from pcgraph.datasets import open_data
 from pcgraph.datasets.images import find_images
@@ -45,6 +46,12 @@ def test_of_three_parts_the_tests_are_test(write: Writer, tmp_path: Path) -> Non
         (["train2017/cat/a.png", "val2017/cat/a.png"], "'train2017' and 'val2017' hold the same folders"),
         (["train/cat/a.png", "holdout/cat/a.png"], "'train' and 'holdout' hold the same folders"),
         (["my_train/1/a.png", "other/1/a.png", "other/2/a.png"], "parts of a data set, or classes"),
+        (["seg_train/seg_train/cat/a.png", "seg_test/seg_test/cat/a.png"], "are called alike: parts"),
+        (["asl_train/A/a.png", "asl_test/A_test.png"], "'asl_train' and 'asl_test' are called alike"),
+        (["TrainSet/a.png", "ValidSet/a.png"], "'TrainSet' and 'ValidSet' are called alike"),
+        (["images/cat/a.png", "images/dog/a.png"], "'images' alone holds 'cat', in which images are"),
+        (["images/train/cat/a.png", "images/val/cat/a.png"], "'images' alone holds 'train'"),
+        (["train/x/cat/a.png", "val/x/cat/a.png"], "'x' alone holds 'cat'"),
         (["1/a.png", "01/a.png", "2/a.png"], "'01' and '1' are the same number"),
     ],
 )
@@ -63,6 +70,22 @@ def test_a_class_may_be_called_train(write: Writer, tmp_path: Path) -> None:
     data = opened(f"folder:{tmp_path}", "train")
     assert data.classes == ["bus", "car", "train"]
     assert contents(data) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_classes_may_be_called_a_little_like_parts(write: Writer, tmp_path: Path) -> None:
+    for name in ("test_tube", "train_station", "valley"):
+        write(f"{name}/a.png")
+    assert opened(f"folder:{tmp_path}").classes == ["test_tube", "train_station", "valley"]
+
+
+def test_one_class_may_be_all_there_is(write: Writer, tmp_path: Path) -> None:
+    """Where it holds its images itself, or is named."""
+    write("a/cat/1.png", 1)
+    write("a/cat/more/2.png", 2)
+    assert contents(opened(f"folder:{tmp_path / 'a'}")) == [(1, 0), (2, 0)]
+    write("b/cat/more/1.png", 1)
+    data = open_data(f"folder:{tmp_path / 'b'}", "test", shape=(3, 8, 8), classes=["dog", "cat"])
+    assert contents(data) == [(1, 1)]
 
 
 @pytest.mark.parametrize("form", ["{}", "{:03}"])
@@ -124,9 +147,14 @@ def test_a_link_to_a_folder_elsewhere_is_a_folder(write: Writer, tmp_path: Path)
     assert contents(opened(f"folder:{tmp_path / 'data'}")) == [(1, 0)]
 
 
-def test_no_decoder_but_those_of_the_documented_formats_sees_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG", "photo.gif"])
+def test_no_decoder_but_those_of_the_documented_formats_sees_a_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """PostScript is a program: Pillow would hand it to Ghostscript."""
-    for name, text in [("photo.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")]:
-        (tmp_path / name).write_bytes(text)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript runs"))
+    (tmp_path / name).write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    )
     with pytest.raises(InputError, match="no image file that can be read"):
         opened(f"folder:{tmp_path}")[0]

@@ -122,7 +122,7 @@ def test_labels_that_are_names(tmp_path: Path) -> None:
     path = write_tar(
         tmp_path / "a.tar", [{"jpg": encoded(9, "JPEG"), "cls": name} for name in ("bee", "cat")]
     )
-    with pytest.raises(InputError, match=r"the label 'bee' is no number\n.*--classes"):
+    with pytest.raises(InputError, match=r"the label 'bee' is no number below 1,000,000\n.*--classes"):
         opened(f"webdataset:{path}")
     data = opened(f"webdataset:{path}", classes=NAMES)
     assert [label for _, label in contents(data)] == [2, 0]
@@ -159,6 +159,12 @@ REFUSED: dict[str, tuple[list[tuple[str, bytes]], str]] = {
     "a huge label": ([("a.png", b"1"), ("a.cls", b"1" * 5000)], "a label of 5,000 bytes"),
     "a label alone": ([("a.png", b"1"), ("b.cls", b"1")], "a sample without an image"),
     "a negative label": ([("a.png", b"1"), ("a.cls", b"-1")], "the label '-1' is no number"),
+    "a label that is too large": (
+        [("a.png", b"1"), ("a.cls", b"1234567")],
+        "the label '1234567' is no number",
+    ),
+    "digits of another script": ([("a.png", b"1"), ("a.cls", "٣".encode())], "the label '٣' is no number"),
+    "a label with a comma": ([("a.png", b"1"), ("a.cls", b"1,5")], "the label '1,5' is no number"),
     "nothing": ([], "there is no image in these tar files"),
 }
 

@@ -120,6 +120,25 @@ def test_a_run_on_odd_names(cli: Cli, small: Path, odd_pictures: Path, tmp_path:
         assert json.loads((tmp_path / "out" / "run.json").read_text())["images"][0]["name"] == name
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["US$_$", "$$ {x}$", "a$b"])
+def test_dollars_in_the_figures_of_every_command(cli: Cli, small: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
+    """Of a spec's name in a wiring, and of an image's in a query."""
+    small.write_text(small.read_text().replace("name: small", f"name: '{name}'"))
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / f"{name}.png")
+    for words in (
+        ("show", small, "--trust", "-o", "wiring.svg"),
+        ("query", small, "--trust", "--clamp", f"input={name}.png", "--free", "e1", "--out", "q"),
+    ):
+        outcome = cli(*words)
+        assert outcome.status == 0, outcome.err
+    drawn = [*tmp_path.rglob("*.svg")]
+    assert len(drawn) > 1
+    for file in drawn:
+        ET.parse(file)
+
+
 @pytest.mark.parametrize("name", ATTACKS[:3])
 def test_faults_do_not_steer(cli: Cli, name: str, tmp_path: Path) -> None:  # noqa: F811
     missing = cli("check", f"{name}.yaml")

@@ -101,11 +101,13 @@ def test_a_disk_that_fails_at_any_moment(cli: Cli, ready: str, tmp_path: Path) -
 def test_a_disk_that_is_really_full(cli: Cli, small: Path, pictures: Path, tmp_path: Path, size: str) -> None:
     place = tmp_path / "disk"
     place.mkdir()
+    small.write_text(f"{small.read_text()}tune: {{noise: {{gaussian: [0, 1]}}, validation: 0}}\n")
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]).returncode:
         pytest.skip("mounts are not allowed here")
     try:
-        for command in ("run", "train", "evaluate"):
-            words = [*COMMANDS[command], *(["--steps", "40"] if command == "run" else [])]
+        for command in ("run", "train", "tune", "evaluate"):
+            words = ["tune", *COMMANDS["train"][1:]] if command == "tune" else [*COMMANDS[command]]
+            words += [*(["--steps", "40"] if command == "run" else [])]
             outcome = cli(*words, "--out", f"disk/{command}")
             assert outcome.status == 2 or command != "run", outcome.err
             if outcome.status == 2:

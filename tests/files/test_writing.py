@@ -108,3 +108,21 @@ def test_a_folder_that_takes_no_file_is_known_before(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode == os.W_OK))
     with pytest.raises(InputError, match="nothing can be written in"):
         check_free(tmp_path / "a.txt", force=True)
+
+
+@pytest.mark.parametrize("write", [whole_file, whole_folder])
+def test_a_power_cut_finds_the_old_or_the_new(
+    write: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is on the disk before it has its name, and the name is when the block has ended."""
+    steps: list[Any] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: steps.append(os.fstat(handle).st_ino))
+    for name in ("rename", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *paths, it=original: (steps.append("named"), it(*paths)))
+    path = tmp_path / "a"
+    with write(path) as partial:
+        (partial / "b" if partial.is_dir() else partial).write_text("text")
+    named = steps.index("named")
+    assert (path / "b" if path.is_dir() else path).stat().st_ino in steps[:named]
+    assert tmp_path.stat().st_ino in steps[named:]

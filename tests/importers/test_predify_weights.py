@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from pcgraph.errors import ModelError
 from pcgraph.importers.predify_weights import find_checkpoints, read_checkpoint
@@ -99,8 +102,51 @@ def test_other_files_are_faults(tmp_path: Path) -> None:
     (tmp_path / "pc1.pth").write_text("no checkpoint")
     torch.save({"epoch": 3, "loss": 0.5}, tmp_path / "pc2.pth")
     torch.save([1, 2], tmp_path / "pc3.pth")
-    for name, message in (("pc1", ""), ("pc2", "but 'epoch', 'loss'"), ("pc3", "but list")):
+    torch.save({"state_dict": {"0.weight": torch.zeros(2)}}, tmp_path / "pc4.pth")
+    messages = ("it is text", "but dict of epoch, loss", "but list", "but 'state_dict'")
+    for number, message in enumerate(messages, 1):
         with pytest.raises(ModelError) as caught:
-            read_checkpoint(tmp_path / f"{name}.pth")
-        assert f"{name}.pth: " in str(caught.value)
+            read_checkpoint(tmp_path / f"pc{number}.pth")
+        assert f"pc{number}.pth" in str(caught.value)
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Tensor.to_sparse, "sparse float32"),
+        (lambda tensor: tensor.to("meta"), "without values"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quantized"),
+        (lambda tensor: torch.complex(tensor, tensor), "complex64"),
+        (lambda tensor: torch.nested.nested_tensor([*tensor]), "nested"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of sparse and nested tensors
+def test_tensors_that_are_no_plain_numbers(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], said: str
+) -> None:
+    for name in ("pmodule.0.weight", "C_sqrt"):
+        state = {"pmodule.0.weight": torch.ones(2, 2), "C_sqrt": torch.ones(1, 1)}
+        state[name] = change(state[name])
+        torch.save({"pcoderweights": state}, tmp_path / "pc1.pth")
+        with pytest.raises(ModelError, match=f"{name}.*{said}"):
+            read_checkpoint(tmp_path / "pc1.pth")
+
+
+def test_what_would_fill_the_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "pc1.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("data.pkl", "data/0", "version"):
+            archive.writestr(f"pc1/{name}", bytes(25_000_000))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(ModelError, match=r"pc1.*would become 75 MB, expected at most 64 MB"):
+        read_checkpoint(tmp_path / "pc1.pth")
+
+
+def test_one_bit_of_a_weight_is_noticed(tmp_path: Path) -> None:
+    weight = torch.full((64,), 3.0)
+    torch.save({"0.weight": weight}, tmp_path / "pc1.pth")
+    content = bytearray((tmp_path / "pc1.pth").read_bytes())
+    content[content.index(weight.numpy().tobytes()) + 2] ^= 1
+    (tmp_path / "pc1.pth").write_bytes(content)
+    with pytest.raises(ModelError, match="is damaged: the checksum"):
+        read_checkpoint(tmp_path / "pc1.pth")

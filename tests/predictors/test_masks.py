@@ -266,6 +266,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         ("m.edgelist", b"0 4 {'weight': 0}\n", "line 1: a weight other than 1"),
         ("m.edgelist", b"", "it holds no edge"),
         ("m.edgelist", b"\x80\x81\xff", "cannot be read"),
+        ("m.edgelist", bytes(300), "line 1: expected numbers of nodes"),
         ("m.edgelist", b"0 1\n1 2\n", "leaves none of the 12 weights"),
         ("m.adjlist", b"0,4\n", "line 1: expected numbers of nodes"),
         ("m.adjlist", b"0\n1\n", "it holds no edge"),
