@@ -17,12 +17,17 @@ from pcgraph.cli.screen import Screen
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pcgraph.report.study import ArmRow
+    from pcgraph.study.cells import Cell
     from pcgraph.study.comparisons import Comparison
     from pcgraph.study.plan import Plan
     from pcgraph.study.results import Results
+    from pcgraph.study.store import CellStore
+    from pcgraph.study.trials import Trials
+
+    Compute = Callable[..., None]
 
 CELLS = "cells"
 FORMATS = (".png", ".svg", ".pdf")
@@ -63,7 +68,8 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv, what the study's analyses found, figures, and report.html with all of it on one page.
+    comparisons.csv, what the study's analyses found, search.csv (a line a trial, where the file has a search),
+    figures, and report.html with all of it on one page.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError
@@ -75,18 +81,23 @@ def study(
 
         check_available()
         from pcgraph.study.arms import Arms
-        from pcgraph.study.engine import run_cells
         from pcgraph.study.file import load_study
         from pcgraph.study.plan import Plan
         from pcgraph.study.store import CellStore
 
         given = load_study(file)
+        search = None
+        if given.search is not None:
+            from pcgraph.study.trials import Trials
+
+            search = Trials(given, trust=trusted(trust))
+            given = search.stand_in
         planned = Plan(given, Arms(given, trust=trusted(trust)))
     folder = out or Path("runs") / given.study
     if plan:
         done = CellStore(folder / CELLS).done(planned.cells)
         shown = planned_counts(planned, done)
-        screen.result(shown, *plan_tables(planned, done))
+        screen.result(shown, *plan_tables(planned, done), *([stands_in(search)] if search else []))
         return
     from pcgraph.runs.folder import run_folder
 
@@ -95,13 +106,14 @@ def study(
         count = len(os.sched_getaffinity(0)) if workers is None else workers
         write_record(own.work, given.study, finished=False)
         own.kept = True
+        compute = computing(store, on, count, trust)
+        if search is not None:
+            with screen.working(f"Searching {given.study}", search.search.trials) as advance:
+                search.run(compute, store, advance)
+            given = search.found
+            planned = Plan(given, Arms(given, trust=trust))
         with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
-            if on is None:
-                run_cells(planned.cells, store, workers=count, trust=trust, advance=advance)
-            else:
-                from pcgraph.study.cluster import run_on_cluster
-
-                run_on_cluster(planned.cells, store, on, trust=trust, advance=advance)
+            compute(planned.cells, advance)
         with screen.working("Comparing"):
             from pcgraph.files import write_text
             from pcgraph.report import study as report
@@ -117,6 +129,7 @@ def study(
                 "arms.csv": report.arms_csv(rows),
                 "comparisons.csv": report.comparisons_csv(compared),
                 **({"stability.csv": stability_csv(results)} if given.analyses else {}),
+                **({"search.csv": search.csv()} if search else {}),
             }
             for name, text in texts.items():
                 write_text(own.work / name, text)
@@ -126,9 +139,37 @@ def study(
         page_beside(own.path, results, rows, compared, figures)
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []))
-    data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
+    data: dict[str, Any] = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
+    if search is not None:
+        from pcgraph.report.search import search_line
+
+        data["search"] = search.plain()
+        screen.remark(search_line(search, rows, results.reference))
     page = f"Report: {one_line(own.path / REPORT)}" if figures else NO_FIGURES
     screen.result(data, f"Study folder: {one_line(own.path)}", page)
+
+
+def computing(store: CellStore, on: str | None, workers: int, trust: bool) -> Compute:
+    """What computes cells: this machine, or a cluster."""
+    from pcgraph.study.engine import run_cells
+
+    def compute(cells: Sequence[Cell], advance: Callable[[int], None] = lambda done: None) -> None:
+        if on is None:
+            run_cells(cells, store, workers=workers, trust=trust, advance=advance)
+        else:
+            from pcgraph.study.cluster import run_on_cluster
+
+            run_on_cluster(cells, store, on, trust=trust, advance=advance)
+
+    return compute
+
+
+def stands_in(search: Trials) -> str:
+    """What a plan says of a search, whose cells nobody knows before."""
+    asked = search.search
+    return (
+        f"Search: {asked.trials} trials come first; '{asked.arm}' stands for what they find, with all edges."
+    )
 
 
 def drawing(results: Results, rows: Sequence[ArmRow]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Arms:
         path: FieldPath = ("arms", name)
         data = self._laid(arm, path)
         if arm.random is not None:
-            below = self._below()
+            below = self.below()
             if arm.random.edges > len(below):
                 message = f"{arm.random.edges} edges, and there are {len(below)} from a node to one below it"
                 raise self._refused(message, (*path, "random", "edges"))
@@ -137,12 +137,20 @@ class Arms:
     def _plain(self, name: str) -> Wiring:
         """An arm of the file that is not drawn."""
         if name not in self._whole:
-            arm, path = self.study.arms[name], ("arms", name)
-            data = self._laid(arm, path)
-            if arm.feedback is not None:
-                data["feedback"] = arm.feedback
-            self._whole[name] = self._wiring(name, data, path)
+            self._whole[name] = self.made(name, self.study.arms[name])
         return self._whole[name]
+
+    def made(self, name: str, arm: Arm) -> Wiring:
+        """The wiring of an arm that is not drawn, whether the file has it or not.
+
+        Raises:
+            SpecError: It is no spec; at its place in ``arms``.
+        """
+        path = ("arms", name)
+        data = self._laid(arm, path)
+        if arm.feedback is not None:
+            data["feedback"] = arm.feedback
+        return self._wiring(name, data, path)
 
     def _laid(self, arm: Arm, path: FieldPath) -> dict[str, Any]:
         """The base with an arm's own fields."""
@@ -201,14 +209,18 @@ class Arms:
                     set_field(data, field.split("."), value)
             shown = ",".join(f"{names[field]}={value}" for field, value in point.items())
             found = self._wiring(f"{grid.arm}[{shown}]", data, path)
-            self._moves(found.spec, grid, path)
+            self.moves(found.spec, grid.fields, path)
             yield replace(found, of=grid.arm)
 
-    def _moves(self, spec: Spec, grid: Grid, path: FieldPath) -> None:
-        """Refuse a field that all nodes have values of their own for, so that it would change nothing."""
+    def moves(self, spec: Spec, fields: Iterable[str], path: FieldPath) -> None:
+        """Refuse a field that all nodes have values of their own for, so that it would change nothing.
+
+        Raises:
+            SpecError: There is one; below ``path``.
+        """
         own = getattr(spec.dynamics, "nodes", {})
         moved = [node for node in self.graph.nodes if node != self.graph.receiver]
-        for field in grid.fields:
+        for field in fields:
             section, _, name = field.partition(".")
             if section != "dynamics" or name not in NODE_GAINS:
                 continue
@@ -275,7 +287,7 @@ class Arms:
         edges = [e for e in self.graph.edges.values() if e.kind == "feedforward" and e.target == node]
         return list(dict.fromkeys(source for edge in edges for source in edge.sources))
 
-    def _below(self) -> list[tuple[str, str]]:
+    def below(self) -> list[tuple[str, str]]:
         """All pairs of a node and one that it is computed from."""
         view = nx.DiGraph(self.graph.to_networkx("feedforward"))
         names = list(self.graph.nodes)
@@ -286,7 +298,7 @@ class Arms:
         pairs = [(edge.sources[0], edge.target) for edge in whole.edges]
         if any(len(edge.sources) > 1 for edge in whole.edges):
             raise self._refused(f"'{shuffle.of}' has edges of several sources", path)
-        allowed = set(self._below())
+        allowed = set(self.below())
         rng = np.random.default_rng([shuffle.seed, draw])
         moved = False
         for _ in range(SWAPS * len(pairs)):

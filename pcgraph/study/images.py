@@ -35,7 +35,7 @@ class StudyImages:
         self._opened: dict[tuple[str, Split], ImageData] = {}
         self._digests: dict[tuple[str, Split], str] = {}
         learned = [one for one in ("train", "tune") if getattr(study, one) is not None]
-        if not learned and study.evaluate.step == "held_out":
+        if not learned and (study.evaluate.step == "held_out" or study.search is not None):
             learned = ["train"]
         measured = self._data("test")
         if not measured.labelled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ class Plan:
     Args:
         study: The file.
         arms: Its wirings.
+        trained: The wirings whose edges are trained together. Left out: all arms.
 
     Attributes:
         measures: What is measured, in the order of the file.
@@ -76,8 +77,9 @@ class Plan:
         InputError: The images cannot be had.
     """
 
-    def __init__(self, study: Study, arms: Arms) -> None:
+    def __init__(self, study: Study, arms: Arms, trained: Sequence[Wiring] | None = None) -> None:
         self.study, self.arms = study, arms
+        self._together = arms.wirings if trained is None else trained
         self.conditions = list(
             dict.fromkeys([f"{CLEAN}:0", *(key(one) for one in conditions_of(study, self._size()))])
         )
@@ -90,14 +92,14 @@ class Plan:
         self._banks = self._union() if self._shared() else {}
         self._trained: dict[Any, Cell] = {}
         self.measures = [
-            Measure(arm.name, seed, condition, part, self._measure(arm, seed, condition, part))
+            Measure(arm.name, seed, condition, part, self.measure(arm, seed, condition, part))
             for arm in arms.wirings
             for seed in study.seeds
             for part in (("test", "held_out") if study.evaluate.step == "held_out" else ("test",))
             for condition in self.conditions
         ]
         self.analyses = [
-            Analysis(arm.name, seed, self._analysis(arm, seed, name))
+            Analysis(arm.name, seed, self.analysis(arm, seed, name))
             for name in study.analyses
             for arm in arms.wirings
             for seed in study.seeds
@@ -114,13 +116,16 @@ class Plan:
             SpecError: It is not, or none are.
         """
         evaluate = self.study.evaluate
-        steps = min(self._steps(arm) for arm in self.arms.wirings)
+        steps = min(self._steps(arm) for arm in self._together)
         if isinstance(evaluate.step, int) and evaluate.step > steps:
             message = f"step {evaluate.step} of {steps}"
             raise self._refused(message, ("evaluate", "step"), "Write a smaller 'step', or more 'steps'.")
-        if evaluate.step == "held_out" and any(one.validation == 0 for one in self._learning()):
-            message = "'held_out', and 'validation: 0' holds no images out of the training"
-            raise self._refused(message, ("evaluate", "step"))
+        if any(one.validation == 0 for one in self._learning()):
+            message = "'validation: 0' holds no images out of the training"
+            if evaluate.step == "held_out":
+                raise self._refused(f"'held_out', and {message}", ("evaluate", "step"))
+            if self.study.search is not None:
+                raise self._refused(f"a search, and {message}", ("search",))
 
     def _steps(self, arm: Wiring) -> int:
         asked = self.study.evaluate.steps
@@ -147,7 +152,7 @@ class Plan:
         asked = given.get("edges")
         if asked not in (None, "union", "own"):
             raise self._refused(f"expected 'union' or 'own', got {show(asked)}", ("train", "edges"))
-        settings = [arm.spec.train or Train() for arm in self.arms.wirings]
+        settings = [arm.spec.train or Train() for arm in self._together]
         reason = next(filter(None, map(self._tied, settings)), "")
         if asked == "union" and reason:
             hint = "Write 'edges: own': each arm is then trained by itself."
@@ -156,7 +161,7 @@ class Plan:
 
     def _tied(self, train: Train) -> str:
         """Why edges do not learn each by itself; empty where they do."""
-        edges = [edge for arm in self.arms.wirings for edge in arm.edges]
+        edges = [edge for arm in self._together for edge in arm.edges]
         energies = self.arms.wirings[0].spec.dynamics.rule == "energy"
         task = train.task or ("energy" if energies else "feedback")  # see learning.make_task
         if task != "feedback" and "backbone" in (train.learns or ["backbone"]):
@@ -175,7 +180,7 @@ class Plan:
     def _union(self) -> dict[str, list[dict[str, Edge]]]:
         """All edges of all arms by ground, in sets that have no two of one name; an arm in one."""
         found: dict[str, list[dict[str, Edge]]] = {}
-        for arm in self.arms.wirings:
+        for arm in self._together:
             banks, edges = found.setdefault(_ground(arm.spec), []), _bank(arm)
             fitting = (
                 one for one in banks if all(one.get(name, edge) == edge for name, edge in edges.items())
@@ -191,8 +196,9 @@ class Plan:
             return ()
         if not self._banks:
             return (self._training(arm.spec, seed),)
-        banks, edges = self._banks[_ground(arm.spec)], _bank(arm)
-        bank = next(one for one in banks if all(one.get(name) == edge for name, edge in edges.items()))
+        banks, edges = self._banks.get(_ground(arm.spec), []), _bank(arm)
+        fitting = (one for one in banks if all(one.get(name) == edge for name, edge in edges.items()))
+        bank = next(fitting, edges)
         return (self._training(self._bank_spec(arm.spec, bank), seed),)
 
     def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
@@ -236,7 +242,16 @@ class Plan:
 
     # ---- measuring -----------------------------------------------------------------------------
 
-    def _measure(self, arm: Wiring, seed: int, condition: str, part: str) -> Cell:
+    def measure(self, arm: Wiring, seed: int, condition: str, part: str, limit: int | None = None) -> Cell:
+        """The cell that measures a wiring.
+
+        Args:
+            arm: The wiring.
+            seed: The repetition.
+            condition: ``clean:0``, ``gaussian:0.5``, ...
+            part: ``test`` or ``held_out``.
+            limit: So many images. Left out: `Evaluate.limit`.
+        """
         evaluate = self.study.evaluate
         content: dict[str, Any] = {
             **self._network(arm, seed, part),
@@ -244,20 +259,26 @@ class Plan:
             "part": part,
             "steps": self._steps(arm),
             "batch": evaluate.batch,
-            "limit": evaluate.limit,
+            "limit": evaluate.limit if limit is None else limit,
         }
-        needs, known = self._made(arm, seed)
+        return Cell("measure", {**content, **self._measured(part)}, *self._made(arm, seed))
+
+    def analysis(self, arm: Wiring, seed: int, kind: str, part: str = "test") -> Cell:
+        """The cell that finds something else out about a wiring, on test images or held-out ones."""
+        content = {**self._network(arm, seed, part), "images": IMAGES, "steps": STEPS, **self._measured(part)}
+        if part != "test":
+            content["part"] = part
+        return Cell(kind, content, *self._made(arm, seed))
+
+    def _measured(self, part: str) -> dict[str, Any]:
+        """What a cell's content says of the images that it looks at."""
         if part == "test":
-            return Cell("measure", {**content, **self._images.of("test")}, needs, known)
+            return self._images.of("test")
         learned = [
             {**self._images.of("tune" if isinstance(one, Tune) else "train"), "validation": one.validation}
             for one in self._learning()
         ]
-        return Cell("measure", {**content, "learned": learned}, needs, known)
-
-    def _analysis(self, arm: Wiring, seed: int, kind: str) -> Cell:
-        content = {**self._network(arm, seed), "images": IMAGES, "steps": STEPS, **self._images.of("test")}
-        return Cell(kind, content, *self._made(arm, seed))
+        return {"learned": learned}
 
     def _network(self, arm: Wiring, seed: int, part: str = "test") -> dict[str, Any]:
         """What a cell's content says of the network that it looks at, and of the draws."""

@@ -112,7 +112,7 @@ class Worker:
 
     def _stability(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
         network = self._measured(content, needs)
-        data = self._images(network.spec, content["data"], "test")
+        data = self._measured_images(network.spec, content)
         return {STABILITY: _json(stability_of(network, data, content))}
 
     def _measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
@@ -182,14 +182,18 @@ class Worker:
         return self._data[key]
 
     def _measured_images(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
-        held_out = content["part"] == "held_out"
-        data = self._held_out(spec, content) if held_out else self._images(spec, content["data"], "test")
-        if content["limit"] is None:
+        held_out = content.get("part") == "held_out"
+        data = self.held_out(spec, content) if held_out else self._images(spec, content["data"], "test")
+        if content.get("limit") is None:
             return data
         return subset(data, choice(len(data), content["limit"], content["draws"]))
 
-    def _held_out(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
-        """What the first training holds out, without what another one learns from."""
+    def held_out(self, spec: Spec, content: Mapping[str, Any]) -> ImageData:
+        """What the first training holds out, without what another one learns from.
+
+        Raises:
+            InputError: Nothing is left.
+        """
         first, *others = [
             split(self._images(spec, one["data"], "train"), one["validation"], content["seed"])
             for one in content["learned"]
