@@ -68,8 +68,8 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv, what the study's analyses found, search.csv (a line a trial, where the file has a search),
-    figures, and report.html with all of it on one page.
+    comparisons.csv, what the study's analyses found, search.csv (a line a proposal of its search), figures,
+    and report.html with all of it on one page.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError

@@ -55,7 +55,6 @@ class Sampler:
         self._asked = optuna.create_study(directions=directions, sampler=self._made())
 
     def _made(self) -> optuna.samplers.BaseSampler:
-        import optuna
 
         given = self._search.sampler
         name, options = (given, {}) if isinstance(given, str) else next(iter(given.items()))
@@ -93,7 +92,7 @@ class Sampler:
             trial.report(early, 0)
         try:
             self._tried(lambda: self._asked.tell(trial, values, state))
-        except _Exhausted:
+        except _ExhaustedError:
             self.exhausted = True
 
     def _tried(self, work: Callable[[], Any]) -> Any:
@@ -106,7 +105,7 @@ class Sampler:
             raise self._refused(f"this sampler needs a package: {error}") from None
         except Exception as error:  # whatever a sampler raises on options and spaces that it cannot use
             if "Study.stop" in str(error):  # no proposals are left, for those that know
-                raise _Exhausted from None
+                raise _ExhaustedError from None
             raise self._refused(f"this sampler cannot be used here: {error}") from None
 
     def _refused(self, message: str, *path: str, hint: str = "") -> SpecError:
@@ -119,7 +118,7 @@ LESS = ("multiply_adds", "spectral_radius")
 """Objectives of which less is better."""
 
 
-class _Exhausted(Exception):
+class _ExhaustedError(Exception):
     """No proposals are left."""
 
 

@@ -99,12 +99,12 @@ class Search(Model):
     each: dict[Literal["gain", "delay", "error"], Drawn] = {}
     """Values that are drawn for each edge that is there."""
     fields: dict[str, Drawn] = {}
-    """Values that are drawn once: as in a grid, a field of all edges (`delay`, `gain`, `error`, `predictor`), or
-    a path in the spec, such as `dynamics.feedback`."""
+    """Values that are drawn once: as in a grid, a field of all edges (`delay`, `gain`, `error`, `predictor`),
+    or a path in the spec, such as `dynamics.feedback`."""
     objectives: Annotated[list[str], Field(min_length=1), AfterValidator(_unlike)] = ["accuracy"]
-    """What counts: `accuracy`, the mean over the noisy conditions of `evaluate`, or that under one of them, such as
-    `gaussian:0.5`; `multiply_adds` of a step; `spectral_radius` (both: less is better). The first is an
-    accuracy; of the proposals that are best in it one becomes the arm, and the next ones decide among these."""
+    """What counts: `accuracy`, the mean over the noisy conditions of `evaluate`, or that under one of them,
+    such as `gaussian:0.5`; `multiply_adds` of a step; `spectral_radius` (of both, less is better). The first
+    is an accuracy. The best in it becomes the arm; of equal ones, the next objectives decide."""
     limit: Count | None = None
     """So many of the images that are held out of the training, chosen at random. Left out: all."""
     prune: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -18,11 +18,10 @@ from pcgraph.errors import Fault, FieldPath, InputError, SpecError, closest
 from pcgraph.evaluation.conditions import CLEAN, from_key
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order
-from pcgraph.study.file import Arm, Study
+from pcgraph.study.file import Study
 from pcgraph.study.plan import Plan
 from pcgraph.study.results import to_csv
 from pcgraph.study.samplers import LESS, Sampler
-from pcgraph.study.search import Search
 from pcgraph.study.space import Space, Values
 from pcgraph.study.store import CellStore
 from pcgraph.study.work import FAILED, MEASURED, STABILITY, Worker
