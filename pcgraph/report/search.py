@@ -12,22 +12,15 @@ def search_line(search: Trials, rows: Sequence[ArmRow], reference: str) -> str:
     """What was found on held-out images, and how sure that is on the test images with fresh seeds."""
     found = search.plain()
     counts = f"{found['trials']} trials, {found['pruned']} pruned, {found['failed']} failed"
-    first, value = next(iter(found["objectives"].items()))
+    objective, value = next(iter(found["objectives"].items()))
     seeds = len(found["seeds"])
     begun = (
-        f"Search: {counts}. Trial {found['chosen']} became '{found['arm']}': {first} {value:.3f} on held-out "
+        f"Search: {counts}. Trial {found['chosen']} became '{found['arm']}': {objective} {value:.3f} on "
+        f"held-out images ({seeds} {'seed' if seeds == 1 else 'seeds'}). On the test images, fresh seeds: "
     )
-    begun += f"images ({seeds} {'seed' if seeds == 1 else 'seeds'}). On the test images, with fresh seeds: "
     (row,) = [one for one in rows if one.arm == found["arm"]]
-    if row.compared is None:
-        return (
-            begun + "it is the reference."
-            if row.arm == reference
-            else begun + "no comparison, as a seed failed."
-        )
-    low, high = row.compared.interval.low, row.compared.interval.high
-    value = row.compared.difference.value
-    return (
-        begun
-        + f"{value:+.3f} to '{reference}', from {low:+.3f} to {high:+.3f} (corrected), p = {row.compared.p:.3g}."
-    )
+    one = row.compared
+    if one is None:
+        return begun + ("it is the reference." if row.arm == reference else "no comparison: a seed failed.")
+    difference, low, high = one.difference.value, one.interval.low, one.interval.high
+    return f"{begun}{difference:+.3f} to '{reference}', from {low:+.3f} to {high:+.3f} (corrected), p = {one.p:.3g}."

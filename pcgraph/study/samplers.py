@@ -50,7 +50,8 @@ class Sampler:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        directions = ["minimize" if one in LESS else "maximize" for one in self._search.objectives]
+        kinds = optuna.study.StudyDirection
+        directions = [kinds.MINIMIZE if one in LESS else kinds.MAXIMIZE for one in self._search.objectives]
         self.exhausted = False
         self._asked = optuna.create_study(directions=directions, sampler=self._made())
 
@@ -67,7 +68,8 @@ class Sampler:
                 hint = "Write 'search: {seed: ...}'." if option == "seed" else closest(option, known)
                 raise self._refused(f"'{option}' is no option of {name}", option, hint=hint)
         seed = {"seed": self._search.seed} if "seed" in known else {}
-        return self._tried(lambda: kinds[name](**options, **seed))
+        made: optuna.samplers.BaseSampler = self._tried(lambda: kinds[name](**options, **seed))
+        return made
 
     def ask(self) -> tuple[Values, optuna.Trial]:
         """The next proposal, and what to tell its result with."""

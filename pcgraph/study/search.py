@@ -108,7 +108,8 @@ class Search(Model):
     limit: Count | None = None
     """So many of the images that are held out of the training, chosen at random. Left out: all."""
     prune: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of each batch that is measured under all conditions: those best under the first. Left out: all."""
+    """The share of each batch that is measured under all conditions: those best under the first. Left out:
+    all."""
     arm: Name = "found"
     """What the best is called in the study."""
 

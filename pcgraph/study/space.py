@@ -48,6 +48,7 @@ class Space:
     def __init__(self, search: Search, arms: Arms) -> None:
         self.search, self.arms = search, arms
         self._fed = arms.wirings[0].spec.dynamics.rule == "predify"
+        self._each: dict[str, Any] = {str(field): given for field, given in search.each.items()}
         self._choices = list(self._wirings())
         every = [name for edges in self._choices for name in edges]
         self._edges = list(dict.fromkeys(every))
@@ -55,7 +56,7 @@ class Space:
         first = [] if search.feedback else self._edges
         self.names = [
             *(first or [FEEDBACK]),
-            *(f"{edge} {field}" for edge in self._edges for field in search.each),
+            *(f"{edge} {field}" for edge in self._edges for field in self._each),
             *search.fields,
         ]
         self.probes = list(self._probes())
@@ -64,13 +65,12 @@ class Space:
 
     def draw(self, trial: Draws) -> Values:
         """The values of a proposal, by name; those that it does not need are not drawn."""
-        found: Values = {}
         if self.search.feedback:
-            found[FEEDBACK] = trial.suggest_categorical(FEEDBACK, list(range(len(self._choices))))
+            found = {FEEDBACK: trial.suggest_categorical(FEEDBACK, list(range(len(self._choices))))}
         else:
             found = {name: trial.suggest_categorical(name, [False, True]) for name in self._edges}
         for edge in self._there(found):
-            for field, given in self.search.each.items():
+            for field, given in self._each.items():
                 found[f"{edge} {field}"] = _drawn(trial, f"{edge} {field}", given)
         if self._there(found):
             for field, given in self.search.fields.items():
@@ -81,7 +81,7 @@ class Space:
         """The arm that drawn values mean."""
         edges: list[dict[str, Any]] = []
         for name, edge in self._there(drawn).items():
-            own = {field: self._value(drawn, f"{name} {field}", field) for field in self.search.each}
+            own = {field: self._value(drawn, f"{name} {field}", field) for field in self._each}
             edges.append({**edge, **{field: value for field, value in own.items() if value is not UNDRAWN}})
         spec: dict[str, Any] = {}
         for field in self.search.fields:
@@ -101,7 +101,7 @@ class Space:
             found[FEEDBACK] = _plain((self.search.feedback or [])[drawn[FEEDBACK]])
         for name in drawn:
             field = name.rpartition(" ")[2]
-            if field in self.search.each or field in self.search.fields:
+            if field in self._each or field in self.search.fields:
                 found[name] = _plain(self._value(drawn, name, field))
         return found
 
@@ -114,7 +114,7 @@ class Space:
     def _value(self, drawn: Mapping[str, Any], name: str, field: str) -> Any:
         if name not in drawn:
             return UNDRAWN
-        given = {**self.search.each, **self.search.fields}[field]
+        given = self._each[field] if field in self._each else self.search.fields[field]
         return drawn[name] if isinstance(given, Range) else given[drawn[name]]
 
     # ---- checks --------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class Space:
             path: FieldPath = ("search", "fields", field)
             if field.split(".")[0] == FEEDBACK:
                 raise self._refused("the wiring is no field", path, "Write 'feedback' or 'edges' beside it.")
-            if field == "dynamics.feedback" and "gain" in (*self.search.each, *self.search.fields):
+            if field == "dynamics.feedback" and "gain" in (*self._each, *self.search.fields):
                 message = "every edge has a drawn 'gain', so this changes nothing"
                 raise self._refused(message, path, "Draw one of the two.")
 
@@ -157,7 +157,7 @@ class Space:
         for choice, edges in enumerate(self._choices):
             wiring: Values = {FEEDBACK: choice} if self.search.feedback else dict.fromkeys(edges, True)
             yield self._probe(wiring, ("search",))
-            for field, given in self.search.each.items():
+            for field, given in self._each.items():
                 for place, end in enumerate(_ends(given)):
                     values = wiring | {f"{edge} {field}": end for edge in edges}
                     yield self._probe(values, _at(("search", "each", field), given, place))

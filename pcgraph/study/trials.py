@@ -77,7 +77,13 @@ class Trials:
     def __init__(self, study: Study, *, trust: bool = False) -> None:
         assert study.search is not None
         self.study, self.search, self.trust = study, study.search, trust
-        bare = {"contrasts": [], "reference": None, "lesions": None, "grid": None, "analyses": []}
+        bare: dict[str, Any] = {
+            "contrasts": [],
+            "reference": None,
+            "lesions": None,
+            "grid": None,
+            "analyses": [],
+        }
         arms = Arms(study.model_copy(update=bare), trust=trust)
         self._check_names()
         self.space = Space(self.search, arms)

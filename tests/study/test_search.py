@@ -35,7 +35,7 @@ RICH = {
 }
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Of a search in between."""
 
 
@@ -50,7 +50,7 @@ def searched(
         new = [one for one in cells if one.key not in store.done(list(cells))]
         for part in [new] if workers > 1 else [[one] for one in new]:
             if at_most is not None and len(computed) >= at_most:
-                raise Stopped
+                raise StoppedError
             run_cells(part, store, workers=workers)
             computed.extend(part)
 
@@ -66,7 +66,7 @@ def test_a_search_is_the_same_whatever_computes_it_and_goes_on_where_it_stopped(
     assert {row["outcome"] for row in rows} >= {"complete", "pruned"}
     assert searched(tmp_path, CellStore(tmp_path / "two"), workers=2) == (first, count)
     stopped = CellStore(tmp_path / "three")
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         searched(tmp_path, stopped, at_most=count // 2)
     assert searched(tmp_path, stopped) == (first, count - count // 2)
     assert searched(tmp_path, stopped) == (first, 0)
