@@ -23,4 +23,5 @@ def search_line(search: Trials, rows: Sequence[ArmRow], reference: str) -> str:
     if one is None:
         return begun + ("it is the reference." if row.arm == reference else "no comparison: a seed failed.")
     difference, low, high = one.difference.value, one.interval.low, one.interval.high
-    return f"{begun}{difference:+.3f} to '{reference}', from {low:+.3f} to {high:+.3f} (corrected), p = {one.p:.3g}."
+    shown = f"{difference:+.3f} to '{reference}', from {low:+.3f} to {high:+.3f} (corrected)"
+    return f"{begun}{shown}, p = {one.p:.3g}."

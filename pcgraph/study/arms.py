@@ -136,6 +136,9 @@ class Arms:
 
     def _plain(self, name: str) -> Wiring:
         """An arm of the file that is not drawn."""
+        if name not in self.study.arms:
+            message = f"'{name}' is an arm only when the search is done"
+            raise self._refused(message, ("search", "arm"), "See pcgraph.study.trials.Trials.")
         if name not in self._whole:
             self._whole[name] = self.made(name, self.study.arms[name])
         return self._whole[name]

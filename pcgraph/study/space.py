@@ -108,7 +108,8 @@ class Space:
     def _there(self, drawn: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The edges of a proposal, by name."""
         if self.search.feedback:
-            return self._choices[drawn[FEEDBACK]]
+            taken: int = drawn[FEEDBACK]
+            return self._choices[taken]
         return {name: edge for name, edge in self._choices[0].items() if drawn[name]}
 
     def _value(self, drawn: Mapping[str, Any], name: str, field: str) -> Any:
