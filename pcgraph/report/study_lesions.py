@@ -19,8 +19,8 @@ from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import BETTER, POINTS, WORSE
 from pcgraph.spec import Edge
 from pcgraph.study.arms import Wiring
-from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results
+from pcgraph.study.values import edge_name
 
 NARROW, WIDEST = 0.5, 5.0
 """Points of the widths of edges."""
@@ -73,7 +73,7 @@ def lost(results: Results, lesion: Wiring) -> NDArray[np.float64] | None:
     The mean over the noisy conditions, each arm at the step that it is judged at.
     """
     found = []
-    for condition in results.robust():
+    for condition in results.plan.robust:
         whole, rest = (results.right(name, condition) for name in (lesion.of, lesion.name))
         if whole is None or rest is None:
             return None

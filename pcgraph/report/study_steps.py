@@ -71,7 +71,7 @@ def arm_colours(results: Results, rows: Sequence[ArmRow]) -> dict[str, str]:
 
 
 def _mean(results: Results, row: ArmRow) -> float:
-    return float(np.mean([row.accuracy[condition] for condition in results.robust()]))
+    return float(np.mean([row.accuracy[condition] for condition in results.plan.robust]))
 
 
 def _draw_panel(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,39 +15,14 @@ from pcgraph.spec.documents import read_document
 from pcgraph.spec.dynamics import Sharing
 from pcgraph.spec.faults import translate
 from pcgraph.spec.model import Model
-from pcgraph.spec.source import Place, Source, show
+from pcgraph.spec.source import Place, Source
 from pcgraph.spec.training import Optimizer
 from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
+from pcgraph.study.given import Name, Seed, Seeds
+from pcgraph.study.search import Range, Search
 
-Name = Annotated[str, AfterValidator(lambda name: _arm_name(name))]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-MOST_SEEDS = 1000
 MOST_ARMS = 1000
 Draws = Annotated[Count, Field(le=MOST_ARMS)]
-
-
-def _arm_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
-        raise refuse(f"{show(name)} cannot name an arm", "Letters, digits, '_', '-', '+' and '.'.")
-    return name
-
-
-def _seeds(value: Any) -> Any:
-    counted = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS
-    if isinstance(value, int) and value > MOST_SEEDS:
-        raise refuse(f"expected at most {MOST_SEEDS} repetitions, got {value}")
-    return list(range(value)) if counted else value
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise refuse("a seed is given twice", "Each seed is one repetition.")
-    return seeds
-
-
-Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Random(Model):
@@ -228,6 +202,8 @@ class Study(Model):
     of all edges serves all arms; with `edges: own` each arm is trained alone."""
     tune: dict[str, Any] | None = None
     """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
+    search: Search | None = None
+    """Wirings that are searched for; the best becomes an arm. Left out: none."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
     analyses: Annotated[dict[Literal["stability"], Stability], BeforeValidator(_analyses)] = {}
@@ -252,6 +228,10 @@ class Study(Model):
     def located(self, fault: Fault) -> Fault:
         """A fault with its place in the file."""
         return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
+
+    def with_arm(self, name: str, arm: Arm) -> Study:
+        """The same study with one more arm."""
+        return self.model_copy(update={"arms": {**self.arms, name: arm}})
 
 
 def load_study(path: str | Path) -> Study:
@@ -290,6 +270,9 @@ def _about_study(fault: Fault) -> Fault:
         "share": Sharing,
         "lesions": Lesions,
         "grid": Grid,
+        "search": Search,
+        "each": Range,
+        "fields": Range,
         "evaluate": Evaluate,
         "corruptions": Corruptions,
         "stability": Stability,
@@ -305,7 +288,7 @@ def _about_study(fault: Fault) -> Fault:
 
 def _names(study: Study) -> Any:
     """Arms are named that there are."""
-    known = list(study.arms)
+    known = [*study.arms, *([study.search.arm] if study.search else [])]
     asked: list[tuple[str, tuple[Any, ...]]] = []
     for name, arm in study.arms.items():
         if arm.shuffle is not None:
@@ -324,5 +307,9 @@ def _names(study: Study) -> Any:
     for name, path in asked:
         if name not in known:
             yield Fault(f"there is no arm '{name}'", path, closest(name, known))
-        elif study.arms[name].random is not None or study.arms[name].shuffle is not None:
+        elif name in study.arms and _is_drawn(study.arms[name]):
             yield Fault(f"'{name}' is drawn, and not one wiring", path, "Name an arm with 'feedback'.")
+
+
+def _is_drawn(arm: Arm) -> bool:
+    return arm.random is not None or arm.shuffle is not None
