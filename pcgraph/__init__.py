@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pcgraph.acceleration import choose_convolutions
+    from pcgraph.acceleration import Optimized, choose_convolutions
+    from pcgraph.acceleration import optimize as optimize
     from pcgraph.analysis.stability import EdgeLimit, edge_limits, spectral_radius, step_eigenvalue
     from pcgraph.building.network import build
     from pcgraph.errors import (
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "acceleration": ("choose_convolutions",),
+    "acceleration": ("Optimized", "choose_convolutions", "optimize"),  # the last for `PCNetwork.optimize`
     "errors": ("DivergenceError", "InputError", "ModelError", "PCGraphError", "PCGraphWarning", "SpecError"),
     "graph": ("PCGraph",),
     "learning": ("learn",),
@@ -60,6 +61,7 @@ __all__ = [
     "EdgeLimit",
     "InputError",
     "ModelError",
+    "Optimized",
     "PCGraph",
     "PCGraphError",
     "PCGraphWarning",

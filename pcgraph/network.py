@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +22,9 @@ from pcgraph.runs.record import check_written
 from pcgraph.spec import Spec
 from pcgraph.tracing.drive import Drive
 from pcgraph.tracing.weight_fit import Own
+
+if TYPE_CHECKING:
+    from pcgraph import Optimized
 
 
 class PCNetwork(nn.Module):
@@ -109,6 +112,33 @@ class PCNetwork(nn.Module):
         if self.drive is None:
             return dict(state.values)
         return scheduler.readout(state, differentiable=differentiable)
+
+    def optimize(self, inputs: Tensor, *, steps: int | None = None, memory: float = 2e9) -> Optimized:
+        """Measure how runs on inputs of this shape are fastest, and let the network be run so.
+
+        Tried are the network as it is, its large kernels in tiles (`choose_convolutions`), channels-last, and
+        compiled steps. What is not faster, or makes other states than by rounding, is not chosen. The choice
+        is kept for later processes on this machine, which measure nothing (`pcgraph cache`).
+
+        The network is changed in place: how its weights lie in memory, and how layers are computed; not what
+        they compute. Call it in the autocast context, if any, and with the number of threads that the runs
+        will have.
+
+            fast = network.requires_grad_(False).optimize(images)
+            run = fast.scheduler.run(images, steps=10)
+
+        Args:
+            inputs: Images (batch, *shape), such as the runs will have.
+            steps: How many steps are to come in this process: compiling is tried if it may pay off within
+                them. Left out, it is tried where later processes can load what was compiled.
+            memory: What the transformed weights of tiles may take, in bytes.
+
+        Raises:
+            InputError: The inputs do not fit, or ``steps`` is negative.
+        """
+        from pcgraph import optimize  # which stands above this room, and runs it
+
+        return optimize(self, inputs, steps=steps, memory=memory)
 
     def draws(self, seed: int, places: Sequence[int], step: int) -> dict[str, Tensor]:
         """What a backbone that is random in eval mode draws at a step; empty where none is."""

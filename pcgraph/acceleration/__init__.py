@@ -1,7 +1,17 @@
-"""Large transposed convolutions by algorithms with fewer multiplications."""
+"""Faster ways to compute the same, found by measuring."""
 
 from pcgraph.acceleration.choose import Choice, Choices, choose_convolutions
 from pcgraph.acceleration.measure import Way
+from pcgraph.acceleration.optimizing import Optimized, Variant, optimize
 from pcgraph.predictors.fast.tiled_layer import TiledConvTranspose2d
 
-__all__ = ["Choice", "Choices", "TiledConvTranspose2d", "Way", "choose_convolutions"]
+__all__ = [
+    "Choice",
+    "Choices",
+    "Optimized",
+    "TiledConvTranspose2d",
+    "Variant",
+    "Way",
+    "choose_convolutions",
+    "optimize",
+]

@@ -18,6 +18,9 @@ from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
 from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.fast.tiled_layer import TiledConvTranspose2d
 
+Tiles = tuple[tuple[str, Shape, int], ...]
+"""Layers with the shape of their input and the side of the tiles."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -108,6 +111,24 @@ def choose_convolutions(
     for name, layer in layers.items():
         layer.choose({c.shape: c.chosen.tile for c in chosen if c.layer == name and c.chosen.tile})
     return Choices(tuple(chosen), time.perf_counter() - begin)
+
+
+def chosen_tiles(choices: Choices) -> Tiles:
+    """The layers that are computed in tiles."""
+    return tuple((one.layer, one.shape, one.chosen.tile) for one in choices.layers if one.chosen.tile)
+
+
+def has_large_kernels(network: PCNetwork, size: int) -> bool:
+    """Whether a transposed convolution has constant weights, and a kernel of at least this size."""
+    layers = [one for one in network.predictors.modules() if isinstance(one, nn.ConvTranspose2d)]
+    constant = not any(one.weight.requires_grad for one in layers)
+    return constant and any(min(one.kernel_size) >= size for one in layers)
+
+
+def use_tiles(network: PCNetwork, tiles: Tiles) -> None:
+    """Compute these layers in tiles, and all others directly."""
+    for name, layer in _replaced(network.predictors):
+        layer.choose({shape: tile for one, shape, tile in tiles if one == name})
 
 
 def _replaced(module: nn.Module, path: str = "") -> Iterator[tuple[str, TiledConvTranspose2d]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +11,16 @@ from pcgraph.cli.options import AsJson, Quiet
 from pcgraph.cli.screen import Screen
 from pcgraph.display.safe import one_line
 
+if TYPE_CHECKING:
+    from pcgraph.files.cache import Entry
+
 
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Forget all of them.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what [b]--compile[/] keeps for later processes, and where; or forget it.
+    """Show what [b]--compile[/] and [b]--fast[/] keep for later processes, and where; or forget it.
 
     The folder is that of the variable PCGRAPH_CACHE ('0' keeps nothing), or 'pcgraph' in the user's cache.
     What was not used longest goes first when all together takes more than 4 GB.
@@ -39,7 +42,7 @@ def cache(
         return
     entries = kept.entries()
     rows = [
-        f"{entry.path.name[:12]}  {shown(entry.size):>8}  {entry.about.get('operations', '?'):>6} operations"
+        f"{entry.path.name[:12]}  {shown(entry.size):>8}  {_what(entry):>17}"
         f"  last used {time.strftime('%Y-%m-%d %H:%M', time.localtime(entry.used))}"
         for entry in entries
     ]
@@ -47,3 +50,8 @@ def cache(
     rows.append(f"{one_line(kept.folder)}: {len(entries)} entries, {shown(total)} of {shown(kept.limit)}")
     listed = [{"key": entry.path.name, "bytes": entry.size, "used": entry.used} for entry in entries]
     screen.result({"folder": str(kept.folder), "entries": listed}, *rows)
+
+
+def _what(entry: Entry) -> str:
+    operations = entry.about.get("operations")
+    return "a choice of ways" if operations is None else f"{operations} operations"

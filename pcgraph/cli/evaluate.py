@@ -19,6 +19,7 @@ from pcgraph.cli.options import (
     ClassOrder,
     Compiled,
     Device,
+    Fast,
     Force,
     Limit,
     Memory,
@@ -40,6 +41,7 @@ from pcgraph.cli.outcome import draw
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 from pcgraph.cli.simulation import Precision, Setup, find_device
+from pcgraph.cli.speed import check_speed, whole_batches
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ def evaluate(
     batch: Batch = 64,
     memory: Memory = None,
     compiled: Compiled = False,
+    fast: Fast = False,
     seed: Seed = 0,
     workers: Workers = 0,
     classes: ClassOrder = None,
@@ -142,6 +145,7 @@ def evaluate(
     same.
     """
     screen = Screen(as_json, quiet)
+    check_speed(compiled, fast, memory)
     given = read_spec(spec)
     begun = time.perf_counter()
     from pcgraph.evaluation.processes import Processes
@@ -226,7 +230,7 @@ def evaluate(
                     processes=processes,
                     workers=workers,
                     memory=memory,
-                    compiled=compiled,
+                    of_whole=whole_batches(network, compiled, fast, screen.aside),
                     advance=advance,
                 )
         except (KeyboardInterrupt, SystemExit):

@@ -62,6 +62,14 @@ Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
 ]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Measure which way of computing is the fastest on this machine, and take it. The first time "
+        "that takes minutes, as compiling is tried; later processes know the answer.",
+    ),
+]
 ClassOrder = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,7 @@ from pcgraph.cli.options import (
     Batch,
     Compiled,
     Device,
+    Fast,
     Force,
     Memory,
     NoVerify,
@@ -31,6 +32,7 @@ from pcgraph.cli.outcome import as_data, draw, remarks, run_figures, tables
 from pcgraph.cli.report import page_beside
 from pcgraph.cli.screen import Screen
 from pcgraph.cli.simulation import Precision, Setup, find_device, recorded_bytes
+from pcgraph.cli.speed import check_speed
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def run(
     batch: Batch = 16,
     memory: Memory = None,
     compiled: Compiled = False,
+    fast: Fast = False,
     device: Device = "auto",
     dtype: Annotated[
         Precision, typer.Option(help="bfloat16 computes under autocast and keeps the states in float32.")
@@ -89,6 +92,7 @@ def run(
     tensors, a figure and report.html.
     """
     screen = Screen(as_json, quiet)
+    check_speed(compiled, fast, memory)
     given = read_spec(spec)
     begun = time.perf_counter()
     from pcgraph.runs.folder import run_folder
@@ -101,14 +105,14 @@ def run(
             from pcgraph.simulation.tape import Tape
 
             noisy = None if noise is None else Noise.parse(noise)
-            setup = Setup(steps, seed, find_device(device), dtype, memory, compiled)
+            setup = Setup(steps, seed, find_device(device), dtype, memory, compiled, fast)
             network = setup.build(given, trusted(trust), not no_verify)
             inputs = find_inputs(network, images or [], noisy, seed)
             made = given.schedule.steps if steps is None else steps
             check_room(own.work, recorded_bytes(network, record or [], made, len(inputs)))
         with Tape(own.work / TENSORS, record or []) as tape:
             with screen.working(f"Running {given.name}", len(inputs)) as advance:
-                found = setup.run(network, inputs.batches(batch), record or [], advance, tape)
+                found = setup.run(network, inputs.batches(batch), record or [], advance, tape, screen.aside)
             record_of_run = {
                 "kind": "run",
                 "name": given.name,

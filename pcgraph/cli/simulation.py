@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pcgraph.simulation.tape import Tape
     from pcgraph.spec import Spec
 
+from pcgraph.cli.speed import whole_batches
+
 
 class Precision(StrEnum):
     """What the run computes in."""
@@ -37,6 +39,7 @@ class Setup:
     dtype: Precision
     memory: str | None = None
     compiled: bool = False
+    fast: bool = False
 
     def build(self, spec: Spec, trust: bool, verify: bool = True) -> PCNetwork:
         """The network, where and in what it is to compute."""
@@ -54,6 +57,7 @@ class Setup:
         record: Sequence[str],
         advance: Callable[[int], None],
         tape: Tape | None = None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> Found:
         """Run the dynamics on all batches, and keep what ``record`` names, in memory or on a tape."""
         import torch
@@ -71,10 +75,16 @@ class Setup:
         kept: dict[str, list[Tensor]] = {}
         terms: list[str] = []
         classes = 0
-        scheduler = Scheduler(network)
-        scheduler = scheduler.compile() if self.compiled else scheduler
+        plain = Scheduler(network)
+        whole, size = whole_batches(network, self.compiled, self.fast, tell), 0
+        bfloat16 = self.dtype == Precision.bfloat16
         growth: list[Fault] = []
         for batch in batches:
+            size = size or len(batch[1])
+            scheduler = plain
+            if whole is not None and len(batch[1]) == size:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+                    scheduler = whole(batch[1])
             try:
                 ((found, run),) = follow(
                     scheduler,
@@ -82,7 +92,7 @@ class Setup:
                     steps=self.steps,
                     record=record,
                     generator=generator,
-                    bfloat16=self.dtype == Precision.bfloat16,
+                    bfloat16=bfloat16,
                     to=tape,
                     memory=self.memory,
                     seed=self.seed,

@@ -47,7 +47,7 @@ def evaluate(
     processes: Processes | None = None,
     workers: int = 0,
     memory: str | None = None,
-    compiled: bool = False,
+    of_whole: Callable[[Tensor], Scheduler] | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Measured:
     """Measure a network on images, clean and otherwise, at every step of its dynamics.
@@ -64,7 +64,8 @@ def evaluate(
         processes: Those that share the work.
         workers: Processes that read images ahead; see `pcgraph.datasets.batches`.
         memory: What a run of the dynamics may take; larger batches run in parts. See `Scheduler.run`.
-        compiled: Whether the steps of whole batches are compiled; a last one that is smaller is not.
+        of_whole: Gives the scheduler of whole batches, such as one that compiles; a last one that is
+            smaller has the usual one.
         advance: Is told of every batch that went through a condition.
 
     Returns:
@@ -79,7 +80,6 @@ def evaluate(
     conditions = distinct(conditions)
     names = [key(condition) for condition in conditions]
     plain = Scheduler(network)
-    compiler = Scheduler(network).compile() if compiled else plain
     own = _own_batches(len(data), settings.batch, processes)
     todo = [(number, places) for number, places in own if store.missing(names, places)]
     advance((len(own) - len(todo)) * len(conditions))
@@ -92,7 +92,9 @@ def evaluate(
         if not len(batch):
             continue
         seed = mixed_seed(settings.seed, number)
-        scheduler = compiler if len(batch) == settings.batch else plain
+        scheduler = plain
+        if of_whole is not None and len(batch) == settings.batch:
+            scheduler = of_whole(batch.images)
         given = (settings.steps, settings.distances, seed, memory, Drawn(settings.seed, indices))
         run = follow(scheduler, batch.images, *given)
         check_classes(data, batch.labels, run)

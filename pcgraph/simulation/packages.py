@@ -120,7 +120,7 @@ def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapp
 
 def _key(program: fx.GraphModule, form: Any) -> str:
     """A digest of all that the compiled code depends on."""
-    found = hashlib.sha256(repr((FORMAT, form, _machine(), torch.get_num_threads())).encode())
+    found = hashlib.sha256(repr((FORMAT, form, machine(), torch.get_num_threads())).encode())
     for node in program.graph.nodes:
         found.update(repr((node.name, node.op, str(node.target), str(node.args), str(node.kwargs))).encode())
         if node.op == "placeholder":
@@ -139,7 +139,7 @@ def _layout(value: Tensor) -> bytes:
 
 
 @cache
-def _machine() -> tuple[str, ...]:
+def machine() -> tuple[str, ...]:
     """What code is generated for."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from pcgraph.spec.documents import read_document
 from pcgraph.spec.source import Document, Place, Places, Source, show
 from pcgraph.spec.weights import is_file_reference, shifted_file
 
+ABOUT_FILES = ("extends", "reset")
+"""Fields that say how a file lies on another one; no part of the spec."""
 CHAIN_LIMIT = 20
 """Files that one `extends` after another may lead through."""
 
@@ -22,7 +25,6 @@ def extended(document: Document, path: Path, chain: list[Path]) -> Document:
     base = document.data.get("extends")
     if not isinstance(base, str):
         return document  # anything else is the schema's to refuse
-    where = Source(document.places).locate(("extends",))
     chain = [*chain, path]
     target = shipped_spec(base) if base in shipped_specs() else Path(os.path.normpath(path.parent / base))
     try:
@@ -30,23 +32,23 @@ def extended(document: Document, path: Path, chain: list[Path]) -> Document:
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a null character
         reason = "links in a circle" if isinstance(error, RuntimeError) else str(error)
         message = f"{show(base)}: cannot be read: {reason}"
-        raise SpecError(Fault(message, ("extends",), where=where)) from None
+        raise _refused(document, ("extends",), message) from None
     if real in seen:
         cycle = [file.name for file in chain[seen.index(real) :]]
         message = f"specs extend each other in a circle: {' -> '.join([*cycle, cycle[0]])}"
-        raise SpecError(Fault(message, ("extends",), "Let one of them stand alone.", where))
+        raise _refused(document, ("extends",), message, "Let one of them stand alone.")
     if len(chain) > CHAIN_LIMIT:
-        raise SpecError(Fault(f"more than {CHAIN_LIMIT} files extend each other", ("extends",), where=where))
+        raise _refused(document, ("extends",), f"more than {CHAIN_LIMIT} files extend each other")
     try:
         below = read_document(target)
     except SpecError as error:
         if len(error.faults) == 1 and error.faults[0].where == str(target):  # about the file as a whole
             fault, near = error.faults[0], closest(base, shipped_specs())
             hint = near if near.startswith("Did") and not fault.hint.startswith("Did") else fault.hint
-            raise SpecError(Fault(f"'{base}': {fault.message}", ("extends",), hint, where)) from None
+            raise _refused(document, ("extends",), f"'{base}': {fault.message}", hint) from None
         raise
-    below = extended(below, target, chain)
-    return _merged(_moved(below, target.parent, path.parent), document)
+    below = _moved(extended(below, target, chain), target.parent, path.parent)
+    return _merged(_without(below, document, base), document)
 
 
 def _moved(document: Document, old: Path, new: Path) -> Document:
@@ -89,10 +91,56 @@ def _shifted(file: str, shift: str) -> str:
     return file if os.path.isabs(file) else Path(os.path.normpath(Path(shift) / file)).as_posix()
 
 
+def remove(data: dict[str, Any], path: Sequence[str]) -> bool:
+    """Take a field out, in place; mappings on the way to it are copied. False if it is not there."""
+    for name in path[:-1]:
+        below = data.get(name)
+        if not isinstance(below, dict):
+            return False
+        data[name] = data = dict(below)
+    if path[-1] not in data:
+        return False
+    del data[path[-1]]
+    return True
+
+
+def _without(base: Document, top: Document, name: str) -> Document:
+    """What a spec extends, without the fields that it resets.
+
+    Raises:
+        SpecError: One of them is not there.
+    """
+    asked = top.data.get("reset", [])
+    if not isinstance(asked, list):
+        raise _refused(top, ("reset",), f"expected a list of fields, got {show(asked)}")
+    data, gone = dict(base.data), set[FieldPath]()
+    for index, field in enumerate(asked):
+        path = tuple(str(field).split("."))
+        if not remove(data, path):
+            message = f"'{name}' has no field {show(field)} to take out"
+            raise _refused(top, ("reset", index), message, closest(str(field), _fields(data)))
+        gone.add(path)
+    return Document(data, {path: at for path, at in base.places.items() if not _within(path, gone)})
+
+
+def _refused(document: Document, path: FieldPath, message: str, hint: str = "") -> SpecError:
+    return SpecError(Fault(message, path, hint, Source(document.places).locate(path)))
+
+
+def _fields(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The names of all fields, as `reset` writes them."""
+    for name, value in data.items():
+        yield above + name
+        if isinstance(value, dict):
+            yield from _fields(value, f"{above}{name}.")
+
+
 def _merged(base: Document, top: Document) -> Document:
-    data = {name: value for name, value in base.data.items() if name != "extends"}
-    places: Places = {path: place for path, place in base.places.items() if path[:1] != ("extends",)}
-    over = {name: value for name, value in top.data.items() if name != "extends"}
+    data = {name: value for name, value in base.data.items() if name not in ABOUT_FILES}
+    places: Places = {
+        path: place for path, place in base.places.items() if not (path and path[0] in ABOUT_FILES)
+    }
+    over = {name: value for name, value in top.data.items() if name not in ABOUT_FILES}
     rule = over["dynamics"].get("rule") if isinstance(over.get("dynamics"), dict) else None
     below = data["dynamics"].get("rule", "predify") if isinstance(data.get("dynamics"), dict) else rule
     if rule is not None and rule != below:

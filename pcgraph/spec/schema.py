@@ -45,6 +45,9 @@ class Spec(Model):
     """Another spec file, relative to this one, or the name of a spec that pcgraph ships, such as
     `digits`: its fields hold unless this file sets them. Mappings are merged, lists and single values
     replaced; another `dynamics.rule` replaces all `dynamics`."""
+    reset: list[str] = []
+    """With `extends`: fields of that spec to take out before this file is laid over it, such as `weights`
+    or `dynamics.nodes`."""
     backbone: Backbone | None = None
     """Left out: the network has no backbone, and `nodes` and `edges` say everything."""
     nodes: Annotated[dict[NodeName, Node], Field(min_length=1)]
@@ -76,6 +79,13 @@ class Spec(Model):
     """What `pcgraph tune` does. Left out: all as below."""
 
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @field_validator("reset")
+    @classmethod
+    def _of_another(cls, fields: list[str]) -> list[str]:
+        if fields:  # those that a spec extends are taken out before it is read
+            raise refuse("there is nothing to take them out of", "Write 'extends', or leave 'reset' out.")
+        return fields
 
     @field_validator("feedback", mode="before")
     @classmethod
@@ -115,7 +125,9 @@ class Spec(Model):
 
         Weight files stay relative to `folder`.
         """
-        data: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True, exclude={"extends"})
+        data: dict[str, Any] = self.model_dump(
+            mode="json", exclude_defaults=True, exclude={"extends", "reset"}
+        )
         if len(self.feedback) == 1 and not isinstance(self.feedback[0], Edge):
             data["feedback"] = data["feedback"][0]
         if "dynamics" in data:

@@ -11,6 +11,7 @@ from pcgraph.errors import Fault, SpecError
 from pcgraph.spec import Edge, load_spec
 from pcgraph.spec.documents import spec_file
 from pcgraph.spec.dump import pinned, rooted
+from pcgraph.spec.extending import remove
 from pcgraph.study.file import Study
 
 
@@ -56,16 +57,6 @@ def laid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         below = found.get(name)
         found[name] = laid(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
     return found
-
-
-def remove(data: dict[str, Any], path: Sequence[str]) -> bool:
-    """Take a field out; False if it is not there."""
-    for name in path[:-1]:
-        below = data.get(name)
-        if not isinstance(below, dict):
-            return False
-        data[name] = data = dict(below)
-    return data.pop(path[-1], None) is not None
 
 
 def set_field(data: dict[str, Any], path: Sequence[str], value: Any) -> None:

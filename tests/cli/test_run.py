@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -335,3 +336,36 @@ def test_compiled_runs_and_evaluations_give_the_same(
         plain, compiled = map(tree_leaves, results)
         assert any(plain)
         assert compiled == pytest.approx(plain, rel=1e-4, abs=1e-6)
+
+
+def test_the_fastest_way_gives_the_same(cli: Cli, small: Path) -> None:
+    evaluation = ["--data", "photos", "--limit", "3", "--batch", "2", "--steps", "2"]
+    for command, key in (
+        (["run", "small.yaml", "photos:chelsea", "--steps", "2"], "energy"),
+        (["evaluate", "small.yaml", *evaluation, "--noise", "gaussian:1"], "results"),
+    ):
+        plain = cli(*command, "--trust", "--json", "--force", "--out", "out")
+        fast = cli(*command, "--trust", "--json", "--force", "--out", "out", "--fast")
+        assert fast.status == 0, fast.err
+        expected = tree_leaves(plain.json[key])
+        assert any(expected)
+        assert tree_leaves(fast.json[key]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    told = cli(*command, "--trust", "--force", "--out", "out", "--fast")
+    assert re.search(r"^Fastest: .* a step; measured: direct .* ms; ", told.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [["run", "small.yaml"], ["evaluate", "small.yaml", "--data", "photos"]])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--compile"], "--fast and --compile exclude each other"),
+        (["--memory", "2GB"], "--fast and --memory exclude each other: parts of a batch are not"),
+    ],
+)
+def test_what_the_fastest_way_excludes(
+    cli: Cli, small: Path, command: list[str], options: list[str], expected: str
+) -> None:
+    outcome = cli(*command, "--trust", "--fast", *options)
+    assert outcome.status == 2
+    assert expected in outcome.err
+    assert not Path("runs").exists()

@@ -503,6 +503,61 @@ def test_another_rule_replaces_all_dynamics(folder: Path) -> None:
     assert (same.feedforward, same.error) == (0.4, 0.2)
 
 
+def test_reset_takes_fields_out_of_what_is_extended(folder: Path) -> None:
+    write(
+        folder,
+        base=BASE + "weights: feedback.safetensors\n",
+        top="extends: base.yaml\nreset: [weights, dynamics.nodes, schedule]\n"
+        "dynamics: {nodes: {e2: {error: 0.5}}}\n",
+        above="extends: top.yaml\nname: above\nreset: [dynamics.feedforward]\n",
+    )
+    plain = BASE.replace("schedule: {order: sweep, steps: 5}\n", "")
+    top = parse_spec(plain.replace("{e1: {feedforward: 0.2}}", "{e2: {error: 0.5}}"))
+    assert load_spec("top.yaml") == top
+    assert load_spec("above.yaml").dump() == {
+        **top.dump(),
+        "name": "above",
+        "dynamics": {"rule": "predify", "nodes": {"e2": {"error": 0.5}}},
+    }
+    assert load_spec("top.yaml").locate(("schedule", "steps")) == "top.yaml:1:1"
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        (
+            "extends: base.yaml\nreset: [schedule, dynamics.node]\n",
+            "top.yaml:2:19 reset[1]: 'base.yaml' has no field 'dynamics.node' to take out\n"
+            "  Did you mean 'dynamics.nodes' or 'dynamics.nodes.e1' or 'dynamics'?",
+        ),
+        (
+            "extends: base.yaml\nreset: [name.first]\n",
+            "top.yaml:2:9 reset[0]: 'base.yaml' has no field 'name.first' to take out\n  Choose from 'name', "
+            "'backbone', 'backbone.model', 'backbone.weights', 'nodes', 'nodes.e1', 'nodes.e2', "
+            "'feedback', ....",
+        ),
+        (
+            "extends: base.yaml\nreset: [7]\n",
+            "top.yaml:2:9 reset[0]: 'base.yaml' has no field 7 to take out\n  Choose from 'name', "
+            "'backbone', 'backbone.model', 'backbone.weights', 'nodes', 'nodes.e1', 'nodes.e2', "
+            "'feedback', ....",
+        ),
+        (
+            "extends: base.yaml\nreset: dynamics\n",
+            "top.yaml:2:1 reset: expected a list of fields, got 'dynamics'",
+        ),
+        (
+            BASE + "reset: [dynamics]\n",
+            "top.yaml:7:1 reset: there is nothing to take them out of\n"
+            "  Write 'extends', or leave 'reset' out.",
+        ),
+    ],
+)
+def test_reset_of_what_is_not_there(folder: Path, top: str, expected: str) -> None:
+    write(folder, base=BASE, top=top)
+    assert message("top.yaml") == expected
+
+
 def test_extends_leads_on_and_across_formats(folder: Path) -> None:
     (folder / "parts").mkdir()
     write(folder / "parts", base=BASE)
