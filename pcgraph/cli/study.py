@@ -132,7 +132,9 @@ def study(
             from pcgraph.study.distances import distances_csv
             from pcgraph.study.results import Results, study_csv
             from pcgraph.study.stability import stability_csv
+            from pcgraph.study.states import energy_csv, similarity_csv
 
+            analysed = {"stability": stability_csv, "similarity": similarity_csv, "energy": energy_csv}
             results = Results(planned, store)
             compared = comparisons(results)
             rows = report.arm_rows(results, compared)
@@ -141,7 +143,7 @@ def study(
                 "arms.csv": report.arms_csv(rows),
                 "comparisons.csv": report.comparisons_csv(compared),
                 **({"search.csv": search.csv()} if search else {}),
-                **({"stability.csv": stability_csv(results)} if given.analyses else {}),
+                **{f"{name}.csv": analysed[name](results) for name in given.analyses.asked},
                 **({"distances.csv": distances_csv(results)} if given.evaluate.distances else {}),
             }
             for name, text in texts.items():

@@ -11,6 +11,7 @@ from pcgraph.report.study_forest import forest_figure
 from pcgraph.report.study_lesions import lesion_figures
 from pcgraph.report.study_maps import cost_figure, stability_figure
 from pcgraph.report.study_search import search_figure
+from pcgraph.report.study_states import energy_figure, similarity_figure
 from pcgraph.report.study_steps import steps_figure
 from pcgraph.study.results import Results
 from pcgraph.study.trials import Trials
@@ -19,7 +20,7 @@ from pcgraph.study.trials import Trials
 def study_figures(
     results: Results, rows: Sequence[ArmRow], search: Trials | None = None
 ) -> dict[str, Figure]:
-    """The figures that a study allows: forest, search, steps, lesions, cost, stability."""
+    """The figures that a study allows, in the order of its page."""
     lesions = lesion_figures(results, rows)
     made = {
         "forest": forest_figure(results, rows),
@@ -28,5 +29,7 @@ def study_figures(
         **{f"lesions-{place}" if place else "lesions": one for place, one in enumerate(lesions)},
         "cost": cost_figure(results, rows),
         "stability": stability_figure(results, rows),
+        "similarity": similarity_figure(results, rows),
+        "energy": energy_figure(results, rows),
     }
     return {name: figure for name, figure in made.items() if figure is not None}

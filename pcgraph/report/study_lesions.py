@@ -52,9 +52,8 @@ def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: d
     names = {term: figure_text(shortened(term, 2 * LONGEST)) for term in losses}
     label = max(text_width(name, 8) for name in names.values()) + 0.15
     title = f"{results.plan.study.study}: lesions of {shortened(arm, 40)}"
-    said = (
-        "accuracy lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
-    )
+    word = results.plan.study.evaluate.word
+    said = f"{word} lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
     width = max(GRAPH + label + 4.1, heading_width(title, said))
     height = max(ROW * len(losses) + 1.3, 2.9)
     figure = Figure(figsize=(width, height), facecolor="white")

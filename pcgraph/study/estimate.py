@@ -100,6 +100,9 @@ def _seconds(worker: Worker, cell: Cell) -> float:
         images = _first(data, cell.content["images"]).images
         steps: int = cell.content["steps"]
         return steps / FEW * _timed(lambda _: follow(scheduler, images, FEW, False, 0), 1)
+    if cell.kind in ("similarity", "energy"):
+        images = _first(data, cell.content["images"]).images
+        return _timed(lambda _: follow(scheduler, images, cell.content["steps"], False, 0), 1)
     images = _first(data, cell.content["batch"]).images
     count = batch_count(range(cell.content["limit"] or len(data)), cell.content["batch"])
     return count * _timed(lambda _: follow(scheduler, images, cell.content["steps"], False, 0), 1)

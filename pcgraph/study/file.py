@@ -15,7 +15,7 @@ from pcgraph.spec.documents import read_document
 from pcgraph.spec.dynamics import Sharing
 from pcgraph.spec.faults import translate
 from pcgraph.spec.model import Model
-from pcgraph.spec.source import Place, Source
+from pcgraph.spec.source import Place, Source, show
 from pcgraph.spec.training import Optimizer
 from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
 from pcgraph.study.given import Name, Seed, Seeds
@@ -135,8 +135,39 @@ class Stability(Model):
     """For how many steps at most; fewer than 8 do not show where a run leads."""
 
 
+class Looks(Model):
+    """On how many images the states of an arm are looked at, with every seed, under every condition."""
+
+    images: Annotated[int, Field(ge=2)] = 50
+    """Test images; similarity compares them with each other."""
+
+
+class Analyses(Model):
+    """What is found out of every arm besides its answers, with every seed."""
+
+    stability: Stability | None = None
+    """Whether its states come to rest, and how a step changes them there."""
+    similarity: Looks | None = None
+    """How alike the states of every node are to those of the clean images at step 0: linear CKA."""
+    energy: Looks | None = None
+    """The energy of every error term, and its error as a share of the state, per unit."""
+
+    @property
+    def asked(self) -> dict[str, Stability | Looks]:
+        """Those that are wanted, by name."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: one for name, one in found.items() if one is not None}
+
+
 def _analyses(value: Any) -> Any:
-    return {name: {} for name in value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        for name in value:
+            if name not in Analyses.model_fields:
+                raise refuse(f"there is no analysis {show(name)}", closest(str(name), Analyses.model_fields))
+        return {name: {} for name in value}
+    if isinstance(value, dict):
+        return {name: {} if one is None else one for name, one in value.items()}
+    return value
 
 
 class Evaluate(Model):
@@ -168,6 +199,11 @@ class Evaluate(Model):
     """Images at a time."""
     seed: Seed = 0
     """Of the noise and the choice of images."""
+
+    @property
+    def word(self) -> str:
+        """What the share of right answers is called."""
+        return "agreement" if self.right == "agreement" else "accuracy"
 
 
 class Study(Model):
@@ -206,9 +242,8 @@ class Study(Model):
     """Wirings that are searched for; the best becomes an arm. Left out: none."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    analyses: Annotated[dict[Literal["stability"], Stability], BeforeValidator(_analyses)] = {}
-    """What is found out of every arm besides its answers, with every seed: `stability`, whether its states
-    come to rest and how a step changes them there. A list of names, or settings by name."""
+    analyses: Annotated[Analyses, BeforeValidator(_analyses)] = Analyses()
+    """What else is found out of every arm: a list of names, or settings by name."""
     reference: str | None = None
     """The arm that the others are compared with. Left out: the first."""
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []

@@ -100,8 +100,10 @@ class Objectives:
     def _stabilities(self, wiring: Wiring) -> list[Cell]:
         if "spectral_radius" not in self.search.objectives:
             return []
-        how = self.plan.study.analyses.get("stability", Stability())
-        return [self.plan.analysis(wiring, seed, "stability", how, "held_out") for seed in self.search.seeds]
+        how = self.plan.study.analyses.stability or Stability()
+        return [
+            self.plan.analysis(wiring, seed, "stability", how, part="held_out") for seed in self.search.seeds
+        ]
 
     def _cost(self, wiring: Wiring) -> float:
         cost = step_cost(build(wiring.spec, trust=self.plan.arms.trust, weights=False))

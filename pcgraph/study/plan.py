@@ -13,7 +13,7 @@ from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order
 from pcgraph.study.conditions import conditions_of, unseen_of
 from pcgraph.study.controls import Controls
-from pcgraph.study.file import Stability, Study
+from pcgraph.study.file import Looks, Stability, Study
 from pcgraph.study.images import StudyImages
 from pcgraph.study.trainings import Trainings, content_of, learning
 
@@ -42,13 +42,17 @@ class Analysis:
     """One analysis of a wiring, with a seed.
 
     Attributes:
+        kind: ``stability``, ``similarity`` or ``energy``.
         arm: Name of the wiring.
         seed: The repetition.
+        condition: What the images go through.
         cell: What computes it.
     """
 
+    kind: str
     arm: str
     seed: int
+    condition: str
     cell: Cell
 
 
@@ -95,10 +99,11 @@ class Plan:
             if part == "test" or condition not in self.unseen
         ]
         self.analyses = [
-            Analysis(arm.name, seed, self.analysis(arm, seed, name, settings))
-            for name, settings in study.analyses.items()
+            Analysis(kind, arm.name, seed, condition, self.analysis(arm, seed, kind, settings, condition))
+            for kind, settings in study.analyses.asked.items()
             for arm in arms.wirings
             for seed in study.seeds
+            for condition in (self.conditions if isinstance(settings, Looks) else self.conditions[:1])
         ]
         self.cells = in_order([*(one.cell for one in self.measures), *(one.cell for one in self.analyses)])
 
@@ -181,9 +186,19 @@ class Plan:
         }
         return Cell("measure", content, *self._trainings.made(arm, seed))
 
-    def analysis(self, arm: Wiring, seed: int, kind: str, settings: Stability, part: str = "test") -> Cell:
+    def analysis(
+        self,
+        arm: Wiring,
+        seed: int,
+        kind: str,
+        settings: Stability | Looks,
+        condition: str = f"{CLEAN}:0",
+        part: str = "test",
+    ) -> Cell:
         """The cell that finds something else out about a wiring, on test images or held-out ones."""
-        own = {} if part == "test" else {"part": part}
+        own: dict[str, Any] = {} if part == "test" else {"part": part}
+        if isinstance(settings, Looks):
+            own.update(condition=condition, steps=self.steps(arm))
         content = {**self._network(arm, seed, part), **settings.model_dump(), **own, **self._measured(part)}
         return Cell(kind, content, *self._trainings.made(arm, seed))
 

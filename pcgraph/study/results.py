@@ -16,7 +16,7 @@ from safetensors.torch import load
 
 from pcgraph.evaluation.conditions import from_key
 from pcgraph.evaluation.measures import NO_ANSWER
-from pcgraph.study.plan import Measure, Plan
+from pcgraph.study.plan import Analysis, Measure, Plan
 from pcgraph.study.store import CellStore
 from pcgraph.study.work import FAILED, MEASURED, Files
 
@@ -79,6 +79,10 @@ class Results:
     def reference(self) -> str:
         """The arm that the others are compared with."""
         return self.plan.study.reference or self.plan.arms.wirings[0].name
+
+    def analyses(self, kind: str) -> list[Analysis]:
+        """Those of one kind; none, where the study does not ask for it."""
+        return [one for one in self.plan.analyses if one.kind == kind]
 
     def rows(self) -> Iterator[Row]:
         """Every number, in the order of the file."""

@@ -52,7 +52,7 @@ class ArmStability:
 
 def stability_rows(results: Results) -> Iterator[StabilityRow]:
     """Every arm and seed, in the order of the file; none, where the study does not ask for it."""
-    for one in results.plan.analyses:
+    for one in results.analyses("stability"):
         files = results.store.read(one.cell.key)
         if FAILED in files:
             yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, {}, failure(files))

@@ -30,6 +30,8 @@ TITLES = {
     "lesions": "Which edge mattered",
     "cost": "Cost and gain",
     "stability": "Does it settle?",
+    "similarity": "How alike do states stay to clean ones?",
+    "energy": "How large are the errors?",
 }
 """By the first word of a figure's name, in the order of the page."""
 SHARES = {
@@ -123,7 +125,7 @@ def _design(results: Results) -> Table:
         ["measured on", f"{images}{limit}"],
         ["conditions", ", ".join(condition_text(one) for one in plan.conditions)],
         ["compared at step", str(study.evaluate.step).replace("_", " ")],
-        ["analyses", ", ".join(study.analyses)],
+        ["analyses", ", ".join(study.analyses.asked)],
         ["contrasts", "; ".join(f"{first} less {second}" for first, second in study.contrasts)],
     ]
     return Table("", ["", ""], [row for row in rows if row[1]], code=True)
