@@ -190,8 +190,8 @@ def stands_in(search: Trials, guess: Estimate | None) -> str:
     """What a plan says of a search, whose cells nobody knows before."""
     asked, seconds = search.search, "?" if guess is None else f"{guess.seconds['search']:.3g}"
     return (
-        f"Search: {asked.trials} trials come first and take {seconds} seconds of that, if all are measured and "
-        f"have all edges; here '{asked.arm}' stands for what they find."
+        f"Search: {asked.trials} trials come first and take {seconds} seconds of that if all are measured "
+        f"and have all edges; here '{asked.arm}' stands for what they find."
     )
 
 

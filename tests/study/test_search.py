@@ -140,12 +140,6 @@ def test_faults_of_the_section(changes: dict[str, Any], where: str, message: str
 @pytest.mark.parametrize(
     ("changes", "where", "message"),
     [
-        ({"sampler": "TPSampler"}, "search.sampler", "no sampler 'TPSampler'"),
-        ({"sampler": "BaseSampler"}, "search.sampler", "no sampler 'BaseSampler'"),
-        ({"sampler": {"TPESampler": {"multi": True}}}, "search.sampler.TPESampler.multi", "no option"),
-        ({"sampler": {"TPESampler": {"seed": 3}}}, "search.sampler.TPESampler.seed", "no option"),
-        ({"sampler": "GridSampler"}, "search.sampler", "cannot be used here"),
-        ({"sampler": {"QMCSampler": {"qmc_type": "x"}}}, "search.sampler.QMCSampler", "cannot be used here"),
         ({"edges": [{"source": "e9", "target": "e1"}]}, "search.edges", "unknown node 'e9'"),
         ({"fields": {"delay": [1, -1]}}, "search.fields.delay.1", "at least 0"),
         ({"fields": {"dynamics.eror": [0.1]}}, "search.fields.dynamics.eror.0", "unknown field"),
