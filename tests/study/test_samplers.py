@@ -56,6 +56,7 @@ def proposals(one: Sampler, count: int, objectives: int = 1, sign: int = 1) -> l
         "NSGAIISampler",
         {"NSGAIIISampler": {"population_size": 8}},
         "QMCSampler",
+        "GPSampler",
         GRID,
     ],
     ids=str,
