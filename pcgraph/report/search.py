@@ -20,7 +20,7 @@ def search_text(search: Trials, results: Results, rows: Sequence[ArmRow]) -> str
     objective, value = next(iter(found["objectives"].items()))
     told = found["reference"].get(objective)
     against = "" if told is None else f" ('{results.reference}': {told:.3f})"
-    what = results.share if objective == ACCURACY else objective
+    what = search.study.evaluate.word if objective == ACCURACY else objective
     return (
         f"Search: {found['trials']} trials, {found['pruned']} pruned, {found['failed']} failed. Trial "
         f"{found['chosen']} became '{found['arm']}': {what} {value:.3f}{against} on held-out images, "

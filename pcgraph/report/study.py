@@ -164,7 +164,8 @@ def comparisons_csv(compared: Sequence[Comparison]) -> str:
 def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
     """The table of the arms that a person reads."""
     study = results.plan.study
-    title = f"{study.study}: {results.share} over {len(study.seeds)} seeds"
+    seeds = "1 seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+    title = f"{study.study}: {study.evaluate.word} over {seeds}"
     head, cells = arm_cells(results, rows)
     return _table(title, head, cells, caption(results))
 

@@ -41,7 +41,7 @@ def lesion_figures(results: Results, rows: Sequence[ArmRow]) -> list[Figure]:
 
 
 def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: dict[str, set[str]]) -> Figure:
-    """Left: the arm, each edge as wide as its effect. Right: how much is lost without it."""
+    """Left: the arm, each edge as wide as its effect. Right: by how much accuracy falls without it."""
     losses = {str(one.cut): lost(results, one) for one in lesions}
     gone = {
         name: str(one.cut)
@@ -52,8 +52,8 @@ def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: d
     names = {term: figure_text(shortened(term, 2 * LONGEST)) for term in losses}
     label = max(text_width(name, 8) for name in names.values()) + 0.15
     title = f"{results.plan.study.study}: lesions of {shortened(arm, 40)}"
-    said = f"{results.share} lost without each error term, in points"
-    said += ": mean over seeds; dots: single seeds, no interval"
+    word = results.plan.study.evaluate.word
+    said = f"{word} lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
     width = max(GRAPH + label + 4.1, heading_width(title, said))
     height = max(ROW * len(losses) + 1.3, 2.9)
     figure = Figure(figsize=(width, height), facecolor="white")

@@ -43,7 +43,8 @@ def steps_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     lines = math.ceil(len(conditions) / columns)
     names = [figure_text(shortened(name, LONGEST)) for name in colours]
     legend = max(text_width(name, 8) for name in [*names, "(00 others)"]) + 0.75
-    title, said = results.plan.study.study, f"{results.share} over the steps, mean over seeds"
+    study = results.plan.study
+    title, said = study.study, f"{study.evaluate.word} over the steps, mean over seeds"
     width = max(PANEL[0] * columns + legend, heading_width(title, said))
     height = max(PANEL[1] * lines + 0.75, 0.21 * len(names) + 1.2)
     figure = Figure(figsize=(width, height), facecolor="white")

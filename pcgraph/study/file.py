@@ -169,6 +169,11 @@ class Evaluate(Model):
     seed: Seed = 0
     """Of the noise and the choice of images."""
 
+    @property
+    def word(self) -> str:
+        """What the share of right answers is called."""
+        return "agreement" if self.right == "agreement" else "accuracy"
+
 
 class Study(Model):
     """A whole study file."""

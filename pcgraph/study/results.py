@@ -80,11 +80,6 @@ class Results:
         """The arm that the others are compared with."""
         return self.plan.study.reference or self.plan.arms.wirings[0].name
 
-    @property
-    def share(self) -> str:
-        """What the share of right answers is called; see `Evaluate.right`."""
-        return "accuracy" if self.plan.study.evaluate.right == "class" else "agreement"
-
     def rows(self) -> Iterator[Row]:
         """Every number, in the order of the file."""
         wirings = {one.name: one for one in self.plan.arms.wirings}
