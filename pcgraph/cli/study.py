@@ -159,7 +159,7 @@ def study(
         from pcgraph.report.search import front_table, search_text
 
         data["search"] = search.plain()
-        screen.remark(front_table(search), search_text(search, rows, results.reference))
+        screen.remark(front_table(search), search_text(search, results, rows))
     lacking = missing()
     page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
     screen.result(data, f"Study folder: {one_line(own.path)}", page)
@@ -192,8 +192,8 @@ def stands_in(search: Trials, guess: Estimate | None) -> str:
     """What a plan says of a search, whose cells nobody knows before."""
     asked, seconds = search.search, "?" if guess is None else f"{guess.seconds['search']:.3g}"
     return (
-        f"Search: {asked.trials} trials come first and take {seconds} seconds of that, if all are measured and "
-        f"have all edges; here '{asked.arm}' stands for what they find."
+        f"Search: {asked.trials} trials come first and take {seconds} seconds of that if all are measured "
+        f"and have all edges; here '{asked.arm}' stands for what they find."
     )
 
 
@@ -252,7 +252,7 @@ def remarks(planned: Plan) -> list[str]:
 
     said = [f"Untrained in {arm}: {', '.join(edges)}" for arm, edges in untrained(planned.arms).items()]
     if planned.study.evaluate.right == "agreement":
-        said.append("Accuracy here is agreement with the plain network's answer to the clean image.")
+        said.append("Right is what the plain network answers to the clean image: this is agreement with it.")
     return said
 
 

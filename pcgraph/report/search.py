@@ -8,22 +8,24 @@ import rich.table
 
 from pcgraph.display.text import format_count
 from pcgraph.report.study import ArmRow, interval_text
-from pcgraph.study.search import LESS
+from pcgraph.study.results import Results
+from pcgraph.study.search import ACCURACY, LESS
 from pcgraph.study.trials import Trial, Trials
 from pcgraph.study.values import edge_name
 
 
-def search_text(search: Trials, rows: Sequence[ArmRow], reference: str) -> str:
+def search_text(search: Trials, results: Results, rows: Sequence[ArmRow]) -> str:
     """What was found on held-out images, and how sure that is on the test images with fresh seeds."""
     found, seeds = search.plain(), len(search.search.seeds)
     objective, value = next(iter(found["objectives"].items()))
     told = found["reference"].get(objective)
-    against = "" if told is None else f" ('{reference}': {told:.3f})"
+    against = "" if told is None else f" ('{results.reference}': {told:.3f})"
+    what = search.study.evaluate.word if objective == ACCURACY else objective
     return (
         f"Search: {found['trials']} trials, {found['pruned']} pruned, {found['failed']} failed. Trial "
-        f"{found['chosen']} became '{found['arm']}': {objective} {value:.3f}{against} on held-out images, "
+        f"{found['chosen']} became '{found['arm']}': {what} {value:.3f}{against} on held-out images, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}: the best of many, and so too high. On the test "
-        f"images, with seeds that the search did not see: {_on_fresh_seeds(search, rows, reference)}"
+        f"images, with seeds that the search did not see: {_on_fresh_seeds(search, rows, results.reference)}"
     )
 
 

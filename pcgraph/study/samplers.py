@@ -103,7 +103,8 @@ class Sampler:
                 warnings.simplefilter("ignore")
                 return work()
         except ImportError as error:
-            raise self._refused(f"this sampler needs a package: {error}") from None
+            hint = f"pip install {error.name}" if error.name else ""
+            raise self._refused(f"this sampler needs a package: {error}", hint=hint) from None
         except Exception as error:  # whatever a sampler raises on options and spaces that it cannot use
             if "Study.stop" in str(error):  # no proposals are left, for those that know
                 raise _ExhaustedError from None

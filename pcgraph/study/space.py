@@ -18,8 +18,6 @@ from pcgraph.study.values import edge_name, set_field
 Values = dict[str, Any]
 """What was drawn, by name."""
 FEEDBACK = "feedback"
-UNDRAWN = object()
-"""In place of a value that was not drawn."""
 
 
 class Draws(Protocol):
@@ -83,13 +81,11 @@ class Space:
         """The arm that drawn values mean."""
         edges: list[dict[str, Any]] = []
         for name, edge in self._there(drawn).items():
-            own = {field: self._value(drawn, f"{name} {field}", field) for field in self._each}
-            edges.append({**edge, **{field: value for field, value in own.items() if value is not UNDRAWN}})
+            own = {field: f"{name} {field}" for field in self._each if f"{name} {field}" in drawn}
+            edges.append({**edge, **{field: self._value(drawn, at, field) for field, at in own.items()}})
         spec: dict[str, Any] = {}
-        for field in self.search.fields:
+        for field in [one for one in self.search.fields if one in drawn]:
             value = self._value(drawn, field, field)
-            if value is UNDRAWN:
-                continue
             if field in EDGE_FIELDS:
                 edges = [{**edge, field: value} for edge in edges]
             else:
@@ -115,8 +111,6 @@ class Space:
         return {name: edge for name, edge in self._choices[0].items() if drawn[name]}
 
     def _value(self, drawn: Mapping[str, Any], name: str, field: str) -> Any:
-        if name not in drawn:
-            return UNDRAWN
         given = self._each[field] if field in self._each else self.search.fields[field]
         return drawn[name] if isinstance(given, Range) else given[drawn[name]]
 

@@ -140,12 +140,6 @@ def test_faults_of_the_section(changes: dict[str, Any], where: str, message: str
 @pytest.mark.parametrize(
     ("changes", "where", "message"),
     [
-        ({"sampler": "TPSampler"}, "search.sampler", "no sampler 'TPSampler'"),
-        ({"sampler": "BaseSampler"}, "search.sampler", "no sampler 'BaseSampler'"),
-        ({"sampler": {"TPESampler": {"multi": True}}}, "search.sampler.TPESampler.multi", "no option"),
-        ({"sampler": {"TPESampler": {"seed": 3}}}, "search.sampler.TPESampler.seed", "no option"),
-        ({"sampler": "GridSampler"}, "search.sampler", "cannot be used here"),
-        ({"sampler": {"QMCSampler": {"qmc_type": "x"}}}, "search.sampler.QMCSampler", "cannot be used here"),
         ({"edges": [{"source": "e9", "target": "e1"}]}, "search.edges", "unknown node 'e9'"),
         ({"fields": {"delay": [1, -1]}}, "search.fields.delay.1", "at least 0"),
         ({"fields": {"dynamics.eror": [0.1]}}, "search.fields.dynamics.eror.0", "unknown field"),
@@ -169,3 +163,34 @@ def test_faults_that_only_a_network_tells(
     assert ".".join(map(str, fault.path)) == where
     assert message in fault.message
     assert "study.yaml" in fault.where
+
+
+@pytest.mark.heavy
+def test_other_sections_may_name_what_is_found(tmp_path: Path) -> None:
+    others = {
+        "tune": {"data": "digits:train:300-399", "epochs": 1},
+        "controls": {"plain": {"learns": "backbone", "like": "found"}},
+        "lesions": {"of": "found"},
+        "grid": {"arm": "found", "delay": [1, 2]},
+        "contrasts": [["found", "plain"], ["found", "chain"]],
+        "reference": "found",
+    }
+    trials = Trials(given := study(tmp_path, **BRIEF, search=SEARCH, **others))
+    assert trials.reference is None  # it is what is looked for
+    names = [one.name for one in Plan(trials.stand_in, Arms(trials.stand_in)).arms.wirings]
+    grid, lesions = ["found[delay=1]", "found[delay=2]"], ["found without e3->e2", "found without e2->e1"]
+    assert names[:4] == ["chain", "found", *grid]
+    assert sorted(names[4:6]) == sorted(lesions)
+    assert names[6:] == ["plain"]
+    with pytest.raises(pcg.SpecError, match="an arm only when the search is done"):
+        Arms(given)
+
+
+@pytest.mark.heavy
+def test_what_is_unseen_has_no_say_and_agreement_counts_where_it_is_asked_for(tmp_path: Path) -> None:
+    evaluate = {**EVALUATE, "unseen": {"blur": [2.0]}, "right": "agreement"}
+    trials = Trials(study(tmp_path, **BRIEF, search=SEARCH, evaluate=evaluate))
+    assert trials.objectives.conditions == ["gaussian:0.5"]
+    assert {one.content["right"] for one in trials.objectives.cells(trials.space.probes[0])} == {"agreement"}
+    with pytest.raises(pcg.SpecError, match="'blur:2' is unseen"):
+        Trials(study(tmp_path, **BRIEF, search={**SEARCH, "objectives": ["blur:2"]}, evaluate=evaluate))

@@ -34,6 +34,10 @@ TITLES = {
     "energy": "How large are the errors?",
 }
 """By the first word of a figure's name, in the order of the page."""
+RIGHT = {
+    "class": "",
+    "agreement": "those of the plain network to the clean images: what is told is agreement with it",
+}
 SHARES = {
     ("feedback", "target"): "lambda of a node, by the feedback edges into it",
     ("feedback", "edge"): "no lambda: each edge draws with all of it",
@@ -78,7 +82,7 @@ def _search(results: Results, rows: Sequence[ArmRow], search: Trials | None) -> 
     if search is None:
         return Section(TITLES["search"])
     front = Table("What no other proposal beats, on held-out images", *front_cells(search))
-    return Section(TITLES["search"], tables=[front], notes=[search_text(search, rows, results.reference)])
+    return Section(TITLES["search"], tables=[front], notes=[search_text(search, results, rows)])
 
 
 def _drawn(name: str, figures: Mapping[str, Figure], search: Section) -> list[Section]:
@@ -123,6 +127,7 @@ def _design(results: Results) -> Table:
         ["tuning", _flat(study.tune)],
         ["search", _searched(study)],
         ["measured on", f"{images}{limit}"],
+        ["right answers", RIGHT[study.evaluate.right]],
         ["conditions", ", ".join(condition_text(one) for one in plan.conditions)],
         ["compared at step", str(study.evaluate.step).replace("_", " ")],
         ["analyses", ", ".join(study.analyses.asked)],
