@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +20,16 @@ from pcgraph.cli.screen import Screen
 from pcgraph.display.safe import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pcgraph.report.study import ArmRow
     from pcgraph.study.comparisons import Comparison
     from pcgraph.study.estimate import Estimate
+    from pcgraph.study.file import Study
     from pcgraph.study.plan import Plan
     from pcgraph.study.results import Results
+    from pcgraph.study.store import CellStore
+    from pcgraph.study.trials import Trials
 
 CELLS = "cells"
 FORMATS = (".png", ".svg", ".pdf")
@@ -65,8 +70,8 @@ def study(
 
     What does not depend on each other runs at the same time; what was computed is kept and never computed
     again, whatever is added to the file. Writes study.csv (every number), arms.csv (a line an arm),
-    comparisons.csv, what else the study asks for (stability.csv, distances.csv), figures, and report.html
-    with all of it on one page.
+    comparisons.csv, what else the study asks for (search.csv, stability.csv, distances.csv), figures, and
+    report.html with all of it on one page.
     """
     if on is not None and workers is not None:
         from pcgraph.errors import Fault, InputError
@@ -78,12 +83,13 @@ def study(
 
         check_available()
         from pcgraph.study.arms import Arms
-        from pcgraph.study.engine import run_cells
         from pcgraph.study.file import load_study
         from pcgraph.study.plan import Plan
         from pcgraph.study.store import CellStore
 
         given = load_study(file)
+        search = searching(given, trusted(trust))
+        given = search.stand_in if search else given
         planned = Plan(given, Arms(given, trust=trusted(trust)))
         missing_files = missing_weights(planned.arms)
     folder = out or Path("runs") / given.study
@@ -94,8 +100,8 @@ def study(
             with screen.working("Timing a few batches"):
                 from pcgraph.study.estimate import estimate
 
-                guess = estimate(planned, done)
-        told = [*remarks(planned), *map(str, missing_files)]
+                guess = estimate(planned, done, search)
+        told = [*remarks(planned), *([stands_in(search, guess)] if search else []), *map(str, missing_files)]
         if guess is not None:
             told.insert(0, time_needed(guess, workers or cores()))
         shown = {**planned_counts(planned, done), "estimate": guess and asdict(guess)}
@@ -112,13 +118,13 @@ def study(
         count = workers or cores()
         write_record(own.work, given.study, finished=False)
         own.kept = True
-        with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
-            if on is None:
-                run_cells(planned.cells, store, workers=count, trust=trust, advance=advance)
-            else:
-                from pcgraph.study.cluster import run_on_cluster
-
-                run_on_cluster(planned.cells, store, on, trust=trust, advance=advance)
+        with computing(store, on, count, trust) as compute:
+            if search is not None:
+                with screen.working(f"Searching {given.study}", search.search.trials) as advance:
+                    search.run(compute, store, advance)
+                planned = Plan(search.found, Arms(search.found, trust=trust))
+            with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
+                compute(planned.cells, advance=advance)
         with screen.working("Comparing"):
             from pcgraph.files import write_text
             from pcgraph.report import study as report
@@ -126,7 +132,9 @@ def study(
             from pcgraph.study.distances import distances_csv
             from pcgraph.study.results import Results, study_csv
             from pcgraph.study.stability import stability_csv
+            from pcgraph.study.states import energy_csv, similarity_csv
 
+            analysed = {"stability": stability_csv, "similarity": similarity_csv, "energy": energy_csv}
             results = Results(planned, store)
             compared = comparisons(results)
             rows = report.arm_rows(results, compared)
@@ -134,30 +142,68 @@ def study(
                 "study.csv": study_csv(results),
                 "arms.csv": report.arms_csv(rows),
                 "comparisons.csv": report.comparisons_csv(compared),
-                **({"stability.csv": stability_csv(results)} if given.analyses else {}),
+                **({"search.csv": search.csv()} if search else {}),
+                **{f"{name}.csv": analysed[name](results) for name in given.analyses.asked},
                 **({"distances.csv": distances_csv(results)} if given.evaluate.distances else {}),
             }
             for name, text in texts.items():
                 write_text(own.work / name, text)
             write_record(own.work, given.study, finished=True, names=tuple(texts))
         own.finish()
-        figures = draw(own.path, lambda: drawing(results, rows), FORMATS)
-        page_beside(own.path, results, rows, compared, figures)
+        figures = draw(own.path, lambda: drawing(results, rows, search), FORMATS)
+        page_beside(own.path, results, rows, compared, figures, search)
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []), *remarks(planned))
-    data = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
+    data: dict[str, Any] = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
+    if search is not None:
+        from pcgraph.report.search import front_table, search_text
+
+        data["search"] = search.plain()
+        screen.remark(front_table(search), search_text(search, results, rows))
     lacking = missing()
     page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
     screen.result(data, f"Study folder: {one_line(own.path)}", page)
 
 
-def drawing(results: Results, rows: Sequence[ArmRow]) -> dict[str, Any]:
+def searching(study: Study, trust: bool) -> Trials | None:
+    """The search of a study; None if it has none."""
+    if study.search is None:
+        return None
+    from pcgraph.study.trials import Trials
+
+    return Trials(study, trust=trust)
+
+
+@contextmanager
+def computing(store: CellStore, on: str | None, workers: int, trust: bool) -> Iterator[Callable[..., None]]:
+    """What computes cells: this machine, or a cluster."""
+    from pcgraph.study.engine import Engine
+
+    if on is None:
+        with Engine(store, workers=workers, trust=trust) as engine:
+            yield engine.compute
+    else:
+        from pcgraph.study.cluster import run_on_cluster
+
+        yield partial(run_on_cluster, store=store, address=on, trust=trust)
+
+
+def stands_in(search: Trials, guess: Estimate | None) -> str:
+    """What a plan says of a search, whose cells nobody knows before."""
+    asked, seconds = search.search, "?" if guess is None else f"{guess.seconds['search']:.3g}"
+    return (
+        f"Search: {asked.trials} trials come first and take {seconds} seconds of that if all are measured "
+        f"and have all edges; here '{asked.arm}' stands for what they find."
+    )
+
+
+def drawing(results: Results, rows: Sequence[ArmRow], search: Trials | None) -> dict[str, Any]:
     """The figures; none where matplotlib is not installed."""
     try:
         from pcgraph.report.study_figures import study_figures
     except ImportError:
         return {}
-    return dict(study_figures(results, rows))
+    return dict(study_figures(results, rows, search))
 
 
 def page_beside(
@@ -166,6 +212,7 @@ def page_beside(
     rows: Sequence[ArmRow],
     compared: Sequence[Comparison],
     figures: Mapping[str, Any],
+    search: Trials | None,
 ) -> None:
     """Write the study's page into its folder; nothing where a library that it needs is not installed.
 
@@ -179,7 +226,7 @@ def page_beside(
     from pcgraph.runs.figures import numbers_kept
 
     with numbers_kept(folder, "the report"):
-        write_text(folder / REPORT, study_page(results, rows, compared, figures))
+        write_text(folder / REPORT, study_page(results, rows, compared, figures, search))
 
 
 def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:
@@ -205,7 +252,7 @@ def remarks(planned: Plan) -> list[str]:
 
     said = [f"Untrained in {arm}: {', '.join(edges)}" for arm, edges in untrained(planned.arms).items()]
     if planned.study.evaluate.right == "agreement":
-        said.append("Accuracy here is agreement with the plain network's answer to the clean image.")
+        said.append("Right is what the plain network answers to the clean image: this is agreement with it.")
     return said
 
 

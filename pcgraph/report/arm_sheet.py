@@ -16,8 +16,8 @@ from pcgraph.report.label_places import text_width
 from pcgraph.report.study import ArmRow
 from pcgraph.spec import Edge
 from pcgraph.study.arms import Wiring
-from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results
+from pcgraph.study.values import edge_name
 
 # All lengths are in inches.
 ROW = 0.32

@@ -17,9 +17,10 @@ from pcgraph.report.budgets import budgets
 from pcgraph.study.arms import Wiring
 from pcgraph.study.comparisons import NOISE, Comparison
 from pcgraph.study.controls import Budget
-from pcgraph.study.plan import Plan, edge_name
+from pcgraph.study.plan import Plan
 from pcgraph.study.results import Results, means, to_csv
 from pcgraph.study.stability import ArmStability, arm_stability
+from pcgraph.study.values import edge_name
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def comparisons_csv(compared: Sequence[Comparison]) -> str:
 def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
     """The table of the arms that a person reads."""
     study = results.plan.study
-    title = f"{study.study}: accuracy over {len(study.seeds)} seeds"
+    seeds = "1 seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+    title = f"{study.study}: {study.evaluate.word} over {seeds}"
     head, cells = arm_cells(results, rows)
     return _table(title, head, cells, caption(results))
 
@@ -179,7 +181,7 @@ def arm_cells(results: Results, rows: Sequence[ArmRow]) -> tuple[list[str], list
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost, run = ("" if one is None else format_count(one) for one in (row.cost, row.run))
         size = (str(len(row.edges)), format_count(row.parameters), cost or "-", run or "?", str(row.updates))
-        lines.append([row.arm, *size, *accuracy, *_shown(row.compared), *_settling(row.stability)])
+        lines.append([row.arm, *size, *accuracy, *interval_text(row.compared), *_settling(row.stability)])
     return head, lines
 
 
@@ -194,7 +196,7 @@ def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[li
     """What that table holds."""
     asked = {(first, second) for first, second in results.plan.study.contrasts}
     own = [one for one in compared if (one.first, one.second) in asked]
-    lines = [[f"{one.first} less {one.second}{_where(one)}", *_shown(one)] for one in own]
+    lines = [[f"{one.first} less {one.second}{_where(one)}", *interval_text(one)] for one in own]
     return ["contrast", "difference", "interval", "p"], lines
 
 
@@ -213,7 +215,7 @@ def _table(
     return table
 
 
-def _shown(one: Comparison | None) -> tuple[str, str, str]:
+def interval_text(one: Comparison | None) -> tuple[str, str, str]:
     """Points of a per cent."""
     if one is None:
         return "", "", ""

@@ -26,7 +26,8 @@ BETTER, WORSE = CYCLE[0], CYCLE[1]
 def forest_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     """Every arm's difference to the reference with its corrected interval, grids and lesions below."""
     reference = shortened(results.reference, LONGEST)
-    subtitle = f"accuracy less that of {reference}, in points; intervals of 95 % for all arms together"
+    word = results.plan.study.evaluate.word
+    subtitle = f"{word} less that of {reference}, in points; intervals of 95 % for all arms together"
     if len(results.plan.study.seeds) == 1:
         subtitle += "; one seed: they speak of other images, not of other seeds"
     title = results.plan.study.study

@@ -19,8 +19,8 @@ from pcgraph.report.study import ArmRow
 from pcgraph.report.study_forest import BETTER, POINTS, WORSE
 from pcgraph.spec import Edge
 from pcgraph.study.arms import Wiring
-from pcgraph.study.plan import edge_name
 from pcgraph.study.results import Results
+from pcgraph.study.values import edge_name
 
 NARROW, WIDEST = 0.5, 5.0
 """Points of the widths of edges."""
@@ -52,9 +52,8 @@ def lesion_figure(results: Results, arm: str, lesions: Sequence[Wiring], kept: d
     names = {term: figure_text(shortened(term, 2 * LONGEST)) for term in losses}
     label = max(text_width(name, 8) for name in names.values()) + 0.15
     title = f"{results.plan.study.study}: lesions of {shortened(arm, 40)}"
-    said = (
-        "accuracy lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
-    )
+    word = results.plan.study.evaluate.word
+    said = f"{word} lost without each error term, in points: mean over seeds; dots: single seeds, no interval"
     width = max(GRAPH + label + 4.1, heading_width(title, said))
     height = max(ROW * len(losses) + 1.3, 2.9)
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -73,7 +72,7 @@ def lost(results: Results, lesion: Wiring) -> NDArray[np.float64] | None:
     The mean over the noisy conditions, each arm at the step that it is judged at.
     """
     found = []
-    for condition in results.robust():
+    for condition in results.plan.robust:
         whole, rest = (results.right(name, condition) for name in (lesion.of, lesion.name))
         if whole is None or rest is None:
             return None

@@ -43,7 +43,8 @@ def steps_figure(results: Results, rows: Sequence[ArmRow]) -> Figure:
     lines = math.ceil(len(conditions) / columns)
     names = [figure_text(shortened(name, LONGEST)) for name in colours]
     legend = max(text_width(name, 8) for name in [*names, "(00 others)"]) + 0.75
-    title, said = results.plan.study.study, "accuracy over the steps, mean over seeds"
+    study = results.plan.study
+    title, said = study.study, f"{study.evaluate.word} over the steps, mean over seeds"
     width = max(PANEL[0] * columns + legend, heading_width(title, said))
     height = max(PANEL[1] * lines + 0.75, 0.21 * len(names) + 1.2)
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -71,7 +72,7 @@ def arm_colours(results: Results, rows: Sequence[ArmRow]) -> dict[str, str]:
 
 
 def _mean(results: Results, row: ArmRow) -> float:
-    return float(np.mean([row.accuracy[condition] for condition in results.robust()]))
+    return float(np.mean([row.accuracy[condition] for condition in results.plan.robust]))
 
 
 def _draw_panel(

@@ -16,14 +16,9 @@ from pcgraph.graph import PCGraph
 from pcgraph.spec import Edge, Spec, parse_spec, wire
 from pcgraph.spec.dump import pinned, rooted
 from pcgraph.study.drawn import below, shuffled
+from pcgraph.study.fields import EDGE_FIELDS, check_changeable, check_moves
 from pcgraph.study.file import MOST_ARMS, Arm, Control, Grid, Lesions, Shuffle, Study
 from pcgraph.study.values import base_values, laid, set_field, short_names, with_field
-
-EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
-"""Fields of a grid that mean edges."""
-GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
-"""What all arms have in common, and none can change."""
-NODE_GAINS = ("feedforward", "feedback", "error")
 
 
 @dataclass(frozen=True)
@@ -152,38 +147,32 @@ class Arms:
 
     def _plain(self, name: str) -> Wiring:
         """An arm of the file that is not drawn."""
+        if name not in self.study.arms:
+            hint = "See pcgraph.study.trials.Trials."
+            raise self._refused(f"'{name}' is an arm only when the search is done", ("search", "arm"), hint)
         if name not in self._whole:
-            arm, path = self.study.arms[name], ("arms", name)
-            data = self._laid(arm, path)
-            if arm.feedback is not None:
-                data["feedback"] = arm.feedback
-            self._whole[name] = self._wiring(name, data, path)
+            self._whole[name] = self.made(name, self.study.arms[name])
         return self._whole[name]
+
+    def made(self, name: str, arm: Arm) -> Wiring:
+        """The wiring of an arm that is not drawn, whether the file has it or not.
+
+        Raises:
+            SpecError: It is no spec; at its place in ``arms``.
+        """
+        path: FieldPath = ("arms", name)
+        data = self._laid(arm, path)
+        if arm.feedback is not None:
+            data["feedback"] = arm.feedback
+        return self._wiring(name, data, path)
 
     def _laid(self, arm: Arm, path: FieldPath) -> dict[str, Any]:
         """The base with an arm's own fields."""
         for field, value in arm.spec.items():
             below = list(value) if field in ("train", "tune") and isinstance(value, dict) else []
             for one in below or [None]:
-                self._changeable([field, *([one] if one else [])], (*path, "spec", field))
+                check_changeable(self.study, [field, *([one] if one else [])], (*path, "spec", field))
         return laid({**self._base, **({"weights": None} if "weights" in arm.spec else {})}, arm.spec)
-
-    def _changeable(self, field: Sequence[str], path: FieldPath) -> None:
-        """Refuse a field of the spec that cannot differ from arm to arm."""
-        study, top, name = self.study, field[0], ".".join(field)
-        if top in GROUND:
-            hint = "Make it the base of another study: it changes what is predicted, not by whom."
-            raise self._refused(f"'{name}' is the same in all arms", path, hint)
-        if top in ("train", "tune") and getattr(study, top) is None:
-            hint = f"Write '{top}: ...' at the top level of the study."
-            raise self._refused(f"'{name}' changes nothing: this study has no '{top}'", path, hint)
-        if top in ("train", "tune") and field[1:] in (["data"], ["validation"]):
-            raise self._refused(
-                f"'{name}' is the same in all arms", path, f"Write it under '{top}' of the study."
-            )
-        if top == "weights" and study.train is not None:
-            hint = "Leave out 'train', or make it another study."
-            raise self._refused("weights are given to an arm of a study that trains", path, hint)
 
     def _drawn(
         self,
@@ -205,7 +194,7 @@ class Arms:
         whole = self._plain(grid.arm)
         for field in grid.fields:
             if field not in EDGE_FIELDS:
-                self._changeable(field.split("."), (*path, field))
+                check_changeable(self.study, field.split("."), (*path, field))
             elif not whole.edges:
                 raise self._refused(f"'{grid.arm}' has no feedback edges with a '{field}'", (*path, field))
         names = short_names(one for _, other in _several(self.study.grid, "grid") for one in other.fields)
@@ -220,22 +209,8 @@ class Arms:
                     set_field(data, field.split("."), value)
             shown = ",".join(f"{names[field]}={value}" for field, value in point.items())
             found = self._wiring(f"{grid.arm}[{shown}]", data, path)
-            self._moves(found.spec, grid, path)
+            check_moves(self.study, self.graph, found.spec, grid.fields, path)
             yield replace(found, of=grid.arm)
-
-    def _moves(self, spec: Spec, grid: Grid, path: FieldPath) -> None:
-        """Refuse a field that all nodes have values of their own for, so that it would change nothing."""
-        own = getattr(spec.dynamics, "nodes", {})
-        moved = [node for node in self.graph.nodes if node != self.graph.receiver]
-        for field in grid.fields:
-            section, _, name = field.partition(".")
-            if section != "dynamics" or name not in NODE_GAINS:
-                continue
-            if all(node in own and getattr(own[node], name) is not None for node in moved):
-                hint = "Write 'reset: [dynamics.nodes]'."
-                raise self._refused(
-                    f"every node has its own '{name}', so '{field}' changes nothing", (*path, field), hint
-                )
 
     def _lesions(self, lesions: Lesions, path: FieldPath) -> Iterator[Wiring]:
         whole = self._plain(lesions.of)

@@ -50,7 +50,7 @@ def comparisons(results: Results) -> list[Comparison]:
     pairs = [(name, results.reference, NOISE) for name in names if name != results.reference]
     pairs += [(*pair, NOISE) for pair in planned]
     pairs += [(*pair, UNSEEN) for pair in planned if results.plan.unseen]
-    conditions = {NOISE: results.robust(), UNSEEN: results.plan.unseen}
+    conditions = {NOISE: results.plan.robust, UNSEEN: results.plan.unseen}
     found = {}
     for first, second, over in dict.fromkeys(pairs):
         one, other = (_scores(results, name, conditions[over]) for name in (first, second))

@@ -17,6 +17,61 @@ _WORKER: Worker | None = None
 """Of a process of the pool; what its cells have in common is made once."""
 
 
+class Engine:
+    """Computes cells here or in processes of this machine, which stay until all is done.
+
+    Args:
+        store: Where results are, and go as they come.
+        workers: Processes; 1 computes in this one.
+        trust: Whether ``python:`` references may be imported.
+    """
+
+    def __init__(self, store: CellStore, *, workers: int = 1, trust: bool = False) -> None:
+        self.store, self.workers, self.trust = store, workers, trust
+        self._here = Worker(trust)
+        self._pool: Executor | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def compute(self, cells: Sequence[Cell], advance: Callable[[int], None] = lambda done: None) -> None:
+        """Compute the cells that are not there yet; the results do not depend on where and in which order.
+
+        Args:
+            cells: Each after those that it needs.
+            advance: Is told of every cell that is done.
+
+        Raises:
+            PCGraphError: A cell cannot be computed; what was done is kept.
+            InputError: A process of the pool was killed.
+        """
+        done = self.store.done(list(cells))
+        todo = [cell for cell in cells if cell.key not in done]
+        advance(len(cells) - len(todo))
+        if self.workers == 1 or len(todo) < 2:
+            self._compute_here(todo, advance)
+        else:
+            _share(todo, self.store, self._processes(), self.workers, advance)
+
+    def _compute_here(self, todo: Sequence[Cell], advance: Callable[[int], None]) -> None:
+        for cell in todo:
+            needs = [self.store.read(one.key) for one in cell.needs]
+            self.store.write(cell, self._here(cell.kind, cell.content, needs))
+            advance(1)
+
+    def _processes(self) -> Executor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                self.workers, context, initializer=_begin, initargs=(self.trust,)
+            )
+        return self._pool
+
+
 def run_cells(
     cells: Sequence[Cell],
     store: CellStore,
@@ -25,35 +80,9 @@ def run_cells(
     trust: bool = False,
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Compute the cells that are not there yet; the results do not depend on where and in which order.
-
-    Args:
-        cells: Each after those that it needs.
-        store: Where results are, and go as they come.
-        workers: Processes; 1 computes in this one.
-        trust: Whether ``python:`` references may be imported.
-        advance: Is told of every cell that is done.
-
-    Raises:
-        PCGraphError: A cell cannot be computed; what was done is kept.
-        InputError: A process of the pool was killed.
-    """
-    done = store.done(list(cells))
-    todo = [cell for cell in cells if cell.key not in done]
-    advance(len(cells) - len(todo))
-    if workers == 1 or len(todo) < 2:
-        worker = Worker(trust)
-        for cell in todo:
-            store.write(cell, worker(cell.kind, cell.content, [store.read(one.key) for one in cell.needs]))
-            advance(1)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(trust,)) as pool:
-        try:
-            _share(todo, store, pool, workers, advance)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    """Compute the cells that are not there yet; see `Engine`."""
+    with Engine(store, workers=workers, trust=trust) as engine:
+        engine.compute(cells, advance)
 
 
 def _share(

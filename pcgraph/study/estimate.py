@@ -14,6 +14,7 @@ from pcgraph.evaluation.measures import follow
 from pcgraph.scheduler import Scheduler
 from pcgraph.study.cells import Cell, in_order
 from pcgraph.study.plan import Plan
+from pcgraph.study.trials import Trials
 from pcgraph.study.work import Learning, Worker, one_thread
 from pcgraph.training import Task
 from pcgraph.training.gradients import clear, differentiate
@@ -42,7 +43,7 @@ class Estimate:
         return sum(self.seconds.values())
 
 
-def estimate(plan: Plan, done: Iterable[str] = ()) -> Estimate:
+def estimate(plan: Plan, done: Iterable[str] = (), search: Trials | None = None) -> Estimate:
     """Time a few updates or steps of one cell of each kind, and multiply.
 
     Networks are untrained for it. What is made once for several cells (networks, images) is not counted, and
@@ -51,6 +52,7 @@ def estimate(plan: Plan, done: Iterable[str] = ()) -> Estimate:
     Args:
         plan: The study.
         done: The names of cells that are there already.
+        search: The search, whose proposals are taken to be all measured, and to have all edges.
     """
     finished = set(done)
     fed = sorted((one for one in plan.arms.wirings if one.edges), key=lambda one: len(one.edges))
@@ -75,7 +77,18 @@ def estimate(plan: Plan, done: Iterable[str] = ()) -> Estimate:
         for what, count in counts.items():
             kind = examples[what].kind
             found[kind] = found.get(kind, 0.0) + count * _seconds(worker, examples[what])
+        if search is not None:
+            found["search"] = _of_search(worker, search)
     return Estimate(arm, found)
+
+
+def _of_search(worker: Worker, search: Trials) -> float:
+    """Of one training, and of all that each proposal takes besides."""
+    cells = in_order(search.objectives.cells(search.space.probes[0]))
+    seconds = dict.fromkeys(("train", "others"), 0.0)
+    for cell in cells:
+        seconds["train" if cell.kind == "train" else "others"] += _seconds(worker, cell)
+    return seconds["train"] + search.search.trials * seconds["others"]
 
 
 def _seconds(worker: Worker, cell: Cell) -> float:
@@ -87,6 +100,9 @@ def _seconds(worker: Worker, cell: Cell) -> float:
         images = _first(data, cell.content["images"]).images
         steps: int = cell.content["steps"]
         return steps / FEW * _timed(lambda _: follow(scheduler, images, FEW, False, 0), 1)
+    if cell.kind in ("similarity", "energy"):
+        images = _first(data, cell.content["images"]).images
+        return _timed(lambda _: follow(scheduler, images, cell.content["steps"], False, 0), 1)
     images = _first(data, cell.content["batch"]).images
     count = batch_count(range(cell.content["limit"] or len(data)), cell.content["batch"])
     return count * _timed(lambda _: follow(scheduler, images, cell.content["steps"], False, 0), 1)

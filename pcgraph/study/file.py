@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,36 +18,11 @@ from pcgraph.spec.model import Model
 from pcgraph.spec.source import Place, Source, show
 from pcgraph.spec.training import Optimizer
 from pcgraph.spec.values import Count, NonNegative, refuse, spec_name
+from pcgraph.study.given import Name, Seed, Seeds
+from pcgraph.study.search import Range, Search
 
-Name = Annotated[str, AfterValidator(lambda name: _arm_name(name))]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-MOST_SEEDS = 1000
 MOST_ARMS = 1000
 Draws = Annotated[Count, Field(le=MOST_ARMS)]
-
-
-def _arm_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
-        raise refuse(f"{show(name)} cannot name an arm", "Letters, digits, '_', '-', '+' and '.'.")
-    return name
-
-
-def _seeds(value: Any) -> Any:
-    counted = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_SEEDS
-    if isinstance(value, int) and value > MOST_SEEDS:
-        raise refuse(f"expected at most {MOST_SEEDS} repetitions, got {value}")
-    return list(range(value)) if counted else value
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise refuse("a seed is given twice", "Each seed is one repetition.")
-    return seeds
-
-
-Seeds = Annotated[list[Seed], BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Random(Model):
@@ -161,8 +135,39 @@ class Stability(Model):
     """For how many steps at most; fewer than 8 do not show where a run leads."""
 
 
+class Looks(Model):
+    """On how many images the states of an arm are looked at, with every seed, under every condition."""
+
+    images: Annotated[int, Field(ge=2)] = 50
+    """Test images; similarity compares them with each other."""
+
+
+class Analyses(Model):
+    """What is found out of every arm besides its answers, with every seed."""
+
+    stability: Stability | None = None
+    """Whether its states come to rest, and how a step changes them there."""
+    similarity: Looks | None = None
+    """How alike the states of every node are to those of the clean images at step 0: linear CKA."""
+    energy: Looks | None = None
+    """The energy of every error term, and its error as a share of the state, per unit."""
+
+    @property
+    def asked(self) -> dict[str, Stability | Looks]:
+        """Those that are wanted, by name."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: one for name, one in found.items() if one is not None}
+
+
 def _analyses(value: Any) -> Any:
-    return {name: {} for name in value} if isinstance(value, list) else value
+    if isinstance(value, list):
+        for name in value:
+            if name not in Analyses.model_fields:
+                raise refuse(f"there is no analysis {show(name)}", closest(str(name), Analyses.model_fields))
+        return {name: {} for name in value}
+    if isinstance(value, dict):
+        return {name: {} if one is None else one for name, one in value.items()}
+    return value
 
 
 class Evaluate(Model):
@@ -194,6 +199,11 @@ class Evaluate(Model):
     """Images at a time."""
     seed: Seed = 0
     """Of the noise and the choice of images."""
+
+    @property
+    def word(self) -> str:
+        """What the share of right answers is called."""
+        return "agreement" if self.right == "agreement" else "accuracy"
 
 
 class Study(Model):
@@ -228,11 +238,12 @@ class Study(Model):
     of all edges serves all arms; with `edges: own` each arm is trained alone."""
     tune: dict[str, Any] | None = None
     """What is tuned in every arm, after the training: fields of a spec's `tune`. Left out: nothing."""
+    search: Search | None = None
+    """Wirings that are searched for; the best becomes an arm. Left out: none."""
     evaluate: Evaluate = Evaluate()
     """What is measured."""
-    analyses: Annotated[dict[Literal["stability"], Stability], BeforeValidator(_analyses)] = {}
-    """What is found out of every arm besides its answers, with every seed: `stability`, whether its states
-    come to rest and how a step changes them there. A list of names, or settings by name."""
+    analyses: Annotated[Analyses, BeforeValidator(_analyses)] = Analyses()
+    """What else is found out of every arm: a list of names, or settings by name."""
     reference: str | None = None
     """The arm that the others are compared with. Left out: the first."""
     contrasts: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
@@ -252,6 +263,10 @@ class Study(Model):
     def located(self, fault: Fault) -> Fault:
         """A fault with its place in the file."""
         return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
+
+    def with_arm(self, name: str, arm: Arm) -> Study:
+        """The same study with one more arm."""
+        return self.model_copy(update={"arms": {**self.arms, name: arm}})
 
 
 def load_study(path: str | Path) -> Study:
@@ -290,6 +305,9 @@ def _about_study(fault: Fault) -> Fault:
         "share": Sharing,
         "lesions": Lesions,
         "grid": Grid,
+        "search": Search,
+        "each": Range,
+        "fields": Range,
         "evaluate": Evaluate,
         "corruptions": Corruptions,
         "stability": Stability,
@@ -305,7 +323,7 @@ def _about_study(fault: Fault) -> Fault:
 
 def _names(study: Study) -> Any:
     """Arms are named that there are."""
-    known = list(study.arms)
+    known = [*study.arms, *([study.search.arm] if study.search else [])]
     asked: list[tuple[str, tuple[Any, ...]]] = []
     for name, arm in study.arms.items():
         if arm.shuffle is not None:
@@ -324,5 +342,9 @@ def _names(study: Study) -> Any:
     for name, path in asked:
         if name not in known:
             yield Fault(f"there is no arm '{name}'", path, closest(name, known))
-        elif study.arms[name].random is not None or study.arms[name].shuffle is not None:
+        elif name in study.arms and _is_drawn(study.arms[name]):
             yield Fault(f"'{name}' is drawn, and not one wiring", path, "Name an arm with 'feedback'.")
+
+
+def _is_drawn(arm: Arm) -> bool:
+    return arm.random is not None or arm.shuffle is not None

@@ -34,8 +34,9 @@ class StudyImages:
         self.study, self.arms = study, arms
         self._opened: dict[tuple[str, Split], ImageData] = {}
         self._digests: dict[tuple[str, Split], str] = {}
+        self._beside: dict[str, dict[str, str]] = {}
         learned = [one for one in ("train", "tune") if getattr(study, one) is not None]
-        if not learned and study.evaluate.step == "held_out":
+        if not learned and (study.evaluate.step == "held_out" or study.search is not None):
             learned = ["train"]
         measured = self._data("test")
         if not measured.labelled and study.evaluate.right == "class":
@@ -58,6 +59,13 @@ class StudyImages:
             own = digest([data_digest(self._data(section)), classes and list(classes)])
             self._digests[reference, part] = own
         return {"data": reference, "digest": self._digests[reference, part]}
+
+    def beside(self, spec: Spec) -> dict[str, Any]:
+        """What a cell's content says of files that a spec names without a digest; see `files_beside`."""
+        key = digest(spec.dump())
+        if key not in self._beside:
+            self._beside[key] = files_beside(spec)
+        return {"files": self._beside[key]} if self._beside[key] else {}
 
     def count(self, section: str) -> int:
         """How many images a section has."""

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError
-from pcgraph.evaluation.conditions import CLEAN, key
-from pcgraph.files.seals import digest
-from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
-from pcgraph.spec.source import show
+from pcgraph.evaluation.conditions import CLEAN, from_key, key
+from pcgraph.spec import Tune
 from pcgraph.study.arms import Arms, Wiring
-from pcgraph.study.cells import Cell, in_order, key_of
+from pcgraph.study.cells import Cell, in_order
 from pcgraph.study.conditions import conditions_of, unseen_of
 from pcgraph.study.controls import Controls
-from pcgraph.study.file import Stability, Study
-from pcgraph.study.images import StudyImages, files_beside
-
-TRAINED = ("source", "target", "predictor", "mask")
-"""Fields of an edge on which its training by reconstruction depends."""
-UNASKED = ("feedback", "schedule", "start", "tune", "weights")
-"""Fields of a spec on which that training does not depend: it is of the feedforward pass."""
+from pcgraph.study.file import Looks, Stability, Study
+from pcgraph.study.images import StudyImages
+from pcgraph.study.trainings import Trainings, content_of, learning
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,17 @@ class Analysis:
     """One analysis of a wiring, with a seed.
 
     Attributes:
+        kind: ``stability``, ``similarity`` or ``energy``.
         arm: Name of the wiring.
         seed: The repetition.
+        condition: What the images go through.
         cell: What computes it.
     """
 
+    kind: str
     arm: str
     seed: int
+    condition: str
     cell: Cell
 
 
@@ -64,6 +62,7 @@ class Plan:
     Args:
         study: The file.
         arms: Its wirings.
+        trained: Those whose edges are trained together. Left out: all arms.
 
     Attributes:
         measures: What is measured, in the order of the file.
@@ -78,23 +77,21 @@ class Plan:
         InputError: The images cannot be had.
     """
 
-    def __init__(self, study: Study, arms: Arms) -> None:
+    def __init__(self, study: Study, arms: Arms, trained: Sequence[Wiring] | None = None) -> None:
         self.study, self.arms = study, arms
+        self._together = arms.wirings if trained is None else trained
         spec = arms.wirings[0].spec
         tuned = None if study.tune is None else (spec.tune or Tune()).noise
         self.unseen = list(dict.fromkeys(key(one) for one in unseen_of(study, tuned)))
         seen = [key(one) for one in conditions_of(study, self._size())]
         self.conditions = list(dict.fromkeys([f"{CLEAN}:0", *seen, *self.unseen]))
-        self._train = (spec.train or Train()) if study.train is not None else None
-        self._tune = (spec.tune or Tune()) if study.tune is not None else None
+        self._learning = learning(study, spec)
         self._images = StudyImages(study, arms)
         self._check_steps()
         self.controls = Controls(study, arms, self._images, self.steps)
-        self._files: dict[str, dict[str, str]] = {}
-        self._banks = self._union() if self._shared() else {}
-        self._trained: dict[Any, Cell] = {}
+        self._trainings = Trainings(study, self._together, self._images, self.controls)
         self.measures = [
-            Measure(arm.name, seed, condition, part, self._measure(arm, seed, condition, part))
+            Measure(arm.name, seed, condition, part, self.measure(arm, seed, condition, part))
             for arm in arms.wirings
             for seed in study.seeds
             for part in (("test", "held_out") if study.evaluate.step == "held_out" else ("test",))
@@ -102,12 +99,19 @@ class Plan:
             if part == "test" or condition not in self.unseen
         ]
         self.analyses = [
-            Analysis(arm.name, seed, self._analysis(arm, seed, name, settings))
-            for name, settings in study.analyses.items()
+            Analysis(kind, arm.name, seed, condition, self.analysis(arm, seed, kind, settings, condition))
+            for kind, settings in study.analyses.asked.items()
             for arm in arms.wirings
             for seed in study.seeds
+            for condition in (self.conditions if isinstance(settings, Looks) else self.conditions[:1])
         ]
         self.cells = in_order([*(one.cell for one in self.measures), *(one.cell for one in self.analyses)])
+
+    @property
+    def robust(self) -> list[str]:
+        """The conditions whose mean arms are compared by: noise that is not unseen; else clean images."""
+        known = [name for name in self.conditions if name not in self.unseen]
+        return [name for name in known if from_key(name)[0] != CLEAN] or known
 
     def _size(self) -> tuple[int, ...]:
         return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]
@@ -119,15 +123,19 @@ class Plan:
             SpecError: It is not, or none are.
         """
         evaluate = self.study.evaluate
-        steps = min(self.steps(arm) for arm in self.arms.wirings)
+        steps = min(self.steps(arm) for arm in self._together)
         if isinstance(evaluate.step, int) and evaluate.step > steps:
             message = f"step {evaluate.step} of {steps}"
             raise self._refused(message, ("evaluate", "step"), "Write a smaller 'step', or more 'steps'.")
         if evaluate.right == "agreement":
             self._check_first_steps()
-        if evaluate.step == "held_out" and any(one.validation == 0 for one in self._learning()):
-            message = "'held_out', and 'validation: 0' holds no images out of the training"
-            raise self._refused(message, ("evaluate", "step"))
+        message = "'validation: 0' holds no images out of the training"
+        if all(one.validation for one in self._learning):
+            return
+        if evaluate.step == "held_out":
+            raise self._refused(f"'held_out', and {message}", ("evaluate", "step"))
+        if self.study.search is not None:
+            raise self._refused(f"a search, and {message}", ("search",))
 
     def _check_first_steps(self) -> None:
         """Every arm begins as the plain network, whose answers are what it is measured by.
@@ -139,7 +147,7 @@ class Plan:
         if self.study.controls:
             message = "'agreement', and controls are other plain networks than those of the arms"
             raise self._refused(message, ("evaluate", "right"), hint)
-        for arm in self.arms.wirings:
+        for arm in self._together:
             if arm.spec.schedule.initial != "feedforward":
                 message = f"'agreement', and the first states of '{arm.name}' are not the plain network's"
                 raise self._refused(message, ("evaluate", "right"), hint)
@@ -149,123 +157,21 @@ class Plan:
         asked = self.study.evaluate.steps
         return arm.spec.schedule.steps if asked is None else asked
 
-    def _learning(self) -> list[Train | Tune]:
-        """What learns from images; where nothing does, the split of a training that might."""
-        return [one for one in (self._train, self._tune) if one is not None] or [Train()]
-
     def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
         return SpecError(self.study.located(Fault(message, path, hint)))
 
-    # ---- training ------------------------------------------------------------------------------
+    # ---- cells ---------------------------------------------------------------------------------
 
-    def _shared(self) -> bool:
-        """Whether one training serves all arms.
+    def measure(self, arm: Wiring, seed: int, condition: str, part: str, limit: int | None = None) -> Cell:
+        """The cell that measures a wiring.
 
-        Raises:
-            SpecError: The file asks for it, and the arms' edges do not learn apart from each other.
+        Args:
+            arm: The wiring.
+            seed: The repetition.
+            condition: ``clean:0``, ``gaussian:0.5``, ...
+            part: ``test`` or ``held_out``.
+            limit: So many images. Left out: `Evaluate.limit`.
         """
-        if self._train is None:
-            return False
-        given = self.study.train or {}
-        asked = given.get("edges")
-        if asked not in (None, "union", "own"):
-            raise self._refused(f"expected 'union' or 'own', got {show(asked)}", ("train", "edges"))
-        settings = [arm.spec.train or Train() for arm in self.arms.wirings]
-        reason = next(filter(None, map(self._tied, settings)), "")
-        if asked == "union" and reason:
-            hint = "Write 'edges: own': each arm is then trained by itself."
-            raise self._refused(f"one training cannot serve all arms: {reason}", ("train", "edges"), hint)
-        return asked != "own" and not reason
-
-    def _tied(self, train: Train) -> str:
-        """Why edges do not learn each by itself; empty where they do."""
-        edges = [edge for arm in self.arms.wirings for edge in arm.edges]
-        energies = self.arms.wirings[0].spec.dynamics.rule == "energy"
-        task = train.task or ("energy" if energies else "feedback")  # see learning.make_task
-        if task != "feedback" and "backbone" in (train.learns or ["backbone"]):
-            message = f"task '{task}' would train the backbone, which is the same in all arms"
-            raise self._refused(message, ("train", "task"), "Write 'learns: [predictors]'.")
-        if task != "feedback":
-            return f"task '{task}' trains whole networks"
-        if train.clip is not None:
-            return "'clip' limits the gradient of all edges together"
-        if any(edge.bundle is not None for edge in edges):
-            return "edges of a bundle have one error"
-        if any("Dropout" in str(edge.predictor) for edge in edges):
-            return "dropout draws from one source for all edges"
-        return ""
-
-    def _union(self) -> dict[str, list[dict[str, Edge]]]:
-        """All edges of all arms by ground, in sets that have no two of one name; an arm in one."""
-        found: dict[str, list[dict[str, Edge]]] = {}
-        for arm in self.arms.wirings:
-            banks, edges = found.setdefault(_ground(arm.spec), []), _bank(arm)
-            fitting = (
-                one for one in banks if all(one.get(name, edge) == edge for name, edge in edges.items())
-            )
-            bank = next(fitting, None)
-            if bank is None:
-                banks.append(bank := {})
-            bank.update(edges)
-        return found
-
-    def _train_cell(self, arm: Wiring, seed: int) -> tuple[Cell, ...]:
-        if self._train is None or not arm.edges:
-            return ()
-        if not self._banks:
-            return (self._training(arm.spec, seed),)
-        banks, edges = self._banks[_ground(arm.spec)], _bank(arm)
-        bank = next(one for one in banks if all(one.get(name) == edge for name, edge in edges.items()))
-        return (self._training(self._bank_spec(arm.spec, bank), seed),)
-
-    def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
-        """The training of each edge of an arm, whatever other edges were trained with it."""
-        if not self._banks:
-            return ()
-        shared = {
-            "ground": _ground(arm.spec),
-            "seed": seed,
-            **self._images.of("train"),
-            **self._beside(arm.spec),
-        }
-        edges = [_learned(edge).model_dump(mode="json") for edge in arm.edges]
-        return tuple(key_of("train", {**shared, "edge": edge}, []) for edge in edges)
-
-    def _bank_spec(self, spec: Spec, bank: Mapping[str, Edge]) -> Spec:
-        data = spec.dump()
-        for name in UNASKED:
-            data.pop(name, None)
-        data["feedback"] = [edge.model_dump(mode="json", exclude_defaults=True) for edge in bank.values()]
-        if spec.dynamics.rule == "predify":
-            data["dynamics"] = {"allow_negative_memory": True}  # which the training does not ask for
-        return parse_spec(data, self.study.folder)
-
-    def _training(self, spec: Spec, seed: int) -> Cell:
-        content = {"spec": _content(spec, "train"), "seed": seed, **self._images.of("train")}
-        return Cell("train", {**content, **self._beside(spec)})
-
-    def _tune_cell(self, arm: Wiring, seed: int, needs: tuple[Cell, ...]) -> tuple[Cell, ...]:
-        if self._tune is None or not arm.edges:
-            return needs
-        content = {"spec": _content(arm.spec, "tune"), "seed": seed, **self._images.of("tune")}
-        return (Cell("tune", {**content, **self._beside(arm.spec)}, needs, self._known(arm, seed)),)
-
-    def _control_cell(self, arm: Wiring, seed: int) -> Cell:
-        spec = arm.spec.model_copy(update={"weights": None})
-        ground = {name: one for name, one in _content(spec).items() if name in ("name", "backbone", "nodes")}
-        content = {"spec": ground, "seed": seed, **self._images.of("tune")}
-        return Cell("control", {**content, **self.controls.content(arm), **self._beside(spec)})
-
-    def _beside(self, spec: Spec) -> dict[str, Any]:
-        """Digests of the files that a spec names without one; see `files_beside`."""
-        key = digest(spec.dump())
-        if key not in self._files:
-            self._files[key] = files_beside(spec)
-        return {"files": self._files[key]} if self._files[key] else {}
-
-    # ---- measuring -----------------------------------------------------------------------------
-
-    def _measure(self, arm: Wiring, seed: int, condition: str, part: str) -> Cell:
         evaluate = self.study.evaluate
         content: dict[str, Any] = {
             **self._network(arm, seed, part),
@@ -273,66 +179,47 @@ class Plan:
             "part": part,
             "steps": self.steps(arm),
             "batch": evaluate.batch,
-            "limit": evaluate.limit,
+            "limit": evaluate.limit if limit is None else limit,
             **({"right": evaluate.right} if evaluate.right != "class" else {}),
             **({"distances": True} if evaluate.distances and part == "test" else {}),
+            **self._measured(part),
         }
-        needs, known = self._made(arm, seed)
+        return Cell("measure", content, *self._trainings.made(arm, seed))
+
+    def analysis(
+        self,
+        arm: Wiring,
+        seed: int,
+        kind: str,
+        settings: Stability | Looks,
+        condition: str = f"{CLEAN}:0",
+        part: str = "test",
+    ) -> Cell:
+        """The cell that finds something else out about a wiring, on test images or held-out ones."""
+        own: dict[str, Any] = {} if part == "test" else {"part": part}
+        if isinstance(settings, Looks):
+            own.update(condition=condition, steps=self.steps(arm))
+        content = {**self._network(arm, seed, part), **settings.model_dump(), **own, **self._measured(part)}
+        return Cell(kind, content, *self._trainings.made(arm, seed))
+
+    def _measured(self, part: str) -> dict[str, Any]:
+        """What a cell's content says of the images that it looks at."""
         if part == "test":
-            return Cell("measure", {**content, **self._images.of("test")}, needs, known)
+            return self._images.of("test")
         learned = [
             {**self._images.of("tune" if isinstance(one, Tune) else "train"), "validation": one.validation}
-            for one in self._learning()
+            for one in self._learning
         ]
-        return Cell("measure", {**content, "learned": learned}, needs, known)
+        return {"learned": learned}
 
-    def _analysis(self, arm: Wiring, seed: int, kind: str, settings: Stability) -> Cell:
-        content = {**self._network(arm, seed), **settings.model_dump(), **self._images.of("test")}
-        return Cell(kind, content, *self._made(arm, seed))
-
-    def _network(self, arm: Wiring, seed: int, part: str = "test") -> dict[str, Any]:
+    def _network(self, arm: Wiring, seed: int, part: str) -> dict[str, Any]:
         """What a cell's content says of the network that it looks at, and of the draws."""
         alike = part == "test" and not arm.edges and arm.control is None
         return {
             **({} if arm.control is None else {"size": self.controls.content(arm)["size"]}),
-            "spec": _content(arm.spec),
+            "spec": content_of(arm.spec),
             "seed": 0 if alike else seed,  # 0: nothing in it differs from seed to seed
             "cut": arm.cut,
             "draws": self.study.evaluate.seed,
-            **self._beside(arm.spec),
+            **self._images.beside(arm.spec),
         }
-
-    def _made(self, arm: Wiring, seed: int) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
-        """The cells that made this network, and what they are to those that look at it."""
-        if arm.control is not None:
-            return (self._control_cell(arm, seed),), ()
-        needs = self._tune_cell(arm, seed, self._train_cell(arm, seed))
-        return needs, self._known(arm, seed) if self._tune is None else ()
-
-
-def edge_name(edge: Edge) -> str:
-    """``e2->e1``."""
-    return f"{'+'.join(edge.sources)}->{edge.target}"
-
-
-def _bank(arm: Wiring) -> dict[str, Edge]:
-    """What the edges of an arm learn, by their names."""
-    return {edge_name(edge): _learned(edge) for edge in arm.edges}
-
-
-def _learned(edge: Edge) -> Edge:
-    """An edge with what its training depends on, and nothing else."""
-    return Edge(**edge.model_dump(include=set(TRAINED)))
-
-
-def _ground(spec: Spec) -> str:
-    """All that the training of an edge depends on besides the edge, as a digest."""
-    unasked = {*UNASKED, *(["dynamics"] if spec.dynamics.rule == "predify" else [])}
-    return digest({name: value for name, value in _content(spec, "train").items() if name not in unasked})
-
-
-def _content(spec: Spec, *sections: str) -> dict[str, Any]:
-    """A spec as plain values, without its name and the sections that are not asked for."""
-    left_out = {"extends", "train", "tune"} - set(sections)
-    data = {name: value for name, value in spec.dump().items() if name not in left_out}
-    return {**data, "name": "cell"}

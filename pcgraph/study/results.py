@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load
 
-from pcgraph.evaluation.conditions import CLEAN, from_key
+from pcgraph.evaluation.conditions import from_key
 from pcgraph.evaluation.measures import NO_ANSWER
-from pcgraph.study.plan import Measure, Plan
+from pcgraph.study.plan import Analysis, Measure, Plan
 from pcgraph.study.store import CellStore
-from pcgraph.study.work import FAILED, MEASURED
+from pcgraph.study.work import FAILED, MEASURED, Files
 
 Right = NDArray[np.bool_]
 
@@ -71,17 +71,18 @@ class Results:
         for key in dict.fromkeys(one.cell.key for one in plan.measures):
             files = store.read(key)
             if FAILED in files:
-                found = json.loads(files[FAILED])
-                self._failed[key] = f"{found['during']}: {found['message']}"
+                self._failed[key] = failure(files)
             else:
-                tensors = load(files[MEASURED])
-                answers = tensors["answers"].long()
-                self._right[key] = ((answers == tensors["labels"]) & (answers != NO_ANSWER)).numpy()
+                self._right[key] = right_of(files)
 
     @property
     def reference(self) -> str:
         """The arm that the others are compared with."""
         return self.plan.study.reference or self.plan.arms.wirings[0].name
+
+    def analyses(self, kind: str) -> list[Analysis]:
+        """Those of one kind; none, where the study does not ask for it."""
+        return [one for one in self.plan.analyses if one.kind == kind]
 
     def rows(self) -> Iterator[Row]:
         """Every number, in the order of the file."""
@@ -91,7 +92,7 @@ class Results:
             noise, level = from_key(one.condition)
             about = (one.arm, arm.of, arm.cut or "", one.seed, one.part, noise, level)
             if one.cell.key in self._failed:
-                yield Row(*about, 0, 0, 0, math.nan, self._failed[one.cell.key].splitlines()[0])
+                yield Row(*about, 0, 0, 0, math.nan, self._failed[one.cell.key])
                 continue
             right = self._right[one.cell.key]
             for step, answers in enumerate(right):
@@ -105,21 +106,13 @@ class Results:
 
     def steps(self, arm: str) -> list[int]:
         """The step that an arm is compared at, for each seed; see `Evaluate.step`."""
-        chosen = []
+        asked = self.plan.study.evaluate.step
+        part, chosen = "held_out" if asked == "held_out" else "test", []
         for seed in self.plan.study.seeds:
-            tests = [
-                self._right[one.cell.key]
-                for one in self._of(arm, "test", seed)
-                if one.cell.key in self._right
-            ]
-            last = len(tests[0]) - 1 if tests else 0
-            asked = self.plan.study.evaluate.step
-            if asked == "held_out":
-                held = [one.cell.key for one in self._of(arm, "held_out", seed)]
-                accuracy = [self._right[key].mean(axis=1) for key in held if key in self._right]
-                chosen.append(int(np.mean(accuracy, axis=0).argmax()) if accuracy else 0)
-            else:
-                chosen.append(last if asked == "last" else min(int(asked), last))
+            keys = [one.cell.key for one in self._of(arm, part, seed)]
+            chosen.append(
+                step_of(asked, [self._right[key].mean(axis=1) for key in keys if key in self._right])
+            )
         return chosen
 
     def right(self, arm: str, condition: str) -> Right | None:
@@ -140,17 +133,42 @@ class Results:
         mean: NDArray[np.float64] = np.mean([self._right[key].mean(axis=1) for key in found], axis=0)
         return mean
 
-    def robust(self) -> list[str]:
-        """The conditions whose mean arms are compared by: noise that is not unseen; else clean images."""
-        known = [name for name in self.plan.conditions if name not in self.plan.unseen]
-        return [name for name in known if from_key(name)[0] != CLEAN] or known
-
     def _of(self, arm: str, part: str, seed: int | None = None) -> list[Measure]:
         return [
             one
             for one in self.plan.measures
             if one.arm == arm and one.part == part and seed in (None, one.seed)
         ]
+
+
+def failure(files: Files) -> str:
+    """What went wrong in a cell that failed, in one line."""
+    found = json.loads(files[FAILED])
+    return f"{found['during']}: {found['message']}".splitlines()[0]
+
+
+def right_of(files: Files) -> Right:
+    """Which images a cell found answered rightly, (steps + 1, images)."""
+    tensors = load(files[MEASURED])
+    answers = tensors["answers"].long()
+    right: Right = ((answers == tensors["labels"]) & (answers != NO_ANSWER)).numpy()
+    return right
+
+
+def step_of(asked: str | int, accuracy: Sequence[NDArray[np.float64]]) -> int:
+    """The step that `Evaluate.step` asks for; 0 where nothing could be measured.
+
+    Args:
+        asked: ``last``, ``held_out`` or a number.
+        accuracy: Over the steps, (steps + 1,), under each condition; with ``held_out``, on the images that
+            choose.
+    """
+    if not accuracy:
+        return 0
+    if asked == "held_out":
+        return int(np.mean(accuracy, axis=0).argmax())
+    last = len(accuracy[0]) - 1
+    return last if asked == "last" else min(int(asked), last)
 
 
 def to_csv(rows: Sequence[Any], names: Sequence[str]) -> str:

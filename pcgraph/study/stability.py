@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from pcgraph.study.results import Results, to_csv
+from pcgraph.study.results import Results, failure, to_csv
 from pcgraph.study.work import FAILED, STABILITY
 
 
@@ -52,12 +52,10 @@ class ArmStability:
 
 def stability_rows(results: Results) -> Iterator[StabilityRow]:
     """Every arm and seed, in the order of the file; none, where the study does not ask for it."""
-    for one in results.plan.analyses:
+    for one in results.analyses("stability"):
         files = results.store.read(one.cell.key)
         if FAILED in files:
-            failed = json.loads(files[FAILED])
-            why = f"{failed['during']}: {failed['message']}".splitlines()[0]
-            yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, {}, why)
+            yield StabilityRow(one.arm, one.seed, math.nan, 0, 0, math.nan, {}, failure(files))
             continue
         found = json.loads(files[STABILITY])
         counts = Counter(found["outcomes"])

@@ -8,7 +8,7 @@ from pcgraph.building.network import build, weight_file
 from pcgraph.errors import ModelError
 from pcgraph.spec import Spec
 from pcgraph.study.arms import Arms
-from pcgraph.study.plan import edge_name
+from pcgraph.study.values import edge_name
 
 
 def untrained(arms: Arms) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pcgraph import graph
 from pcgraph.errors import Fault, SpecError
 from pcgraph.spec import Edge, load_spec
 from pcgraph.spec.documents import spec_file
@@ -74,6 +75,11 @@ def with_field(given: Any, edges: Sequence[Edge], field: str, value: Any) -> lis
         items = [edge.model_dump(mode="json", exclude_defaults=True) for edge in edges]
         written = [True] * len(items)
     return [{**item, field: value} if own else item for item, own in zip(items, written, strict=True)]
+
+
+def edge_name(edge: Edge) -> str:
+    """``e2->e1``."""
+    return graph.edge_name(edge.sources, edge.target)
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
 from pcgraph.spec import Fitting, Spec, Train, TuningNoise, parse_spec
 from pcgraph.spec.wiring import with_gains
-from pcgraph.study.analyses import stability_of
+from pcgraph.study.analyses import energy_of, similarity_of, stability_of
 from pcgraph.study.denoiser import Size, learns_alone, without_feedback
 from pcgraph.study.measuring import followed
 from pcgraph.training import Task, fit
@@ -41,6 +41,7 @@ _ONE_AT_A_TIME = threading.Lock()
 """Held while a cell is computed: all threads of a process share torch's generator and number of threads."""
 LOSSES, FAILED, TUNED, MEASURED = "losses.csv", "failed.json", "dynamics.json", "measured.safetensors"
 GAINS, STABILITY = "gains.json", "stability.json"
+SIMILARITY, ENERGY = "similarity.json", "energy.json"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class Worker:
         return {
             **{kind: partial(self._learn, kind) for kind in self._tasks},
             "measure": self._measure,
-            "stability": self._stability,
+            "stability": partial(self._analyse, stability_of, STABILITY),
+            "similarity": partial(self._analyse, similarity_of, SIMILARITY),
+            "energy": partial(self._analyse, energy_of, ENERGY),
         }
 
     def learning(self, kind: str, content: Mapping[str, Any], needs: Sequence[Files]) -> Learning:
@@ -157,9 +160,15 @@ class Worker:
         network, data = self.measured(content, needs), self.images(content)
         return {MEASURED: save_tensors(followed(network, data, content))}
 
-    def _stability(self, content: Mapping[str, Any], needs: Sequence[Files]) -> Files:
+    def _analyse(
+        self,
+        analysis: Callable[[PCNetwork, ImageData, Mapping[str, Any]], Any],
+        file: str,
+        content: Mapping[str, Any],
+        needs: Sequence[Files],
+    ) -> Files:
         network, data = self.measured(content, needs), self.images(content)
-        return {STABILITY: _json(stability_of(network, data, content))}
+        return {file: _json(analysis(network, data, content))}
 
     def measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
         """The network of an arm or a lesion."""

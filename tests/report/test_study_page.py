@@ -282,3 +282,17 @@ def test_analyses_are_on_the_page_of_their_run(tmp_path: Path) -> None:
     (tmp_path / "similarity.csv").write_text("network,cka\na,1\n")
     with pytest.raises(pcg.InputError, match="other_node"):
         report_page([tmp_path])
+
+
+@pytest.mark.heavy
+def test_agreement_is_called_that(tmp_path: Path) -> None:
+    evaluate = {"data": "photos", "noise": {"gaussian": [0.5]}, "steps": 2, "right": "agreement"}
+    arms = {"none": "none", "chain": "chain"}
+    changes = {"arms": arms, "evaluate": evaluate, "reference": "none", "lesions": {"of": "chain"}}
+    results, rows, compared, figures = told(tmp_path, **changes)
+    text = Page(study_page(results, rows, compared, figures)).text
+    assert "agreement with it" in text
+    said = [one.get_text() for figure in figures.values() for one in figure.texts]
+    assert "agreement over the steps, mean over seeds" in said
+    assert not [one for one in said if "accuracy" in one]
+    assert "accuracy" not in text

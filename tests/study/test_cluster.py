@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pcgraph as pcg
 from pcgraph.study import CellStore, run_cells
 from pcgraph.study.cluster import run_on_cluster
 from pcgraph.study.results import Results, study_csv
-from tests.study.files import planned, written
+from pcgraph.study.trials import Trials
+from tests.study.files import planned, study, written
 
 distributed = pytest.importorskip("distributed")
 
@@ -102,6 +104,21 @@ def test_a_cluster_gives_the_same_numbers(tmp_path: Path, cluster: Cluster) -> N
     plan, store = planned(tmp_path), CellStore(tmp_path / "there")
     run_on_cluster(plan.cells, store, cluster.address)
     assert study_csv(Results(plan, store)) == expected(tmp_path)
+
+
+@pytest.mark.heavy
+def test_a_search_on_a_cluster_finds_the_same(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.begin(workers=2)
+    search = {"trials": 4, "batch": 2, "edges": "all", "each": {"delay": [1, 2]}, "limit": 25}
+    found = []
+    for name, compute in (
+        ("there", partial(run_on_cluster, address=cluster.address)),
+        ("here", run_cells),
+    ):
+        trials, store = Trials(study(tmp_path, seeds=1, search=search)), CellStore(tmp_path / name)
+        trials.run(partial(compute, store=store), store, lambda done: None)
+        found.append(trials.csv())
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

@@ -150,9 +150,8 @@ def test_a_pair_that_is_asked_for_twice_counts_once(tmp_path: Path) -> None:
     arms = SimpleNamespace(wirings=[SimpleNamespace(name=name) for name in right])
     study = SimpleNamespace(contrasts=[["chain", "a"], ["a", "b"]])
     results: Any = SimpleNamespace(
-        plan=SimpleNamespace(study=study, arms=arms, unseen=[]),
+        plan=SimpleNamespace(study=study, arms=arms, unseen=[], robust=["gaussian:1"]),
         reference="chain",
-        robust=lambda: ["gaussian:1"],
         right=lambda arm, _: None if arm == "bad" else right[arm],
     )
     found = {(one.first, one.second): one for one in comparisons(results)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -13,21 +14,30 @@ from matplotlib.figure import Figure
 from pcgraph.report.page.charts import PIXELS, svg
 from pcgraph.report.page.page import render
 from pcgraph.report.page.parts import Section, Table
+from pcgraph.report.search import front_cells, search_text
 from pcgraph.report.study import ArmRow, arm_cells, caption, contrast_cells
 from pcgraph.report.study_steps import condition_text
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.file import Study
 from pcgraph.study.results import Results
 from pcgraph.study.statistics import POWER
+from pcgraph.study.trials import Trials
 
 TITLES = {
     "forest": "Differences",
+    "search": "Search",
     "steps": "Over the steps",
     "lesions": "Which edge mattered",
     "cost": "Cost and gain",
     "stability": "Does it settle?",
+    "similarity": "How alike do states stay to clean ones?",
+    "energy": "How large are the errors?",
 }
 """By the first word of a figure's name, in the order of the page."""
+RIGHT = {
+    "class": "",
+    "agreement": "those of the plain network to the clean images: what is told is agreement with it",
+}
 SHARES = {
     ("feedback", "target"): "lambda of a node, by the feedback edges into it",
     ("feedback", "edge"): "no lambda: each edge draws with all of it",
@@ -37,7 +47,11 @@ SHARES = {
 
 
 def study_page(
-    results: Results, rows: Sequence[ArmRow], compared: Sequence[Comparison], figures: Mapping[str, Figure]
+    results: Results,
+    rows: Sequence[ArmRow],
+    compared: Sequence[Comparison],
+    figures: Mapping[str, Figure],
+    search: Trials | None = None,
 ) -> str:
     """The page of a study.
 
@@ -46,6 +60,7 @@ def study_page(
         rows: Its arms.
         compared: Its comparisons.
         figures: As `study_figures` makes them.
+        search: The search, where the study has one.
     """
     study = results.plan.study
     arms, contrasts = arm_cells(results, rows), contrast_cells(results, compared)
@@ -56,18 +71,27 @@ def study_page(
     sections = [
         Section("Question and design", tables=[_design(results)], notes=_warnings(results, compared)),
         Section("Arms", tables=tables),
-        *_drawn(study.study, figures),
+        *_drawn(study.study, figures, _search(results, rows, search)),
         Section("Study file", texts=[("as YAML, with what was left out left out", _file(study))]),
     ]
     return render(study.study, f"a study of {len(rows)} wirings with {_seeds(study)}", sections)
 
 
-def _drawn(name: str, figures: Mapping[str, Figure]) -> list[Section]:
+def _search(results: Results, rows: Sequence[ArmRow], search: Trials | None) -> Section:
+    """What came of a search; an empty section where there is none."""
+    if search is None:
+        return Section(TITLES["search"])
+    front = Table("What no other proposal beats, on held-out images", *front_cells(search))
+    return Section(TITLES["search"], tables=[front], notes=[search_text(search, results, rows)])
+
+
+def _drawn(name: str, figures: Mapping[str, Figure], search: Section) -> list[Section]:
     by_title: dict[str, list[tuple[str, str]]] = {title: [] for title in TITLES.values()}
     for key, figure in figures.items():
         title = TITLES[key.partition("-")[0]]
         by_title[title].append(("", svg(figure, f"{name}: {title} ({key})", scale=PIXELS)))
-    return [Section(title, plots=plots) for title, plots in by_title.items() if plots]
+    empty = {title: Section(title) for title in by_title} | {search.title: search}
+    return [replace(empty[title], plots=plots) for title, plots in by_title.items() if plots]
 
 
 def _warnings(results: Results, compared: Sequence[Comparison]) -> list[str]:
@@ -101,10 +125,12 @@ def _design(results: Results) -> Table:
         ["left out of the base", ", ".join(study.reset)],
         ["training", _flat(study.train)],
         ["tuning", _flat(study.tune)],
+        ["search", _searched(study)],
         ["measured on", f"{images}{limit}"],
+        ["right answers", RIGHT[study.evaluate.right]],
         ["conditions", ", ".join(condition_text(one) for one in plan.conditions)],
         ["compared at step", str(study.evaluate.step).replace("_", " ")],
-        ["analyses", ", ".join(study.analyses)],
+        ["analyses", ", ".join(study.analyses.asked)],
         ["contrasts", "; ".join(f"{first} less {second}" for first, second in study.contrasts)],
     ]
     return Table("", ["", ""], [row for row in rows if row[1]], code=True)
@@ -133,6 +159,15 @@ def _wirings(results: Results, rows: Sequence[ArmRow]) -> Table:
     ]
     head = ["arm", "feedback edges", "taken out", "budgets"]
     return Table("Edges and budgets", head, lines, code=True, folded=True)
+
+
+def _searched(study: Study) -> str:
+    asked = study.search
+    if asked is None:
+        return ""
+    sampler = asked.sampler if isinstance(asked.sampler, str) else next(iter(asked.sampler))
+    objectives = ", ".join(asked.objectives)
+    return f"'{asked.arm}': the best of {asked.trials} trials of {sampler}, by {objectives}"
 
 
 def _flat(given: Mapping[str, Any] | None) -> str:
