@@ -24,7 +24,7 @@ from pcgraph.display.logs import without_log
 from pcgraph.errors import ModelError
 from pcgraph.tracing.draws import replace_draw, without_generators
 from pcgraph.tracing.lengths import open_lengths
-from pcgraph.tracing.names import Numbering, avoid_keywords
+from pcgraph.tracing.names import Numbering, avoid_keywords, keywords_in_code
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.placing import place_by_image
 from pcgraph.tracing.random_operations import draws
@@ -58,6 +58,7 @@ def export(
             _without_log(),
             without_generators(root),
             open_lengths(),
+            keywords_in_code(),
         ):
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:

@@ -94,7 +94,7 @@ def describe(dims: Dims, number: Mapping[int, int]) -> Layout | None:
     opened: list[Dim] = []
     for dim in dims:
         inside = dim[0].axis.inside if len(dim) == 1 and dim[0].whole else None
-        if inside is not None:
+        if inside is not None and meaning(dim)[1] != "features":  # constants beside channels are channels
             if before or after:
                 return None
             before, dim, after = inside
