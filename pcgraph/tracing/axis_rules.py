@@ -89,7 +89,7 @@ RULES: dict[str, Rule] = {
     **_rules(
         convolution,
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution "
-        "_conv_depthwise2d conv_depthwise3d mkldnn_convolution",
+        "_conv_depthwise2d conv_depthwise3d mkldnn_convolution deform_conv2d",
     ),
     **{
         f"{kind}{count}d{end}": window(count)

@@ -134,7 +134,10 @@ class _Tracer(fx.Tracer):
             self._inside = outside
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, self._leaf_kinds) or super().is_leaf_module(m, module_qualified_name)
+        transforms = type(m).__module__.startswith("torchvision.transforms.")
+        return (
+            transforms or isinstance(m, self._leaf_kinds) or super().is_leaf_module(m, module_qualified_name)
+        )
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(*args, **kwargs)

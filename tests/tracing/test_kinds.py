@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torchvision import transforms
+from torchvision.transforms import v2
 
 from pcgraph.errors import ModelError
 from pcgraph.tracing import Drive, load_model, trace
@@ -464,6 +466,24 @@ class PadsToMultiple(Net):
         return self.rest(self.conv(F.pad(x, (0, right, 0, right)) if right else x))
 
 
+class ChecksNumbers(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.tensor([0.2, 0.3, 0.4])
+        if (scale <= 0).any():
+            raise ValueError
+        return self.rest(self.conv(x / scale[:, None, None]))
+
+
+class Normalised(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalize = transforms.Normalize((0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
+        self.crop = v2.Compose([v2.Resize((14, 14), antialias=True), v2.CenterCrop(12)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.conv(self.crop(self.normalize(x))))
+
+
 class InPlaceView(Net):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -472,7 +492,17 @@ class InPlaceView(Net):
         return self.rest(x)
 
 
-SIZES = [Checks, Halving, ByColumns, AsksForType, DistributionOf, PadsToMultiple, InPlaceView]
+SIZES = [
+    Checks,
+    Halving,
+    ByColumns,
+    AsksForType,
+    DistributionOf,
+    PadsToMultiple,
+    ChecksNumbers,
+    Normalised,
+    InPlaceView,
+]
 
 
 @pytest.mark.parametrize("kind", SIZES, ids=lambda kind: kind.__name__)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
+from torchvision import transforms
 
 from pcgraph.predictors.automatic import FromMap, ToMap
 from pcgraph.spec.layout import Layout
@@ -71,6 +73,17 @@ def conv2d(i: int, o: int, **more: Any) -> nn.Module:
 
 def conv1d(i: int, o: int) -> nn.Module:
     return nn.Conv1d(i, o, 3, padding=1)
+
+
+class Deformed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shifts = nn.Conv2d(3, 18, 3, padding=1)
+        self.map = torchvision.ops.DeformConv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.map(x, self.shifts(x))
+        return y
 
 
 def rectified(x: Tensor) -> Tensor:
@@ -161,6 +174,11 @@ CASES = {
             conv2d(1, 4),
         ],
         [Layout((1, 256), None), first(1, 16, 17), first(4, 16, 17)],
+    ),
+    "numbers that are checked on the way": (
+        (8, 8, 8),
+        [conv2d(8, 3), transforms.Normalize((0.1, 0.2, 0.3), (1.0, 2.0, 3.0)), Deformed()],
+        [first(8, 8, 8), first(3, 8, 8), first(3, 8, 8), first(4, 8, 8)],
     ),
     "values that a mask sets": (
         (8, 8, 8),
