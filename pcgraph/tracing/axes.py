@@ -202,6 +202,7 @@ def with_class_tokens(before: int, places: Dim, after: int) -> Dim:
     weight, role, rank = meaning(places)
     total = before + size_of(places) + after
     one = Axis(total, role, rank, weight, inside=(before, places, after))
+    one.source = places[0].axis if len(places) == 1 and places[0].whole else None
     return whole(one)
 
 

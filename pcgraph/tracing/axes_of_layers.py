@@ -118,6 +118,42 @@ def pixels(node: fx.Node, known: Known, shape: Shape) -> Dims:
     return *dims[:-3], axis(shape[-3], "features", weight=MADE), *places
 
 
+def blocks(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`unfold`: a grid of blocks; the channels and the places of each are its features."""
+    dims = first(node, known)
+    if len(dims) != 4:
+        return unknown(shape)
+    read_as(dims[1], "features", 0, MADE)
+    grid: list[Dim] = []
+    settings = [argument(node, index, name) for index, name in enumerate(_IM2COL, start=1)]
+    for rank, dim in enumerate(dims[2:]):
+        read_as(dim, "place", rank, MADE)
+        kernel, dilation, padding, stride = (setting[rank] for setting in settings)
+        size = (size_of(dim) + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        grid.append(axis(size, "place", _rank(dim, rank), MADE))
+    return dims[0], axis(shape[1], "features", weight=MADE), tuple(atom for dim in grid for atom in dim)
+
+
+_IM2COL = ("kernel_size", "dilation", "padding", "stride")
+
+
+def sampled(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`grid_sample`: channels stay, and each place is what is shown at some place of the map."""
+    dims = first(node, known)
+    read_as(dims[1], "features", 0, SHARED)
+    for rank, dim in enumerate(dims[2:]):
+        read_as(dim, "place", rank, MADE)
+    places = [axis(size, "place", rank, MADE) for rank, size in enumerate(shape[2:])]
+    return *dims[:2], *places
+
+
+def spectrum(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """`stft` reads a sequence; its readers say whether frequencies are features or places."""
+    dims = first(node, known)
+    read_as(dims[-1], "place", 0, MADE)
+    return unknown(shape)
+
+
 def norm_of_channels(node: fx.Node, known: Known, shape: Shape) -> Dims:
     """Batch and group norm: channels in the second dimension."""
     dims = first(node, known)

@@ -152,6 +152,13 @@ def indexed(node: fx.Node, known: Known, shape: Shape) -> Dims:
     return _picked(*places)(first(node, known), shape)
 
 
+def put(node: fx.Node, known: Known, shape: Shape) -> Dims:
+    """Entries set where a mask says so: everything stays where it is. By a list of indices, it need not."""
+    indices = [index for index in argument(node, 1, "indices") if index is not None]
+    masks = all(index.meta["val"].dtype == torch.bool for index in indices)
+    return first(node, known) if masks else unknown(shape)
+
+
 def turned(node: fx.Node, known: Known, shape: Shape) -> Dims:
     """`flip`, `roll` and `index_select`."""
     places = node.args[2 if name_of(node) == "roll" else 1] if len(node.args) > 1 else ()

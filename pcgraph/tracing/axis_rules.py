@@ -8,6 +8,7 @@ from torch import fx
 from pcgraph.tracing.axes import Dims, size_of, unknown
 from pcgraph.tracing.axes_of_layers import (
     attention,
+    blocks,
     convolution,
     einsum,
     linear,
@@ -18,6 +19,8 @@ from pcgraph.tracing.axes_of_layers import (
     product,
     recurrent,
     same,
+    sampled,
+    spectrum,
     to_one_place,
     window,
 )
@@ -31,6 +34,7 @@ from pcgraph.tracing.axes_of_moves import (
     matrix_turn,
     moved,
     permuted,
+    put,
     reduced,
     reshaped,
     resized,
@@ -51,13 +55,17 @@ def apply_rule(node: fx.Node, known: Known) -> Dims:
     shape = shape_of(node)
     operands = [known[operand] for operand in node.all_input_nodes]
     constant = bool(operands) and all(is_constant(dims) for dims in operands)
-    if constant:
+    if constant or name_of(node) in NUMBERS:
         return unknown(shape, constant=True)
     rule = RULES.get(name_of(node))
     if rule is None and isinstance(node.target, torch._ops.OpOverload):
         rule = place_by_place if torch.Tag.pointwise in node.target.tags else None
     dims = unknown(shape) if rule is None else rule(node, known, shape)
     return dims if tuple(map(size_of, dims)) == shape else unknown(shape)
+
+
+NUMBERS = ("arange", "linspace", "logspace", "eye")
+"""What is made of no tensor, and is not there to be written into, as zeros may be."""
 
 
 def _rules(rule: Rule, names: str) -> dict[str, Rule]:
@@ -69,7 +77,9 @@ RULES: dict[str, Rule] = {
         same,
         "alias clone contiguous detach _to_copy to type_as lift_fresh_copy dropout alpha_dropout "
         "feature_dropout native_dropout softmax _softmax log_softmax _log_softmax _safe_softmax "
-        "masked_fill masked_scatter cumsum channel_shuffle",
+        "masked_fill masked_scatter cumsum channel_shuffle fake_quantize_per_tensor_affine "
+        "fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant "
+        "_fused_moving_avg_obs_fq_helper _fused_moving_avg_obs_fq_helper_functional",
     ),
     **_rules(  # place by place as well, without torch's tag
         place_by_place,
@@ -79,7 +89,7 @@ RULES: dict[str, Rule] = {
     **_rules(
         convolution,
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution _convolution "
-        "_conv_depthwise2d conv_depthwise3d mkldnn_convolution",
+        "_conv_depthwise2d conv_depthwise3d mkldnn_convolution deform_conv2d",
     ),
     **{
         f"{kind}{count}d{end}": window(count)
@@ -115,6 +125,9 @@ RULES: dict[str, Rule] = {
     },
     **_rules(window(2), "_upsample_bilinear2d_aa _upsample_bicubic2d_aa"),
     **_rules(pixels, "pixel_shuffle pixel_unshuffle"),
+    **_rules(blocks, "im2col"),
+    **_rules(sampled, "grid_sampler grid_sampler_2d grid_sampler_3d"),
+    **_rules(spectrum, "stft"),
     **_rules(
         norm_of_channels,
         "batch_norm native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
@@ -148,6 +161,7 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(SPLITS, split),
     **_rules(indexed, "index"),
+    **_rules(put, "index_put _index_put_impl_"),
     **_rules(turned, "flip roll index_select"),
     **_rules(concatenated, "cat concat concatenate"),
     **_rules(stacked, "stack"),

@@ -175,7 +175,7 @@ def _rebound(value: Any, memo: Mapping[int, Any]) -> Any:
         named = {key: _rebound(part, memo) for key, part in value.keywords.items()}
         return functools.partial(_rebound(value.func, memo), *given, **named)
     if not isinstance(value, types.FunctionType):
-        return memo.get(id(value), value) if isinstance(value, (nn.Module, Tensor)) else value
+        return memo.get(id(value), value)
     held = [_content(cell) for cell in value.__closure__ or ()]
     new = [_rebound(content, memo) for content in held]
     if all(one is other for one, other in zip(held, new, strict=True)):

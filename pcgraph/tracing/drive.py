@@ -13,6 +13,7 @@ from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
 from pcgraph.tracing.draws import draw, site_of, sites_of
 from pcgraph.tracing.layout import layouts, operations
+from pcgraph.tracing.precision import keep_precision
 from pcgraph.tracing.program import INPUT, OUTPUT, CutGraph, Part, Stage, prediction_key
 from pcgraph.tracing.reading import Asked, Reading, read
 from pcgraph.tracing.shapes import Value
@@ -79,6 +80,7 @@ class Drive(nn.Module):
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: tuple(input_shape)}
         self.shapes.update((cut, values[place[cut]].shape or ()) for cut in self.order)
         self.output_shape: tuple[int, ...] | None = values[graph.output_node().name].shape
+        place, values = keep_precision(graph, place, values, reading.dtype)
         self._cut = CutGraph(graph, {cut: place[cut] for cut in self.order})
         self._made: dict[object, tuple[Stage, ...]] = {}
         reads = self._cut.dependences({name for name, value in values.items() if value.holds_tensor})
@@ -179,6 +181,7 @@ class _Places:
         graph, values = reading.graph, reading.values
         self.names = reading.names
         self.values = values
+        self.dtype = reading.dtype
         self.image = next(iter(graph.find_nodes(op="placeholder"))).name
         self.reached = reached_by_input(graph, values)
         self.live = {graph.output_node().name}
@@ -238,14 +241,27 @@ class _Places:
                 f"the value of '{asked}' has no batch dimension in front",
                 hint=f"Choose a node with one. {closest(asked, self._usable())}",
             )
+        if not value.fits(self.dtype):
+            return Fault(
+                f"the value of '{asked}' is of type {_name(value.dtype)}, and states are of the type of the "
+                f"weights, {_name(self.dtype)}",
+                hint=f"Choose one with real numbers that lose nothing so. {closest(asked, self._usable())}",
+            )
         return None
 
     def _usable(self) -> list[str]:
         return [
             qualified
             for qualified, name in self.names.items()
-            if name in self.reached and self.values[name].shape is not None and name != self.image
+            if name in self.reached
+            and self.values[name].shape is not None
+            and self.values[name].fits(self.dtype)
+            and name != self.image
         ]
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _article(type_name: str) -> str:

@@ -11,6 +11,7 @@ import io
 import math
 import operator
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pcgraph.display.logs import without_log
 from pcgraph.errors import ModelError
 from pcgraph.tracing.draws import replace_draw, without_generators
-from pcgraph.tracing.lengths import open_lengths
-from pcgraph.tracing.names import Numbering, avoid_keywords
+from pcgraph.tracing.lengths import known_constants, open_lengths
+from pcgraph.tracing.names import Numbering, avoid_keywords, keywords_in_code
 from pcgraph.tracing.outputs import choose, follow, plain
 from pcgraph.tracing.placing import place_by_image
 from pcgraph.tracing.random_operations import draws
@@ -58,6 +59,8 @@ def export(
             _without_log(),
             without_generators(root),
             open_lengths(),
+            keywords_in_code(),
+            known_constants(),
         ):
             program = _export(_OneOutput(root, constants, output), input_shape)
     except ModelError:
@@ -91,7 +94,8 @@ def _without_validation() -> Iterator[None]:
 def _without_log() -> Iterator[None]:
     """What the export cannot do, our error says; torch prints the graph."""
     log = without_log("torch.fx.experimental.symbolic_shapes")
-    with log, contextlib.redirect_stderr(io.StringIO()):
+    with log, contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The tensor attribute")  # that it keeps is undone
         yield
 
 

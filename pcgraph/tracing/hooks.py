@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,34 +11,66 @@ from torch import Tensor, nn
 
 from pcgraph.tracing.copying import HOOKS
 from pcgraph.tracing.shapes import like_weights
-from pcgraph.tracing.snapshot import Snapshot
+from pcgraph.tracing.verify import Model, close, equal, forth_and_back, seeded
 
 
-def drop_observers(root: nn.Module, input_shape: tuple[int, ...], constants: Mapping[str, Any]) -> None:
-    """Take the hooks off ``root`` that only look; they would see stand-ins, or every step of a run.
+def drop_observers(model: Model, input_shape: tuple[int, ...]) -> None:
+    """Take the hooks off a model that only look; they would see stand-ins, or every step of a run.
 
-    The model is run once, on one image, if it has any hooks. A hook only looks if it returns nothing,
-    changes no tensor that it is given, and sets nothing on its module.
+    A hook only looks if it returns nothing, changes no tensor that it is given, sets nothing on its module,
+    and the model's output and gradient are the same without it. A model with hooks is run on one image.
     """
-    watched = [_Watched(module, name, key) for module, name, key in _hooks(root)]
-    if not watched:
+    hooks = [_Watched(module, name, key) for module, name, key in _hooks(model.root)]
+    if not hooks:
         return
-    dtype, device = like_weights(root)
-    before = Snapshot(root)
-    for hook in watched:
-        hook.table[hook.key] = hook
+    dtype, device = like_weights(model.root)
+    image = torch.randn((1, *input_shape), generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    for hook in hooks:
+        hook.set(hook)
+    before = _run(model, image)
+    for hook in hooks:
+        hook.set(hook.function)
+    if before is None:  # reading the model will say so, with its place
+        return
+    looking = [hook for hook in hooks if not hook.computes]
+    for group in (looking, *([hook] for hook in looking)):
+        for hook in group:
+            hook.set(_nothing)
+        if _same(before, _run(model, image)):
+            if group is looking:
+                break
+        else:
+            for hook in group:
+                hook.set(hook.function)
+    for hook in looking:
+        hook.remove_if(_nothing)
+
+
+Ran = tuple[Tensor, Tensor | None]
+"""A model's output, and its gradient where there is one."""
+
+
+def _run(model: Model, image: Tensor) -> Ran | None:
+    """None where the model cannot be run; hooks may read numbers off a tensor, which gradients forbid."""
+    gradient = None
     try:
-        with torch.no_grad():
-            root(torch.zeros((1, *input_shape), dtype=dtype, device=device), **constants)
-    except Exception:  # reading the model will say so, with its place
-        for hook in watched:
-            hook.computes = True
-    finally:
-        before.restore()
-        for hook in watched:
-            hook.table[hook.key] = hook.function
-            if not hook.computes:
-                hook.remove()
+        with torch.no_grad(), seeded(6):
+            output = model(image)
+    except Exception:
+        return None
+    with contextlib.suppress(Exception), seeded(6):
+        gradient = forth_and_back(model, image)[1]
+    return output, gradient
+
+
+def _same(one: Ran, other: Ran | None) -> bool:
+    if other is None or not equal(other[0], one[0]):
+        return False
+    return one[1] is None or close(other[1], one[1])
+
+
+def _nothing(*_: Any) -> None:
+    """A hook that does nothing."""
 
 
 def _hooks(root: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
@@ -71,7 +104,14 @@ class _Watched:
         )
         return result
 
-    def remove(self) -> None:
+    def set(self, function: Callable[..., Any]) -> None:
+        """Let a function be called in its place."""
+        self.table[self.key] = function
+
+    def remove_if(self, function: Callable[..., Any]) -> None:
+        """Take it off if this is called in its place."""
+        if self.table[self.key] is not function:
+            return
         del self.table[self.key]
         for name, value in vars(self.module).items():  # which hooks take keywords, or are always called
             if name.startswith(("_forward_hooks_", "_forward_pre_hooks_")) and isinstance(value, dict):

@@ -15,6 +15,7 @@ from pcgraph.display.interruptions import uninterrupted
 from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
 from pcgraph.tracing.axis_rules import apply_rule
+from pcgraph.tracing.lengths import known_constants
 from pcgraph.tracing.operands import Known, shape_of
 from pcgraph.tracing.snapshot import Snapshot
 
@@ -94,7 +95,7 @@ def describe(dims: Dims, number: Mapping[int, int]) -> Layout | None:
     opened: list[Dim] = []
     for dim in dims:
         inside = dim[0].axis.inside if len(dim) == 1 and dim[0].whole else None
-        if inside is not None:
+        if inside is not None and meaning(dim)[1] != "features":  # constants beside channels are channels
             if before or after:
                 return None
             before, dim, after = inside
@@ -258,7 +259,7 @@ def operations(
     fake = FakeTensorMode(allow_non_fake_inputs=True) if not values else contextlib.nullcontext()
     before = Snapshot(root)  # modules may keep what they computed, and that is no number here
     try:
-        with uninterrupted(), torch.no_grad(), fake:
+        with uninterrupted(), torch.no_grad(), known_constants(), fake:
             image = torch.zeros(2, *input_shape, dtype=dtype, device=device)
             traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
     finally:

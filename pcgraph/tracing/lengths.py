@@ -1,4 +1,4 @@
-"""``len(x)`` of a stand-in for a tensor, which Python wants to be a number."""
+"""What Python wants to be a number while a model is read: ``len(x)``, and what is computed of constants."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import SymInt, Tensor, fx
+from torch._subclasses import fake_tensor
+from torch.fx.experimental import proxy_tensor
 
 _LENGTH = len
 
@@ -24,6 +26,26 @@ def open_lengths() -> Iterator[None]:
         yield
     finally:
         builtins.len = _LENGTH
+
+
+FEW = 64
+
+
+@contextlib.contextmanager
+def known_constants() -> Iterator[None]:
+    """Let a few numbers that a model writes down be known while it is read: ``(tensor(std) == 0).any()``.
+
+    Torch itself keeps the values of tensors of one number only.
+    """
+    homes: tuple[Any, ...] = (fake_tensor, proxy_tensor)
+    before = [home.CONSTANT_NUMEL_LIMIT for home in homes]
+    for home in homes:
+        home.CONSTANT_NUMEL_LIMIT = FEW
+    try:
+        yield
+    finally:
+        for home, limit in zip(homes, before, strict=True):
+            home.CONSTANT_NUMEL_LIMIT = limit
 
 
 def _length(x: Any, /) -> Any:

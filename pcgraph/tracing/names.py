@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import Any
 
+import torch.fx.graph
 from torch import fx, nn
 
 
@@ -49,6 +52,24 @@ def avoid_keywords(root: nn.Module, graph: fx.Graph) -> None:
             node.op, node.target, node.args = "call_function", attribute, (owner, parts[-1])
         else:
             node.target = _second_name(root, parts[: last + 1], parts[last + 1 :])
+
+
+@contextlib.contextmanager
+def keywords_in_code() -> Iterator[None]:
+    """Let code that torch generates meanwhile say ``getattr(x, "in")`` where it would say ``x.in``."""
+    said: Any = torch.fx.graph
+    usual = said._format_target
+
+    def say(base: str, target: str) -> str:
+        for part in target.split("."):
+            base = f'getattr({base}, "{part}")' if keyword.iskeyword(part) else usual(base, part)
+        return base
+
+    said._format_target = say
+    try:
+        yield
+    finally:
+        said._format_target = usual
 
 
 def attribute(owner: nn.Module, name: str) -> object:

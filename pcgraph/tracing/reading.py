@@ -47,13 +47,17 @@ class Reading:
         graph: One placeholder, the image; nothing in place; one value as output.
         names: The name of the node of each place, by qualified name, in the order of execution.
         values: What each node computes, by node name.
-        input_shape: Shape of one image.
     """
 
     root: nn.Module
     graph: fx.Graph
     names: dict[str, str]
     values: dict[str, Value]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, and so of the images and the states."""
+        return like_weights(self.root)[0]
 
 
 def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = True) -> Reading:
@@ -79,7 +83,7 @@ def read(model: nn.Module, asked: Asked, *, owned: bool = False, verify: bool = 
     asked = replace(asked, constants=_placed(asked.constants, root))
     stored = not any(tensor.is_meta for tensor in (*root.parameters(), *root.buffers()))
     if stored:
-        drop_observers(root, asked.input_shape, asked.constants)
+        drop_observers(Model(root, asked.constants, asked.output), asked.input_shape)
     observed: Observed | None = None
     broken: Exception | None = None
     if verify and stored:
@@ -190,6 +194,13 @@ def _check(reading: Reading, asked: Asked, observed: Observed | None, broken: Ex
     if difference is not None:
         model = Model(reading.root, asked.constants, asked.output, sites_of(reading.graph))
         raise explain(model, reading.graph, reading.names, observed, difference)
+    if observed.mixes_images and not sites_of(reading.graph):
+        warnings.warn(
+            "the model's output for an image depends on the other images of its batch: what a network with "
+            "it computes depends on how many images are computed at once, and on which",
+            PCGraphWarning,
+            stacklevel=2,
+        )
 
 
 def _both(first: ModelError, error: ModelError) -> ModelError:

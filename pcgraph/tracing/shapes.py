@@ -36,12 +36,19 @@ class Value:
         type: Name of the value's type, ``Tensor`` for tensors.
         holds_tensor: Whether it is a tensor or holds one, and so can carry what an image shows.
         cost: Multiply-adds for one image.
+        dtype: The type of a tensor's numbers.
     """
 
     shape: tuple[int, ...] | None
     type: str
     holds_tensor: bool
     cost: int = 0
+    dtype: torch.dtype | None = None
+
+    def fits(self, dtype: torch.dtype) -> bool:
+        """Whether a state of this type holds it without loss: real numbers, no more of their digits."""
+        real = self.dtype is not None and self.dtype.is_floating_point
+        return real and torch.promote_types(self.dtype, dtype) == dtype  # type: ignore[arg-type]
 
 
 def propagate(
@@ -80,7 +87,7 @@ def _describe(one: Any, two: Any, cost: int) -> Value:
         first, second = one[1], two[1]
         if first[:1] == (1,) and second[:1] == (BATCH,) and first[1:] == second[1:]:
             shape = tuple(first[1:])
-        return Value(shape, "Tensor", True, cost)
+        return Value(shape, "Tensor", True, cost, one[2])
     return Value(None, one[1], one[2], cost)
 
 
@@ -111,7 +118,7 @@ class _Recorder(fx.Interpreter):
             raise _NodeError(place, error) from error
         self.cost[n.name] = (self.counter.get_total_flops() - before) // 2
         if isinstance(value, Tensor):
-            self.seen[n.name] = (_SHAPE, tuple(int(size) for size in value.shape))
+            self.seen[n.name] = (_SHAPE, tuple(int(size) for size in value.shape), value.dtype)
         else:
             self.seen[n.name] = (None, type(value).__name__, _holds_tensor(value))
         return value

@@ -109,8 +109,12 @@ class _Tracer(fx.Tracer):
             graph: fx.Graph = super().trace(root, concrete_args)
             return graph
 
-    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
-        node: fx.Node = super().create_node(*args, **kwargs)
+    def create_node(
+        self, kind: str, target: Any, args: Any, kwargs: Any, name: str | None = None, type_expr: Any = None
+    ) -> fx.Node:
+        if target == "self":  # in generated code, that is the root
+            name = "self_"
+        node: fx.Node = super().create_node(kind, target, args, kwargs, name, type_expr)
         node.meta["context"] = Context.now().since(self._outer)
         return node
 
@@ -130,7 +134,10 @@ class _Tracer(fx.Tracer):
             self._inside = outside
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, self._leaf_kinds) or super().is_leaf_module(m, module_qualified_name)
+        transforms = type(m).__module__.startswith("torchvision.transforms.")
+        return (
+            transforms or isinstance(m, self._leaf_kinds) or super().is_leaf_module(m, module_qualified_name)
+        )
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(*args, **kwargs)

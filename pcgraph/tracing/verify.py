@@ -28,7 +28,7 @@ class Observed:
     """What a model itself does.
 
     Attributes:
-        images: One image of normal noise, and a batch of two with pixels from 0 to 1, normalised.
+        images: One image of normal noise, and a batch of two: pixels from 0 to 1, normalised, and that noise.
         outputs: The model's output for each.
         gradient: The gradient of a fixed weighted sum of the first output in the first image; None where
             the output does not depend on it.
@@ -40,6 +40,15 @@ class Observed:
     outputs: tuple[Tensor, Tensor]
     gradient: Tensor | None
     differentiable: bool = True
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether the output of the noise is another beside another image, beyond rounding."""
+        alone, beside = self.outputs[0], self.outputs[1][1:]
+        if alone.shape != beside.shape or not alone.dtype.is_floating_point:
+            return False
+        within = torch.finfo(alone.dtype).eps ** 0.5 * alone.abs().max()
+        return bool(((alone - beside).abs() > within).any())
 
 
 @dataclass(frozen=True)
@@ -104,15 +113,15 @@ def observe(model: Model, input_shape: tuple[int, ...], statistics: Statistics =
     dtype, device = like_weights(model.root)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, *input_shape), generator=generator)
-    pixels = torch.rand((2, *input_shape), generator=generator)
+    pixels = torch.rand((1, *input_shape), generator=generator)
     if len(statistics[0]) == len(statistics[1]) == input_shape[0] and len(input_shape) > 1:
         mean, std = (torch.tensor(s).view(-1, *[1] * (len(input_shape) - 1)) for s in statistics)
         pixels = (pixels - mean) / std
-    images = (noise.to(device, dtype), pixels.to(device, dtype))
+    images = (noise.to(device, dtype), torch.cat([pixels, noise]).to(device, dtype))
     with quiet_contexts(), seeded(1):
         gradient, differentiable = None, True
         try:
-            first, gradient = _forth_and_back(model, images[0])
+            first, gradient = forth_and_back(model, images[0])
         except RuntimeError:
             differentiable = False
             first = _forth(model, images[0])
@@ -154,13 +163,13 @@ def compare(
 
     with quiet_contexts(), seeded(2):
         if observed.differentiable:
-            first, gradient = _forth_and_back(program, observed.images[0])
+            first, gradient = forth_and_back(program, observed.images[0])
         else:
             first, gradient = _forth(program, observed.images[0]), None
-        same = _close if sites else equal  # numbers that are drawn may lie otherwise in memory
+        same = close if sites else equal  # numbers that are drawn may lie otherwise in memory
         if not same(first, observed.outputs[0]):
             return Difference(0, "output", _far(first, observed.outputs[0]), "")
-        if not _close(gradient, observed.gradient):
+        if not close(gradient, observed.gradient):
             return Difference(0, "gradient", _far(gradient, observed.gradient), "")
         second = _forth(program, observed.images[1])
         if not same(second, observed.outputs[1]):
@@ -168,7 +177,7 @@ def compare(
         for place in range(len(second)) if sites else ():
             one = slice(place, place + 1)
             alone = _forth(partial(program, first=place), observed.images[1][one])
-            if not _close(alone, second[one]):
+            if not close(alone, second[one]):
                 return Difference(1, ALONE, _far(alone, second[one]), "")
     return None
 
@@ -190,7 +199,8 @@ def _forth(function: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         return function(image).detach()
 
 
-def _forth_and_back(function: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, Tensor | None]:
+def forth_and_back(function: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The output, and the gradient of a fixed weighted sum of it in the image, if it depends on it."""
     image = image.detach().requires_grad_()
     output = function(image)
     if not output.requires_grad or not output.dtype.is_floating_point:
@@ -214,11 +224,12 @@ def equal(one: Any, other: Tensor) -> bool:
     if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.device.type != "cpu":
-        return _close(one, other)
+        return close(one, other)
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
-def _close(one: Tensor | None, other: Tensor | None) -> bool:
+def close(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two gradients are one, up to rounding; none is nothing but zeros."""
     if one is None or other is None:
         return all(gradient is None or not gradient.any() for gradient in (one, other))
     if not one.isfinite().all() or not other.isfinite().all():

@@ -15,8 +15,9 @@ from pcgraph.errors import Fault, ModelError, closest
 from pcgraph.files.tensors import WITHOUT, kind_of, type_of
 from pcgraph.tracing.weight_files import Part
 
-# Batches seen in training: eval mode never reads it, and older files do not have it.
-UNUSED = "num_batches_tracked"
+# Counts of batches and of averaged weights (torch's AveragedModel): eval mode never reads them, and not all
+# files have them.
+UNUSED = ("num_batches_tracked", "n_averaged")
 
 
 class Own:

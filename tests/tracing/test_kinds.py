@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torchvision import transforms
+from torchvision.transforms import v2
 
 from pcgraph.errors import ModelError
 from pcgraph.tracing import Drive, load_model, trace
@@ -151,6 +153,60 @@ def test_hooks_that_look_see_tensors() -> None:
 
 
 # blocks, buffers, functions with a backward ----------------------------------------------------------
+
+
+class Remembers(Net):
+    """Its forward reads what a hook has kept; without the hook there is nothing to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, Tensor] = {}
+        self.conv.register_forward_hook(self.keep)
+
+    def keep(self, module: nn.Module, given: Any, out: Tensor) -> None:
+        self.kept["conv"] = out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.conv(x)) + self.kept["conv"].mean((1, 2, 3))[:, None]
+
+
+class Lesioned(Net):
+    """A hook writes into the memory of a tensor, and torch does not count it as a change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def hook(module: nn.Module, given: Any, out: Tensor) -> None:
+            out.data[:, ::2] = 0
+
+        self.conv.register_forward_hook(hook)
+
+
+class SetElsewhere(Net):
+    """A hook that holds a list of the model's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        gains = self.gains = [torch.zeros(())]
+
+        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            gains.append(given[0].mean((1, 2, 3))[:, None])
+
+        self.conv.register_forward_pre_hook(hook)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.conv(x)) * self.gains[-1]
+
+
+@pytest.mark.parametrize("kind", [Remembers, Lesioned, SetElsewhere])
+def test_hooks_without_which_the_model_is_another_stay(kind: type[nn.Module]) -> None:
+    seen: list[Any] = []
+    model = kind()
+    model.head.register_forward_hook(lambda m, given, out: seen.append(out.detach().numpy()))  # type: ignore[union-attr]
+    image = torch.randn(2, *SHAPE)
+    drive = Drive(model.eval(), {"e1": "conv"}, SHAPE)
+    assert seen
+    assert torch.equal(sweep(drive, image)["output"], model(image))
 
 
 class NoGradient(Net):
@@ -410,6 +466,24 @@ class PadsToMultiple(Net):
         return self.rest(self.conv(F.pad(x, (0, right, 0, right)) if right else x))
 
 
+class ChecksNumbers(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.tensor([0.2, 0.3, 0.4])
+        if (scale <= 0).any():
+            raise ValueError
+        return self.rest(self.conv(x / scale[:, None, None]))
+
+
+class Normalised(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalize = transforms.Normalize((0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
+        self.crop = v2.Compose([v2.Resize((14, 14), antialias=True), v2.CenterCrop(12)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.conv(self.crop(self.normalize(x))))
+
+
 class InPlaceView(Net):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -418,7 +492,17 @@ class InPlaceView(Net):
         return self.rest(x)
 
 
-SIZES = [Checks, Halving, ByColumns, AsksForType, DistributionOf, PadsToMultiple, InPlaceView]
+SIZES = [
+    Checks,
+    Halving,
+    ByColumns,
+    AsksForType,
+    DistributionOf,
+    PadsToMultiple,
+    ChecksNumbers,
+    Normalised,
+    InPlaceView,
+]
 
 
 @pytest.mark.parametrize("kind", SIZES, ids=lambda kind: kind.__name__)
@@ -482,6 +566,28 @@ def test_an_output_without_its_one_image_is_refused(drop: Callable[[Tensor], Ten
     with pytest.raises(ModelError, match=r"for two images, and \((5,)?\) for one") as caught:
         Drive(Dropped(), {}, SHAPE)
     assert "flatten(1)" in caught.value.faults[0].hint
+
+
+@pytest.mark.parametrize(
+    ("mix", "mixes"),
+    [
+        (lambda x: F.batch_norm(x, None, None, training=True), True),
+        (lambda x: x.softmax(0), True),
+        (lambda x: x / x.abs().max(), True),
+        (lambda x: x - x.mean((0, 2, 3), keepdim=True), True),
+        (lambda x: x.softmax(1) / x.abs().amax((1, 2, 3), keepdim=True), False),
+        (lambda x: F.group_norm(x, 2), False),
+    ],
+)
+def test_that_images_of_a_batch_are_mixed_is_said(mix: Callable[[Tensor], Tensor], mixes: bool) -> None:
+    class Mixes(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rest(mix(self.conv(x)))
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        check(Mixes())
+    assert any("depends on the other images of its batch" in str(one.message) for one in said) == mixes
 
 
 def rows_of(x: Tensor) -> Tensor:
@@ -558,8 +664,9 @@ def test_one_channel_becomes_three() -> None:
 # words of Python ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("export", [False, True])
 @pytest.mark.parametrize("word", ["lambda", "in", "class", "None", "global"])
-def test_modules_called_as_words_of_python(word: str) -> None:
+def test_modules_called_as_words_of_python(word: str, export: bool) -> None:
     assert keyword.iskeyword(word)
 
     class Worded(Net):
@@ -569,6 +676,8 @@ def test_modules_called_as_words_of_python(word: str) -> None:
             self.register_parameter(word, nn.Parameter(torch.ones(8, 1, 1) / 3))
 
         def forward(self, x: Tensor) -> Tensor:
+            if export and x.shape[1] != 3:
+                raise ValueError
             return self.rest(self.ways[word](self.conv(x)) * getattr(self, word))
 
     model = Worded()
@@ -577,6 +686,18 @@ def test_modules_called_as_words_of_python(word: str) -> None:
     copied = copy.deepcopy(drive).double()
     image = torch.randn(1, *SHAPE, dtype=torch.float64)
     assert torch.equal(sweep(copied, image)["output"], copy.deepcopy(model).double()(image))
+
+
+def test_a_module_called_self() -> None:
+    class Selfish(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("self", nn.Conv2d(8, 8, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rest(self.get_submodule("self")(self.conv(x)))
+
+    assert check(Selfish(), {"e1": "conv", "e2": "self"}).nodes["e2"] == "self"
 
 
 # what cannot be copied ------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
+from torchvision import transforms
 
 from pcgraph.predictors.automatic import FromMap, ToMap
 from pcgraph.spec.layout import Layout
@@ -73,6 +75,29 @@ def conv1d(i: int, o: int) -> nn.Module:
     return nn.Conv1d(i, o, 3, padding=1)
 
 
+class Deformed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shifts = nn.Conv2d(3, 18, 3, padding=1)
+        self.map = torchvision.ops.DeformConv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.map(x, self.shifts(x))
+        return y
+
+
+def rectified(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[x < 0] = 0
+    return x
+
+
+def mixed_up(x: Tensor) -> Tensor:
+    made = torch.empty_like(x)
+    made[:, :, torch.tensor([3, 1, 7, 5, 2, 0, 4, 6])] = x
+    return made
+
+
 CASES = {
     "an image that is padded before it is read": (
         (3, 8, 8),
@@ -103,6 +128,67 @@ CASES = {
         (12, 12, 3),
         [lambda x: x.permute(0, 3, 1, 2), conv2d(3, 5)],
         [last(12, 12, 3), first(3, 12, 12), first(5, 12, 12)],
+    ),
+    "coordinates beside the channels": (
+        (3, 8, 8),
+        [lambda x: torch.cat([x, torch.linspace(-1, 1, 8).expand(len(x), 2, 8, 8)], 1), conv2d(5, 8)],
+        [first(3, 8, 8), first(5, 8, 8), first(8, 8, 8)],
+    ),
+    "blocks of a map": (
+        (8, 8, 12),
+        [lambda x: F.unfold(x, 4, stride=4).mT, nn.Linear(128, 8)],
+        [first(8, 8, 12), Layout((2, 3, 128), 2), Layout((2, 3, 8), 2)],
+    ),
+    "blocks that overlap, and a class token": (
+        (3, 8, 8),
+        [
+            conv2d(3, 9),
+            lambda x: F.unfold(x, 3, padding=1, stride=2).mT,
+            nn.Linear(81, 16),
+            lambda x: torch.cat([torch.zeros(len(x), 1, 16), x], 1),
+        ],
+        [
+            first(3, 8, 8),
+            first(9, 8, 8),
+            Layout((4, 4, 81), 2),
+            Layout((4, 4, 16), 2),
+            Layout((4, 4, 16), 2, 1),
+        ],
+    ),
+    "an image that is turned before it is read": (
+        (8, 8, 8),
+        [
+            lambda x: F.grid_sample(
+                x,
+                F.affine_grid(torch.eye(2, 3).expand(len(x), 2, 3), (len(x), 8, 6, 9), False),
+                align_corners=False,
+            ),
+            conv2d(8, 4),
+        ],
+        [first(8, 8, 8), first(8, 6, 9), first(4, 6, 9)],
+    ),
+    "a sequence whose spectra are read as pictures": (
+        (1, 256),
+        [
+            lambda x: torch.stft(x[:, 0], 30, 16, window=torch.ones(30), return_complex=True).abs()[:, None],
+            conv2d(1, 4),
+        ],
+        [Layout((1, 256), None), first(1, 16, 17), first(4, 16, 17)],
+    ),
+    "numbers that are checked on the way": (
+        (8, 8, 8),
+        [conv2d(8, 3), transforms.Normalize((0.1, 0.2, 0.3), (1.0, 2.0, 3.0)), Deformed()],
+        [first(8, 8, 8), first(3, 8, 8), first(3, 8, 8), first(4, 8, 8)],
+    ),
+    "values that a mask sets": (
+        (8, 8, 8),
+        [conv2d(8, 8), rectified],
+        [first(8, 8, 8), first(8, 8, 8), first(8, 8, 8)],
+    ),
+    "values that a list of places sets": (
+        (8, 8, 8),
+        [conv2d(8, 8), mixed_up],
+        [first(8, 8, 8), first(8, 8, 8), None],
     ),
     "as many channels as times": (
         (16, 16),

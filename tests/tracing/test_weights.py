@@ -281,6 +281,16 @@ def test_other_tensors_beside_a_prefix_are_not_left_out_in_silence(tmp_path: Pat
     assert holds(load_model(small(), weights=chosen, folder=tmp_path), states())
 
 
+def test_averages_of_weights(tmp_path: Path) -> None:
+    torch.save(
+        torch.optim.swa_utils.AveragedModel(small()).state_dict() | prefixed("module.", states()),
+        tmp_path / "w.pth",
+    )
+    model, notes = said(lambda: load_model(small(), weights="w.pth", folder=tmp_path))
+    assert holds(model, states())
+    assert "'module.' taken off" in notes[0]
+
+
 def test_a_part_that_is_not_there(tmp_path: Path) -> None:
     torch.save({"model": states(1), "ema": states(2)}, tmp_path / "w.pth")
     one = fault(tmp_path, Checkpoint(file="w.pth", part="emo"))
