@@ -170,6 +170,7 @@ def test_an_early_stop_keeps_the_last_values(cli: Cli, small: Path, tmp_path: Pa
     assert max(step for _, step, _, _ in rows) == steps[early]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_precisions(cli: Cli, small: Path, dtype: str) -> None:
     exact = cli("run", "small.yaml", "photos:coffee", "--trust", "--json").json
@@ -338,6 +339,7 @@ def test_compiled_runs_and_evaluations_give_the_same(
         assert compiled == pytest.approx(plain, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.heavy
 def test_the_fastest_way_gives_the_same(cli: Cli, small: Path) -> None:
     evaluation = ["--data", "photos", "--limit", "3", "--batch", "2", "--steps", "2"]
     for command, key in (

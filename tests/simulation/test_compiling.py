@@ -30,6 +30,7 @@ def test_compiled_steps_agree(rule: str, order: str) -> None:
                 torch.testing.assert_close(getattr(compiled, quantity)[name][t], series[t])
 
 
+@pytest.mark.heavy
 def test_one_compilation_serves_all_steps_also_in_inference_mode() -> None:
     compilations = CompileCounterWithBackend("aot_eager")
     scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend=compilations)
@@ -73,6 +74,7 @@ def test_without_a_compiler_it_runs_uncompiled_and_says_so(monkeypatch: pytest.M
     assert torch.equal(scheduler.run(images, steps=2).output[2], plain.output[2])
 
 
+@pytest.mark.heavy
 def test_compiled_states_are_channels_last() -> None:
     scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="aot_eager")
     state = scheduler.run(torch.randn(2, 3, 16, 16), steps=2).state

@@ -474,6 +474,7 @@ def check_gradients(case: Case, differentiable: Any) -> None:
             assert_close(found[name], gradient, f"{name}, checkpoint={checkpoint}", 1e-9)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("differentiable", [True, "first_order"])
 @examples(40)
 @given(case=cases())

@@ -32,6 +32,7 @@ def test_edges_with_other_predictors_are_other_edges(tmp_path: Path) -> None:
     assert len(keys(plan, "train")) == 4
 
 
+@pytest.mark.heavy
 def test_an_arm_gets_the_weights_of_its_own_edges_where_others_have_edges_of_these_names(
     tmp_path: Path,
 ) -> None:
