@@ -61,7 +61,8 @@ if again and rank == sys.argv[1]:
     time.sleep(2)
 
 def parted():
-    os.write(1, b"parted\\n" if not torch.distributed.is_initialized() else b"still there\\n")  # a line at once
+    there = torch.distributed.is_initialized()
+    os.write(1, b"still there\\n" if there else b"parted\\n")  # a line at once
 
 atexit.register(parted)
 processes = Processes.find(on_cpu=True)
