@@ -142,6 +142,8 @@ def test_nothing_where_the_study_does_not_ask(tmp_path: Path) -> None:
     ("analyses", "expected"),
     [
         (["similarty"], "there is no analysis 'similarty'\\n  Did you mean 'similarity'?"),
+        ({"similarty": {}}, "unknown field 'similarty'\\n  Did you mean 'similarity'"),
+        ({"energy": {"image": 20}}, "unknown field 'image'\\n  Did you mean 'images'"),
         ({"similarity": {"images": 1}}, "analyses.similarity.images: "),
         (3, "analyses: "),
     ],
