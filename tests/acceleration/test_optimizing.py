@@ -122,7 +122,7 @@ def test_compiling_is_tried_where_it_can_pay_off(times: Times, monkeypatch: pyte
     assert len(tried) == 1
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_later_process_measures_nothing(times: Times, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times["compiled"] = 0.2
     first = residual().requires_grad_(False).optimize(images())

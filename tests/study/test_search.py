@@ -61,7 +61,7 @@ def searched(
     return trials.csv(), len(computed)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_search_is_the_same_whatever_computes_it_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first, count = searched(tmp_path, CellStore(tmp_path / "one"))
     rows = list(csv.DictReader(io.StringIO(first)))
