@@ -39,14 +39,12 @@ class Variant:
         tiles: The large kernels that are computed in tiles; see `choose_convolutions`.
         compiled: Whether the steps are compiled.
         seconds: A step, with its share of the first pass.
-        setup: What it took until it could begin: choosing tiles, compiling.
     """
 
     channels_last: bool = False
     tiles: Tiles = ()
     compiled: bool = False
     seconds: float = 0.0
-    setup: float = 0.0
 
     def __str__(self) -> str:
         parts = ["tiles"] if self.tiles else []
@@ -137,23 +135,19 @@ class Trial:
         if has_large_kernels(self.network, LARGE):
             choices = choose_convolutions(self.network, len(self.inputs), memory=memory)
             if tiles := chosen_tiles(choices):
-                self.measure(replace(self.best, tiles=tiles, setup=choices.seconds))
+                self.measure(replace(self.best, tiles=tiles))
         self.measure(replace(self.best, channels_last=not self.best.channels_last))
 
     def measure(self, way: Variant) -> None:
         """Time a way; it is the best if it is faster than that by more than measurements differ."""
         _lay_out(self.network, way)
         scheduler = _scheduler(self.network, way)
-        begin = time.perf_counter()
-        states = self._run(scheduler)
-        first = time.perf_counter() - begin
+        states = self._run(scheduler)  # the first run of a compiled one compiles
         if not all(_alike(states[name], value) for name, value in self._expected.items()):
             return
-        seconds = self._seconds(scheduler)
-        setup = first - self.steps * seconds if way.compiled else way.setup
-        way = replace(way, seconds=seconds, setup=max(0.0, setup))
+        way = replace(way, seconds=self._seconds(scheduler))
         self.variants.append(way)
-        if seconds < BETTER * self.best.seconds:
+        if way.seconds < BETTER * self.best.seconds:
             self.best, self.scheduler = way, scheduler
 
     def _seconds(self, scheduler: Scheduler) -> float:

@@ -33,7 +33,7 @@ def similarity_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any
     scheduler, clean, seen = _looked_at(network, data, content)
     first = {one.node: one.gram for one in geometries(scheduler, replace(clean, steps=0))}
     pairs = ((one, cka_matrix([one.gram, first[one.node]])[0, 1]) for one in geometries(scheduler, seen))
-    return [[one.node, one.step, rounded(value)] for one, value in pairs]
+    return [[one.node, one.step, _rounded(value)] for one, value in pairs]
 
 
 def energy_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -> list[list[Any]]:
@@ -49,7 +49,7 @@ def energy_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -
     run = seen.run(scheduler, record=RECORDED)
     check_finite(run.state, [name for name in run.state.values if name not in run.state.fixed])
     return [
-        [one.term, one.step, *map(rounded, (one.energy, one.error, one.state))]
+        [one.term, one.step, *map(_rounded, (one.energy, one.error, one.state))]
         for one in per_unit(run, network.graph)
     ]
 
@@ -67,7 +67,7 @@ def _looked_at(
     return scheduler, inputs, replace(inputs, images=condition_of(content["condition"]).inputs(clean))
 
 
-def rounded(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     """To `DIGITS`; None for what is no number."""
     return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
 
@@ -81,7 +81,7 @@ def stability_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any]
     begun = scheduler.start(images, generator=generator, seed=draws)
     found = stability(scheduler, begun, content["steps"], modes=1, seed=draws)
     return {
-        "spectral_radius": rounded(found.spectral_radius),
+        "spectral_radius": _rounded(found.spectral_radius),
         "unknown": found.unknown,
         "outcomes": [one.outcome for one in found.runs],
         "steps": [one.steps for one in found.runs],

@@ -106,7 +106,7 @@ class Objectives:
         ]
 
     def _cost(self, wiring: Wiring) -> float:
-        cost = step_cost(build(wiring.spec, trust=self.plan.arms.trust, weights=False))
+        cost = step_cost(build(wiring.spec, trust=self.plan.arms.trust, weights=False, verify=False))
         if cost is None:
             raise NoWorthError("its multiply-adds cannot be told")
         return cost

@@ -88,6 +88,7 @@ class Plan:
         self._learning = learning(study, spec)
         self._images = StudyImages(study, arms)
         self._check_steps()
+        self._check_analyses()
         self.controls = Controls(study, arms, self._images, self.steps)
         self._trainings = Trainings(study, self._together, self._images, self.controls)
         self.measures = [
@@ -136,6 +137,18 @@ class Plan:
             raise self._refused(f"'held_out', and {message}", ("evaluate", "step"))
         if self.study.search is not None:
             raise self._refused(f"a search, and {message}", ("search",))
+
+    def _check_analyses(self) -> None:
+        """There are as many images as the file asks for.
+
+        Raises:
+            SpecError: There are fewer.
+        """
+        there = self._images.count("test")
+        for kind, settings in self.study.analyses.asked.items():
+            if "images" in settings.model_fields_set and settings.images > there:
+                message = f"{settings.images} of {there} images"
+                raise self._refused(message, ("analyses", kind, "images"), "Write a smaller number.")
 
     def _check_first_steps(self) -> None:
         """Every arm begins as the plain network, whose answers are what it is measured by.

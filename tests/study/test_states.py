@@ -132,6 +132,13 @@ def test_the_maps_have_what_the_tables_have(results: Results) -> None:
     assert shown == [f"{(one + other) / 2:.2f}" for one, other in halves]
 
 
+@pytest.mark.parametrize("kind", ["stability", "similarity", "energy"])
+def test_more_images_than_there_are(tmp_path: Path, kind: str) -> None:
+    planned(tmp_path, train=None, analyses={kind: {"images": 1000}})
+    with pytest.raises(SpecError, match=rf"analyses\.{kind}\.images: 1001 of 1000 images"):
+        planned(tmp_path, train=None, analyses={kind: {"images": 1001}})
+
+
 def test_nothing_where_the_study_does_not_ask(tmp_path: Path) -> None:
     plan = planned(tmp_path, arms=ARMS, train=None, seeds=1)
     assert plan.analyses == []
