@@ -30,7 +30,10 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("momentum", "synchronous")])
+@pytest.mark.parametrize(
+    ("rule", "order"),
+    [("predify", "sweep"), pytest.param("momentum", "synchronous", marks=pytest.mark.slow)],
+)
 def test_another_process_loads_what_one_compiled(
     rule: str, order: str, kept: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +52,7 @@ def test_another_process_loads_what_one_compiled(
             monkeypatch.setattr(packages, "_write", None)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_autocast_is_part_of_what_is_compiled(kept: Cache) -> None:
     scheduler = pcg.Scheduler(residual()).compile()
     plain = pcg.Scheduler(residual())

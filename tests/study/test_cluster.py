@@ -106,7 +106,7 @@ def test_a_cluster_gives_the_same_numbers(tmp_path: Path, cluster: Cluster) -> N
     assert study_csv(Results(plan, store)) == expected(tmp_path)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_search_on_a_cluster_finds_the_same(tmp_path: Path, cluster: Cluster) -> None:
     cluster.begin(workers=2)
     search = {"trials": 4, "batch": 2, "edges": "all", "each": {"delay": [1, 2]}, "limit": 25}
