@@ -3,7 +3,8 @@
 Multiply-adds are counted exactly, on tensors without storage; no weights are needed, nothing is measured.
 Hours follow from the assumptions below, which are printed with the tables: how many images, how fast a
 GPU is at its best, what part of that a network reaches, and how well several GPUs share the work. Options
-change each of them. The page docs/reproduce.md shows the tables.
+change each of them. The last table begins with steps that were measured on one GPU instead, and sets the
+processor cores that read images beside it. The page docs/reproduce.md shows the tables.
 """
 
 from __future__ import annotations
@@ -29,8 +30,18 @@ SHARED = {1: 1.0, 8: 0.95, 64: 0.85}
 """Assumed part of the speed of so many single GPUs."""
 ATTACKED, TUNED = (0, 2, 4, 6, 8), 5
 """Steps that are attacked, and steps that the dynamics are tuned over, in the published scripts."""
-READ = 150
-"""Photographs that one worker reads and resizes a second (pcgraph.datasets: 110 to 240 here)."""
+READ, READ_CORRUPTED = 150, 600
+"""Images that one core reads a second: photographs, which are resized, and those of ImageNet-C, which are not
+(benchmarks/reading.py)."""
+CORES = 16
+"""Processor cores beside each GPU."""
+MEASURED = {
+    "vgg16: ImageNet-C, 10 steps": (TEST * 95, 11 * 0.608 / 64, READ_CORRUPTED),
+    "efficientnet_b0: ImageNet-C, 10 steps": (TEST * 95, 11 * 0.0197 / 64, READ_CORRUPTED),
+    "efficientnet_b0: train the feedback, 50 epochs": (TRAIN * 50, 0.0182 / 64, READ),
+}
+"""Images; seconds an image of one H200 at batch 64 (docs/performance.md; the first pass counts as a step);
+images that a core reads a second."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +194,34 @@ def sheets(spec: str, epochs: int = 50, reached: float | None = None) -> tuple[S
     )
 
 
+def scale() -> Sheet:
+    """Hours of the dynamics as measured on one GPU, and of the cores that read what they see."""
+    rows = []
+    for name, (images, seconds, read) in MEASURED.items():
+        needed = 1 / (seconds * read)
+        times = [shown(images * seconds / (SHARED[number] * number) / 3600) for number in SHARED]
+        reading = [shown(images / (read * CORES * number) / 3600) for number in SHARED]
+        pairs = [f"{one} / {other}" for one, other in zip(times, reading, strict=True)]
+        limit = "reading" if needed > CORES else "the dynamics"
+        rows.append([name, f"{1 / seconds:,.0f}", *pairs, f"{needed:.2g}", limit])
+    columns = [
+        "job",
+        "images/s of a GPU",
+        *(f"{number} GPU" for number in SHARED),
+        "cores a GPU needs",
+        "limit",
+    ]
+    return Sheet(f"Hours of the dynamics / of reading by {CORES} cores a GPU", columns, rows)
+
+
 def assumptions() -> str:
     """What the hours rest on, in a sentence."""
     peaks = ", ".join(f"{gpu} {peak / 1e12:.0f}" for gpu, peak in PEAK.items())
     shares = ", ".join(f"{number}: {share:.0%}" for number, share in SHARED.items())
     return (
         f"Assumed: peak in 10^12 operations a second (TF32): {peaks}; an operation is a multiplication or an "
-        f"addition; speed of several GPUs, of that of as many single ones: {shares}; a worker reads {READ} "
-        "photographs a second."
+        f"addition; speed of several GPUs, of that of as many single ones: {shares}; a core reads {READ} "
+        f"photographs or {READ_CORRUPTED} images of ImageNet-C a second."
     )
 
 
@@ -205,6 +236,7 @@ def main() -> None:
     for spec in given.specs:
         for sheet in sheets(spec, given.epochs, given.reached):
             console.print(sheet.table())
+    console.print(scale().table())
     console.print(assumptions())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dynamics
 import memory
+import reading
 import roofline
 import scaling
 import startup
@@ -23,7 +24,9 @@ import vgg16
 from rich.console import Console
 from table import Record, filled
 
-GROUPS = {module.__name__: module.GROUP for module in (dynamics, vgg16, memory, scaling, startup, roofline)}
+GROUPS = {
+    module.__name__: module.GROUP for module in (dynamics, vgg16, memory, scaling, startup, roofline, reading)
+}
 CASES = {name: measure for group in GROUPS.values() for name, measure in group.cases.items()}
 
 

@@ -87,11 +87,25 @@ def row(parameter: Any) -> str:
 
 def cost_tables(spec: str) -> str:
     """What the published studies cost for one network, as benchmarks/cost.py calculates it."""
-    namespace = runpy.run_path(str(ROOT / "benchmarks" / "cost.py"), run_name="cost")
-    return "\n".join(sheet.markdown() for sheet in namespace["sheets"](spec))
+    return "\n".join(sheet.markdown() for sheet in _cost()["sheets"](spec))
 
 
-GENERATED = {"tutorial": tutorial, "spec": spec_reference, "cli": cli_reference, "cost": cost_tables}
+def scale_table(_: str) -> str:
+    """What ImageNet-C takes from measured steps, as benchmarks/cost.py calculates it."""
+    return str(_cost()["scale"]().markdown())
+
+
+def _cost() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "benchmarks" / "cost.py"), run_name="cost")
+
+
+GENERATED = {
+    "tutorial": tutorial,
+    "spec": spec_reference,
+    "cli": cli_reference,
+    "cost": cost_tables,
+    "scale": scale_table,
+}
 
 if __name__ == "__main__":
     for page in map(Path, sys.argv[1:]) if sys.argv[1:] else sorted(DOCS.rglob("*.md")):

@@ -167,9 +167,8 @@ def to_planes(image: Image.Image, channels: int, where: str) -> list[Image.Image
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    image = image.convert("L" if channels == 1 else "RGB")
-    values = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, channels)
-    return [Image.fromarray(values[:, :, channel] / np.float32(255)) for channel in range(channels)]
+    bands = image.convert("L" if channels == 1 else "RGB").split()
+    return [band.convert("F").point(lambda value: value * (1 / 255)) for band in bands]
 
 
 def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:

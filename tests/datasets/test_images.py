@@ -74,6 +74,14 @@ def test_every_mode(tmp_path: Path, mode: str, suffix: str, channels: int) -> No
     assert np.abs(pixels.numpy() - expected).max() < tolerance
 
 
+def test_eight_bits_are_divided_by_255(tmp_path: Path) -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = np.stack([values, values.T, values[::-1]], axis=-1)
+    Image.fromarray(picture).save(tmp_path / "all.png")
+    expected = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    assert torch.equal(load_pixels(tmp_path / "all.png", (3, 16, 16), PLAIN), expected)
+
+
 def test_sixteen_bits_keep_their_depth(tmp_path: Path) -> None:
     Image.fromarray(np.array([[1000, 1001], [1002, 1003]], np.uint16)).save(tmp_path / "a.png")
     pixels = load_pixels(tmp_path / "a.png", (1, 2, 2), PLAIN)
