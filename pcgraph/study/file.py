@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -263,6 +263,11 @@ class Study(Model):
     def located(self, fault: Fault) -> Fault:
         """A fault with its place in the file."""
         return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
+
+    def in_order(self, faults: Iterable[Fault]) -> list[Fault]:
+        """Faults in the order of their places in the file."""
+        end = Place("", 0, 0)
+        return sorted(faults, key=lambda fault: self._source.place(fault.path) or end)
 
     def with_arm(self, name: str, arm: Arm) -> Study:
         """The same study with one more arm."""

@@ -101,8 +101,9 @@ class Plan:
         ]
         self.analyses = [
             Analysis(kind, arm.name, seed, condition, self.analysis(arm, seed, kind, settings, condition))
-            for kind, settings in study.analyses.asked.items()
+            for kind, settings in {"stability": Stability(), **study.analyses.asked}.items()
             for arm in arms.wirings
+            if kind in study.analyses.asked or arm.name == self._found
             for seed in study.seeds
             for condition in (self.conditions if isinstance(settings, Looks) else self.conditions[:1])
         ]
@@ -113,6 +114,11 @@ class Plan:
         """The conditions whose mean arms are compared by: noise that is not unseen; else clean images."""
         known = [name for name in self.conditions if name not in self.unseen]
         return [name for name in known if from_key(name)[0] != CLEAN] or known
+
+    @property
+    def _found(self) -> str | None:
+        """The arm that a search found: whether it settles is always told."""
+        return None if self.study.search is None else self.study.search.arm
 
     def _size(self) -> tuple[int, ...]:
         return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]

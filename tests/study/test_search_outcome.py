@@ -90,6 +90,12 @@ def test_how_sure_it_is_comes_from_the_test_images(out: Path) -> None:
     text = (out / "report.html").read_text(encoding="utf-8")
     assert ">Search<" in text
     assert f"{100 * difference:+.1f} points to" in text
+    cells = [json.loads((one / "cell.json").read_text()) for one in (out / "cells").iterdir()]
+    (first, second) = [one for one in cells if one["kind"] == "stability"]  # of what is found, with each seed
+    assert {first["content"]["seed"], second["content"]["seed"]} == {0, 1}
+    assert "'found' settles: 16 of 16 runs" in text or "Warning: 'found'" in text
+    assert not (out / "stability.csv").exists()
+    assert "spectral_radius" not in read(out, "arms.csv")[0]
 
 
 @pytest.mark.heavy

@@ -14,6 +14,7 @@ import pcgraph as pcg
 from pcgraph.datasets import batches, choice, open_data, subset
 from pcgraph.errors import SpecError
 from pcgraph.evaluation.conditions import Clean
+from pcgraph.report.page.study import study_page
 from pcgraph.report.study import arm_rows
 from pcgraph.report.study_states import energy_figure, similarity_figure
 from pcgraph.study import CellStore, Results, run_cells
@@ -128,6 +129,9 @@ def test_the_maps_have_what_the_tables_have(results: Results) -> None:
     figure = energy_figure(results, rows)
     assert figure is not None
     shown = [text.get_text() for axes in figure.axes for text in axes.texts if "." in text.get_text()]
+    assert any("above 1: worse than no prediction" in one.get_text() for one in figure.texts)
+    page = study_page(results, rows, comparisons(results), {"energy": figure})
+    assert "further from the state than zero" in page
     halves = zip(shares[: len(shares) // 2], shares[len(shares) // 2 :], strict=True)
     assert shown == [f"{(one + other) / 2:.2f}" for one, other in halves]
 
