@@ -142,12 +142,28 @@ class Looks(Model):
     """Test images; similarity compares them with each other."""
 
 
+class Similarity(Looks):
+    """The same, and how states are compared besides by linear CKA."""
+
+    rdm: (
+        Literal["cosine", "spearman", "corr", "kendall", "tau-a", "rho-a", "cosine_cov", "corr_cov"] | None
+    ) = None
+    """How matrices of dissimilarities between images (squared Euclidean) are compared, too, by rsatoolbox:
+    needs 'pcgraph[similarity]' and three images or more. Left out: not at all."""
+
+    @model_validator(mode="after")
+    def _three(self) -> Similarity:
+        if self.rdm is not None and self.images < 3:
+            raise refuse("dissimilarity matrices are compared of three images or more")
+        return self
+
+
 class Analyses(Model):
     """What is found out of every arm besides its answers, with every seed."""
 
     stability: Stability | None = None
     """Whether its states come to rest, and how a step changes them there."""
-    similarity: Looks | None = None
+    similarity: Similarity | None = None
     """How alike the states of every node are to those of the clean images at step 0: linear CKA."""
     energy: Looks | None = None
     """The energy of every error term, and its error as a share of the state, per unit."""
@@ -317,7 +333,7 @@ def _about_study(fault: Fault) -> Fault:
         "corruptions": Corruptions,
         "analyses": Analyses,
         "stability": Stability,
-        "similarity": Looks,
+        "similarity": Similarity,
         "energy": Looks,
         "random": Random,
         "shuffle": Shuffle,

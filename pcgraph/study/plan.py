@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError
@@ -145,16 +146,20 @@ class Plan:
             raise self._refused(f"a search, and {message}", ("search",))
 
     def _check_analyses(self) -> None:
-        """There are as many images as the file asks for.
+        """There are as many images as the file asks for, and what compares them.
 
         Raises:
-            SpecError: There are fewer.
+            SpecError: There are fewer, or it is not installed.
         """
         there = self._images.count("test")
         for kind, settings in self.study.analyses.asked.items():
             if "images" in settings.model_fields_set and settings.images > there:
                 message = f"{settings.images} of {there} images"
                 raise self._refused(message, ("analyses", kind, "images"), "Write a smaller number.")
+        asked = self.study.analyses.similarity
+        if asked is not None and asked.rdm is not None and find_spec("rsatoolbox") is None:
+            message, path = "this needs rsatoolbox, which is not installed", ("analyses", "similarity", "rdm")
+            raise self._refused(message, path, "pip install 'pcgraph[similarity]'")
 
     def _check_first_steps(self) -> None:
         """Every arm begins as the plain network, whose answers are what it is measured by.
@@ -218,7 +223,12 @@ class Plan:
         own: dict[str, Any] = {} if part == "test" else {"part": part}
         if isinstance(settings, Looks):
             own.update(condition=condition, steps=self.steps(arm))
-        content = {**self._network(arm, seed, part), **settings.model_dump(), **own, **self._measured(part)}
+        content = {
+            **self._network(arm, seed, part),
+            **settings.model_dump(exclude_none=True),
+            **own,
+            **self._measured(part),
+        }
         return Cell(kind, content, *self._trainings.made(arm, seed))
 
     def _measured(self, part: str) -> dict[str, Any]:
