@@ -126,9 +126,9 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
-    conditions = list(rows[0].accuracy)
+    conditions, stable = list(rows[0].accuracy), _all_stable(rows)
     names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "run", "updates", "failed"]
-    names += [*conditions, *COMPARED, *(STABLE if rows[0].stability else ())]
+    names += [*conditions, *COMPARED, *(STABLE if stable else ())]
     lines = [
         [
             row.arm,
@@ -142,11 +142,16 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             row.failed,
             *row.accuracy.values(),
             *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
-            *(_stable(row.stability) if row.stability else ()),
+            *(_stable(row.stability) if stable and row.stability else ()),
         ]
         for row in rows
     ]
     return to_csv(lines, names)
+
+
+def _all_stable(rows: Sequence[ArmRow]) -> bool:
+    """Whether all arms were looked at, and not only one that a search found."""
+    return all(row.stability is not None for row in rows)
 
 
 def _stable(one: ArmStability) -> tuple[float, str, float]:
@@ -176,13 +181,22 @@ def arm_cells(results: Results, rows: Sequence[ArmRow]) -> tuple[list[str], list
     """What that table holds: the names of its columns, and a line an arm."""
     head = ["arm", *map(condition_text, rows[0].accuracy), f"less {results.reference}", "interval", "p"]
     head += ["edges", "parameters", "multiply-adds", "of a run", "updates"]
-    head += ["spectral radius", "settled", "in steps"] if rows[0].stability else []
+    stable = _all_stable(rows)
+    head += ["spectral radius", "settled", "in steps"] if stable else []
     lines = []
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost, run = ("" if one is None else format_count(one) for one in (row.cost, row.run))
         size = (str(len(row.edges)), format_count(row.parameters), cost or "-", run or "?", str(row.updates))
-        lines.append([row.arm, *accuracy, *interval_text(row.compared), *size, *_settling(row.stability)])
+        lines.append(
+            [
+                row.arm,
+                *accuracy,
+                *interval_text(row.compared),
+                *size,
+                *_settling(row.stability if stable else None),
+            ]
+        )
     return head, lines
 
 

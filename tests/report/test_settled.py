@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+from dataclasses import replace
 
 import pytest
 
 from pcgraph.report.settled import settling_text, unsettled
-from pcgraph.report.study import ArmRow
+from pcgraph.report.study import ArmRow, arms_csv
 from pcgraph.study.stability import ArmStability
 
 
@@ -47,3 +50,17 @@ def test_what_settles_is_told_once_and_is_no_warning() -> None:
     assert "0.950" in said
     assert unsettled([row("found", RESTS), row("b", None)]) == ""
     assert settling_text(row("b", None)) == ""
+
+
+def test_what_is_known_of_one_arm_alone_makes_no_column() -> None:
+    """As of the arm that a search found."""
+    one, other = (
+        replace(row(arm, stable), accuracy={"clean:0": 0.5})
+        for arm, stable in (("a", None), ("found", RESTS))
+    )
+    lines = list(csv.reader(io.StringIO(arms_csv([one, other]))))
+    assert "spectral_radius" not in lines[0]
+    assert {len(line) for line in lines} == {len(lines[0])}
+    both = list(csv.reader(io.StringIO(arms_csv([other, other]))))
+    assert both[0][-3:] == ["spectral_radius", "settled", "steps_to_settle"]
+    assert both[1][-3:] == ["0.95", "16/16", "30.0"]
