@@ -128,6 +128,8 @@ def study(
         with screen.working("Comparing"):
             from pcgraph.files import write_text
             from pcgraph.report import study as report
+            from pcgraph.report.power import too_few
+            from pcgraph.report.settled import unsettled
             from pcgraph.study.comparisons import comparisons
             from pcgraph.study.distances import distances_csv
             from pcgraph.study.results import Results, study_csv
@@ -154,6 +156,7 @@ def study(
         page_beside(own.path, results, rows, compared, figures, search)
     contrasts = report.contrast_table(results, compared)
     screen.remark(report.arm_table(results, rows), *([contrasts] if contrasts else []), *remarks(planned))
+    screen.remark(*filter(None, (too_few(compared), unsettled(rows))))
     data: dict[str, Any] = {"folder": str(own.path), "arms": [row.plain() for row in rows]}
     if search is not None:
         from pcgraph.report.search import front_table, search_text
@@ -280,11 +283,22 @@ def cores() -> int:
 
 def time_needed(guess: Estimate, workers: int) -> str:
     """The estimate in words."""
-    total, shared = (f"{seconds / 60:.1f} minutes" for seconds in (guess.total, guess.total / workers))
+    if not guess.total:
+        return "Estimate: nothing is left to compute; tables and figures are made anew."
+    total, shared = map(duration, (guess.total, guess.total / workers))
     return (
         f"Estimate: {total} in one process, {shared} in {workers} that have a core each; "
-        f"from a few batches of '{guess.arm}' and of the controls on this machine, with one thread."
+        f"from a few batches of '{guess.arm}' and of the controls on this machine, with one thread. "
+        "The start of the program and its processes, and tables and figures at the end, are not in it: "
+        "half a minute or so."
     )
+
+
+def duration(seconds: float) -> str:
+    """As exact as a guess is."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds" if seconds >= 1.5 else "a second"
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def plan_tables(planned: Plan, done: set[str], guess: Estimate | None) -> list[Any]:

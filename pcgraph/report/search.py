@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import rich.table
-
 from pcgraph.display.text import format_count
+from pcgraph.report.settled import settling_text
 from pcgraph.report.study import ArmRow, interval_text
+from pcgraph.report.wide_table import WideTable
 from pcgraph.study.results import Results
 from pcgraph.study.search import ACCURACY, LESS
 from pcgraph.study.trials import Trial, Trials
 from pcgraph.study.values import edge_name
 
+EDGES = "feedback edges"
+
 
 def search_text(search: Trials, results: Results, rows: Sequence[ArmRow]) -> str:
     """What was found on held-out images, and how sure that is on the test images with fresh seeds."""
     found, seeds = search.plain(), len(search.search.seeds)
+    (row,) = [one for one in rows if one.arm == search.search.arm]
     objective, value = next(iter(found["objectives"].items()))
     told = found["reference"].get(objective)
     against = "" if told is None else f" ('{results.reference}': {told:.3f})"
@@ -25,25 +28,23 @@ def search_text(search: Trials, results: Results, rows: Sequence[ArmRow]) -> str
         f"Search: {found['trials']} trials, {found['pruned']} pruned, {found['failed']} failed. Trial "
         f"{found['chosen']} became '{found['arm']}': {what} {value:.3f}{against} on held-out images, "
         f"{seeds} {'seed' if seeds == 1 else 'seeds'}: the best of many, and so too high. On the test "
-        f"images, with seeds that the search did not see: {_on_fresh_seeds(search, rows, results.reference)}"
+        f"images, with seeds that the search did not see: {_on_fresh_seeds(row, results.reference)} "
+        f"{settling_text(row)}"
     )
 
 
-def _on_fresh_seeds(search: Trials, rows: Sequence[ArmRow], reference: str) -> str:
-    (row,) = [one for one in rows if one.arm == search.search.arm]
+def _on_fresh_seeds(row: ArmRow, reference: str) -> str:
     if row.compared is None:
         return "it is the reference." if row.arm == reference else "no comparison: a seed failed."
     difference, interval, p = interval_text(row.compared)
     return f"{difference} points to '{reference}', from {interval} (corrected for all comparisons), p = {p}."
 
 
-def front_table(search: Trials) -> rich.table.Table:
+def front_table(search: Trials) -> WideTable:
     """The proposals that no other beats."""
     head, lines = front_cells(search)
-    table = rich.table.Table(*head, title="Search: what no other proposal beats, on held-out images")
-    for line in lines:
-        table.add_row(*line)
-    return table
+    title = "Search: what no other proposal beats, on held-out images"
+    return WideTable(title, head, lines, words=(0, head.index(EDGES)))
 
 
 def front_cells(search: Trials) -> tuple[list[str], list[list[str]]]:
@@ -56,7 +57,7 @@ def front_cells(search: Trials) -> tuple[list[str], list[list[str]]]:
         edges = [edge_name(edge) for edge in search.reference.wiring.edges]
         row = [*_numbers(names, search.reference), ", ".join(edges) or "(none)"]
         lines.append([search.reference.wiring.name, *row[1:], *[""] * len(fields)])
-    return ["trial", *names, "feedback edges", *fields], lines
+    return ["trial", *names, EDGES, *fields], lines
 
 
 def _numbers(names: Sequence[str], one: Trial) -> list[str]:

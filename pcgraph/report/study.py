@@ -14,6 +14,7 @@ from pcgraph.building.network import build
 from pcgraph.display.text import format_count
 from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.budgets import budgets
+from pcgraph.report.wide_table import WideTable
 from pcgraph.study.arms import Wiring
 from pcgraph.study.comparisons import NOISE, Comparison
 from pcgraph.study.controls import Budget
@@ -125,9 +126,9 @@ def arm_rows(results: Results, compared: Sequence[Comparison]) -> list[ArmRow]:
 
 def arms_csv(rows: Sequence[ArmRow]) -> str:
     """``arms.csv``: a line an arm."""
-    conditions = list(rows[0].accuracy)
+    conditions, stable = list(rows[0].accuracy), _all_stable(rows)
     names = ["arm", "edges", "parameters", "multiply_adds", "memory", "steps", "run", "updates", "failed"]
-    names += [*conditions, *COMPARED, *(STABLE if rows[0].stability else ())]
+    names += [*conditions, *COMPARED, *(STABLE if stable else ())]
     lines = [
         [
             row.arm,
@@ -141,11 +142,16 @@ def arms_csv(rows: Sequence[ArmRow]) -> str:
             row.failed,
             *row.accuracy.values(),
             *(_numbers(row.compared) if row.compared else [""] * len(COMPARED)),
-            *(_stable(row.stability) if row.stability else ()),
+            *(_stable(row.stability) if stable and row.stability else ()),
         ]
         for row in rows
     ]
     return to_csv(lines, names)
+
+
+def _all_stable(rows: Sequence[ArmRow]) -> bool:
+    """Whether all arms were looked at, and not only one that a search found."""
+    return all(row.stability is not None for row in rows)
 
 
 def _stable(one: ArmStability) -> tuple[float, str, float]:
@@ -161,35 +167,44 @@ def comparisons_csv(compared: Sequence[Comparison]) -> str:
     return to_csv(lines, ["first", "second", "over", "seeds", "images", *COMPARED])
 
 
-def arm_table(results: Results, rows: Sequence[ArmRow]) -> rich.table.Table:
+def arm_table(results: Results, rows: Sequence[ArmRow]) -> WideTable:
     """The table of the arms that a person reads."""
     study = results.plan.study
     seeds = "1 seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
     title = f"{study.study}: {study.evaluate.word} over {seeds}"
     head, cells = arm_cells(results, rows)
-    return _table(title, head, cells, caption(results))
+    groups = [head.index(f"less {results.reference}"), head.index("edges")]
+    return WideTable(title, head, cells, caption(results), groups)
 
 
 def arm_cells(results: Results, rows: Sequence[ArmRow]) -> tuple[list[str], list[list[str]]]:
     """What that table holds: the names of its columns, and a line an arm."""
-    conditions = map(_condition, rows[0].accuracy)
-    head = ["arm", "edges", "parameters", "multiply-adds", "of a run", "updates", *conditions]
-    head += [f"less {results.reference}", "interval", "p"]
-    head += ["spectral radius", "settled", "in steps"] if rows[0].stability else []
+    head = ["arm", *map(condition_text, rows[0].accuracy), f"less {results.reference}", "interval", "p"]
+    head += ["edges", "parameters", "multiply-adds", "of a run", "updates"]
+    stable = _all_stable(rows)
+    head += ["spectral radius", "settled", "in steps"] if stable else []
     lines = []
     for row in rows:
         accuracy = ["failed" if math.isnan(one) else f"{one:.1%}" for one in row.accuracy.values()]
         cost, run = ("" if one is None else format_count(one) for one in (row.cost, row.run))
         size = (str(len(row.edges)), format_count(row.parameters), cost or "-", run or "?", str(row.updates))
-        lines.append([row.arm, *size, *accuracy, *interval_text(row.compared), *_settling(row.stability)])
+        lines.append(
+            [
+                row.arm,
+                *accuracy,
+                *interval_text(row.compared),
+                *size,
+                *_settling(row.stability if stable else None),
+            ]
+        )
     return head, lines
 
 
-def contrast_table(results: Results, compared: Sequence[Comparison]) -> rich.table.Table | None:
+def contrast_table(results: Results, compared: Sequence[Comparison]) -> WideTable | None:
     """The planned contrasts; None if there are none."""
     if not results.plan.study.contrasts:
         return None
-    return _table("Planned contrasts", *contrast_cells(results, compared))
+    return WideTable("Planned contrasts", *contrast_cells(results, compared))
 
 
 def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
@@ -202,17 +217,6 @@ def contrast_cells(results: Results, compared: Sequence[Comparison]) -> tuple[li
 
 def _where(one: Comparison) -> str:
     return "" if one.over == NOISE else f", {one.over} noise"
-
-
-def _table(
-    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
-) -> rich.table.Table:
-    table = rich.table.Table(title=title, caption=caption)
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def interval_text(one: Comparison | None) -> tuple[str, str, str]:
@@ -264,7 +268,8 @@ def _control(budget: Budget) -> str:
     return "\n".join(lines)
 
 
-def _condition(name: str) -> str:
+def condition_text(name: str) -> str:
+    """``gaussian 0.5``, with names as a study file has them."""
     noise, level = from_key(name)
     return noise if level == 0 else f"{noise} {level:g}"
 

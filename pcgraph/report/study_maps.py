@@ -153,9 +153,9 @@ def stability_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
 
     None where the study does not ask for it.
     """
-    found = {(row.arm, row.seed): row for row in stability_rows(results)}
-    if not found:
+    if results.plan.study.analyses.stability is None:
         return None
+    found = {(row.arm, row.seed): row for row in stability_rows(results)}
     seeds = results.plan.study.seeds
     said = (
         "spectral radius of a step where the states come to rest, by seed; above 1 (red) small changes grow"

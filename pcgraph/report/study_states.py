@@ -56,9 +56,7 @@ def energy_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     for row in found:
         if row.step == last[row.arm]:
             values.setdefault((row.arm, row.term), []).append(row.share)
-    said = (
-        "error as a share of the state after the last step (1: nothing is predicted), clean, mean over seeds"
-    )
+    said = "error over state after the last step, clean, mean over seeds (above 1: worse than no prediction)"
     failed = {row.arm for row in clean if row.failed} - {row.arm for row in found}
     return _map(results, rows, said, _means(values), failed, _error_colour)
 

@@ -12,10 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pcgraph.display.safe import figure_text
 from pcgraph.display.text import shortened
-from pcgraph.evaluation.conditions import from_key
 from pcgraph.report.figures import CYCLE, FADED, GRID, INK, ROUND, heading, heading_width
 from pcgraph.report.label_places import text_width
-from pcgraph.report.study import ArmRow
+from pcgraph.report.study import ArmRow, condition_text
 from pcgraph.study.results import Results
 
 PER_CENT = FuncFormatter(lambda share, _: f"{100 * share:.4g} %")
@@ -84,7 +83,7 @@ def _draw_panel(
             width, strength = (1.5, 1.0) if arm in colours else (0.7, 0.45)
             colour = colours.get(arm, FADED)
             axes.plot(np.arange(len(series)), series, color=colour, linewidth=width, alpha=strength)
-    axes.set_title(condition_text(condition), size=9, loc="left", color=INK)
+    axes.set_title(figure_text(condition_text(condition)), size=9, loc="left", color=INK)
     axes.set_xlabel("step", size=8, color=FADED, labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
@@ -94,12 +93,6 @@ def _draw_panel(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["bottom", "left"]].set_color(FADED)
-
-
-def condition_text(condition: str) -> str:
-    """``gaussian 0.5``."""
-    noise, level = from_key(condition)
-    return figure_text(noise.replace("_", " ") if level == 0 else f"{noise.replace('_', ' ')} {level:g}")
 
 
 def _draw_legend(

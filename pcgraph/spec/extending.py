@@ -118,7 +118,7 @@ def _without(base: Document, top: Document, name: str) -> Document:
         path = tuple(str(field).split("."))
         if not remove(data, path):
             message = f"'{name}' has no field {show(field)} to take out"
-            raise _refused(top, ("reset", index), message, closest(str(field), _fields(data)))
+            raise _refused(top, ("reset", index), message, closest(str(field), field_names(data)))
         gone.add(path)
     return Document(data, {path: at for path, at in base.places.items() if not _within(path, gone)})
 
@@ -127,12 +127,12 @@ def _refused(document: Document, path: FieldPath, message: str, hint: str = "") 
     return SpecError(Fault(message, path, hint, Source(document.places).locate(path)))
 
 
-def _fields(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
+def field_names(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """The names of all fields, as `reset` writes them."""
     for name, value in data.items():
         yield above + name
         if isinstance(value, dict):
-            yield from _fields(value, f"{above}{name}.")
+            yield from field_names(value, f"{above}{name}.")
 
 
 def _merged(base: Document, top: Document) -> Document:

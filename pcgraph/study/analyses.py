@@ -12,7 +12,7 @@ import torch
 from pcgraph.analysis.inputs import Inputs
 from pcgraph.analysis.per_unit import RECORDED, per_unit
 from pcgraph.analysis.settling import stability
-from pcgraph.analysis.similarity import cka_matrix, geometries
+from pcgraph.analysis.similarity import Geometry, cka_matrix, compare_rdms, geometries
 from pcgraph.datasets import ImageData, batches, choice, subset
 from pcgraph.evaluation.conditions import Clean
 from pcgraph.network import PCNetwork
@@ -28,12 +28,18 @@ def similarity_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any
     """Linear CKA of every node's states with those of the clean images at step 0.
 
     Returns:
-        Node, step and similarity, from 0 to 1; None where all images are alike.
+        Node, step and similarity, from 0 to 1; None where all images are alike. Then, where it is asked for,
+        how alike their dissimilarity matrices are.
     """
     scheduler, clean, seen = _looked_at(network, data, content)
-    first = {one.node: one.gram for one in geometries(scheduler, replace(clean, steps=0))}
-    pairs = ((one, cka_matrix([one.gram, first[one.node]])[0, 1]) for one in geometries(scheduler, seen))
-    return [[one.node, one.step, _rounded(value)] for one, value in pairs]
+    first = {one.node: one for one in geometries(scheduler, replace(clean, steps=0))}
+    found = geometries(scheduler, seen)
+    return [[one.node, one.step, *_alike(one, first[one.node], content.get("rdm"))] for one in found]
+
+
+def _alike(one: Geometry, other: Geometry, rdm: str | None) -> list[float | None]:
+    cka = _rounded(cka_matrix([one.gram, other.gram])[0, 1])
+    return [cka] if rdm is None else [cka, _rounded(compare_rdms([one, other], rdm)[0, 1])]
 
 
 def energy_of(network: PCNetwork, data: ImageData, content: Mapping[str, Any]) -> list[list[Any]]:

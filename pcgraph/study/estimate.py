@@ -69,7 +69,7 @@ def estimate(plan: Plan, done: Iterable[str] = (), search: Trials | None = None)
         """Those that take as long as each other, in the arm that is timed."""
         return controls.get(cell.key, f"{cell.kind} {cell.content.get('part', '')}")
 
-    examples = {sort(cell): cell for cell in (*in_order(own), *(c for c in plan.cells if c.key in controls))}
+    examples = {sort(cell): cell for cell in (*plan.cells, *in_order(own))}  # the last of a sort counts
     counts = Counter(sort(cell) for cell in plan.cells if cell.key not in finished)
     found: dict[str, float] = {}
     worker = Worker(plan.arms.trust)

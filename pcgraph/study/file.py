@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,12 +142,28 @@ class Looks(Model):
     """Test images; similarity compares them with each other."""
 
 
+class Similarity(Looks):
+    """The same, and how states are compared besides by linear CKA."""
+
+    rdm: (
+        Literal["cosine", "spearman", "corr", "kendall", "tau-a", "rho-a", "cosine_cov", "corr_cov"] | None
+    ) = None
+    """How matrices of dissimilarities between images (squared Euclidean) are compared, too, by rsatoolbox:
+    needs 'pcgraph[similarity]' and three images or more. Left out: not at all."""
+
+    @model_validator(mode="after")
+    def _three(self) -> Similarity:
+        if self.rdm is not None and self.images < 3:
+            raise refuse("dissimilarity matrices are compared of three images or more")
+        return self
+
+
 class Analyses(Model):
     """What is found out of every arm besides its answers, with every seed."""
 
     stability: Stability | None = None
     """Whether its states come to rest, and how a step changes them there."""
-    similarity: Looks | None = None
+    similarity: Similarity | None = None
     """How alike the states of every node are to those of the clean images at step 0: linear CKA."""
     energy: Looks | None = None
     """The energy of every error term, and its error as a share of the state, per unit."""
@@ -264,6 +280,11 @@ class Study(Model):
         """A fault with its place in the file."""
         return fault if fault.where else replace(fault, where=self._source.locate(fault.path))
 
+    def in_order(self, faults: Iterable[Fault]) -> list[Fault]:
+        """Faults in the order of their places in the file."""
+        end = Place("", 0, 0)
+        return sorted(faults, key=lambda fault: self._source.place(fault.path) or end)
+
     def with_arm(self, name: str, arm: Arm) -> Study:
         """The same study with one more arm."""
         return self.model_copy(update={"arms": {**self.arms, name: arm}})
@@ -312,7 +333,7 @@ def _about_study(fault: Fault) -> Fault:
         "corruptions": Corruptions,
         "analyses": Analyses,
         "stability": Stability,
-        "similarity": Looks,
+        "similarity": Similarity,
         "energy": Looks,
         "random": Random,
         "shuffle": Shuffle,

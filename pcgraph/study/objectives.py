@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pcgraph.analysis.cost import step_cost
 from pcgraph.building.network import build
-from pcgraph.errors import Fault, FieldPath, SpecError, closest
+from pcgraph.errors import Fault, closest
 from pcgraph.study.arms import Wiring
 from pcgraph.study.cells import Cell
 from pcgraph.study.file import Stability
+from pcgraph.study.gathering import refuse_all
 from pcgraph.study.plan import Plan
 from pcgraph.study.results import failure, right_of, step_of
 from pcgraph.study.search import ACCURACY, LESS, Search
@@ -40,12 +41,13 @@ class Objectives:
 
     def __init__(self, search: Search, plan: Plan) -> None:
         self.search, self.plan = search, plan
-        self._check_names()
+        faults = list(self._name_faults())
         counting = {*search.objectives, *(plan.robust if ACCURACY in search.objectives else ())}
         self.conditions = [name for name in plan.conditions if name in counting]
         if search.prune is not None and len(self.conditions) == 1:
             message = f"nothing to leave out: '{self.conditions[0]}' is the only condition that counts"
-            raise self._refused(message, ("search", "prune"), "Leave 'prune' out.")
+            faults.append(Fault(message, ("search", "prune"), "Leave 'prune' out."))
+        refuse_all(plan.study, faults)
 
     def measures(self, wiring: Wiring, conditions: Sequence[str]) -> list[Cell]:
         """The cells that measure a wiring under some conditions, seed by seed."""
@@ -111,22 +113,19 @@ class Objectives:
             raise NoWorthError("its multiply-adds cannot be told")
         return cost
 
-    def _check_names(self) -> None:
+    def _name_faults(self) -> Iterator[Fault]:
         seen = [name for name in self.plan.conditions if name not in self.plan.unseen]
         known = [ACCURACY, *LESS, *seen]
         for place, name in enumerate(self.search.objectives):
             if name in self.plan.unseen:
                 message = f"'{name}' is unseen: nothing is chosen by it"
-                raise self._refused(message, ("search", "objectives", place), "Name a condition of 'noise'.")
-            if name not in known:
+                yield Fault(message, ("search", "objectives", place), "Name a condition of 'noise'.")
+            elif name not in known:
                 hint = closest(name, known)
-                raise self._refused(f"unknown objective '{name}'", ("search", "objectives", place), hint)
+                yield Fault(f"unknown objective '{name}'", ("search", "objectives", place), hint)
         if self.search.objectives[0] in LESS:
             message = "the first objective decides which wiring becomes an arm, and is an accuracy"
-            raise self._refused(message, ("search", "objectives", 0), f"For example '{ACCURACY}'.")
-
-    def _refused(self, message: str, path: FieldPath, hint: str) -> SpecError:
-        return SpecError(self.plan.study.located(Fault(message, path, hint)))
+            yield Fault(message, ("search", "objectives", 0), f"For example '{ACCURACY}'.")
 
 
 def _whole(files: Files) -> Files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError
@@ -101,8 +102,9 @@ class Plan:
         ]
         self.analyses = [
             Analysis(kind, arm.name, seed, condition, self.analysis(arm, seed, kind, settings, condition))
-            for kind, settings in study.analyses.asked.items()
+            for kind, settings in {"stability": Stability(), **study.analyses.asked}.items()
             for arm in arms.wirings
+            if kind in study.analyses.asked or arm.name == self._found
             for seed in study.seeds
             for condition in (self.conditions if isinstance(settings, Looks) else self.conditions[:1])
         ]
@@ -113,6 +115,11 @@ class Plan:
         """The conditions whose mean arms are compared by: noise that is not unseen; else clean images."""
         known = [name for name in self.conditions if name not in self.unseen]
         return [name for name in known if from_key(name)[0] != CLEAN] or known
+
+    @property
+    def _found(self) -> str | None:
+        """The arm that a search found: whether it settles is always told."""
+        return None if self.study.search is None else self.study.search.arm
 
     def _size(self) -> tuple[int, ...]:
         return self.arms.graph.nodes[self.arms.graph.receiver].shape[-2:]
@@ -139,16 +146,20 @@ class Plan:
             raise self._refused(f"a search, and {message}", ("search",))
 
     def _check_analyses(self) -> None:
-        """There are as many images as the file asks for.
+        """There are as many images as the file asks for, and what compares them.
 
         Raises:
-            SpecError: There are fewer.
+            SpecError: There are fewer, or it is not installed.
         """
         there = self._images.count("test")
         for kind, settings in self.study.analyses.asked.items():
             if "images" in settings.model_fields_set and settings.images > there:
                 message = f"{settings.images} of {there} images"
                 raise self._refused(message, ("analyses", kind, "images"), "Write a smaller number.")
+        asked = self.study.analyses.similarity
+        if asked is not None and asked.rdm is not None and find_spec("rsatoolbox") is None:
+            message, path = "this needs rsatoolbox, which is not installed", ("analyses", "similarity", "rdm")
+            raise self._refused(message, path, "pip install 'pcgraph[similarity]'")
 
     def _check_first_steps(self) -> None:
         """Every arm begins as the plain network, whose answers are what it is measured by.
@@ -212,7 +223,12 @@ class Plan:
         own: dict[str, Any] = {} if part == "test" else {"part": part}
         if isinstance(settings, Looks):
             own.update(condition=condition, steps=self.steps(arm))
-        content = {**self._network(arm, seed, part), **settings.model_dump(), **own, **self._measured(part)}
+        content = {
+            **self._network(arm, seed, part),
+            **settings.model_dump(exclude_none=True),
+            **own,
+            **self._measured(part),
+        }
         return Cell(kind, content, *self._trainings.made(arm, seed))
 
     def _measured(self, part: str) -> dict[str, Any]:

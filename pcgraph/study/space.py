@@ -12,6 +12,7 @@ from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.drawn import below
 from pcgraph.study.fields import EDGE_FIELDS, check_moves
 from pcgraph.study.file import Arm
+from pcgraph.study.gathering import gathering, refuse_all
 from pcgraph.study.search import Range, Search
 from pcgraph.study.values import edge_name, set_field
 
@@ -52,14 +53,19 @@ class Space:
         self._choices = list(self._wirings())
         every = [name for edges in self._choices for name in edges]
         self._edges = list(dict.fromkeys(every))
-        self._check_fields()
+        faults = list(self._field_faults())
         first = [] if search.feedback else self._edges
         self.names = [
             *(first or [FEEDBACK]),
             *(f"{edge} {field}" for edge in self._edges for field in self._each),
             *search.fields,
         ]
-        self.probes = list(self._probes())
+        self.probes: list[Wiring] = []
+        for choice in range(len(self._choices)):
+            with gathering(faults):
+                self.probes.append(self._probe(self._whole(choice), ("search",)))
+                self._try_values(choice, faults)
+        refuse_all(arms.study, faults)
 
     # ---- proposals -----------------------------------------------------------------------------
 
@@ -140,28 +146,29 @@ class Space:
             found[name] = edge.model_dump(mode="json", exclude_defaults=True)
         return found
 
-    def _check_fields(self) -> None:
-        """Refuse fields that cannot be drawn, or would change nothing."""
+    def _field_faults(self) -> Iterator[Fault]:
+        """Fields that cannot be drawn, or would change nothing."""
         for field in self.search.fields:
             path: FieldPath = ("search", "fields", field)
             if field.split(".")[0] == FEEDBACK:
-                raise self._refused("the wiring is no field", path, "Write 'feedback' or 'edges' beside it.")
+                yield Fault("the wiring is no field", path, "Write 'feedback' or 'edges' beside it.")
             if field == "dynamics.feedback" and "gain" in (*self._each, *self.search.fields):
                 message = "every edge has a drawn 'gain', so this changes nothing"
-                raise self._refused(message, path, "Draw one of the two.")
+                yield Fault(message, path, "Draw one of the two.")
 
-    def _probes(self) -> Iterator[Wiring]:
-        for choice, edges in enumerate(self._choices):
-            wiring = self._whole(choice)
-            yield self._probe(wiring, ("search",))
-            for field, given in self._each.items():
-                for place, end in enumerate(_ends(given)):
-                    values = wiring | {f"{edge} {field}": end for edge in edges}
-                    yield self._probe(values, _at(("search", "each", field), given, place))
-            for field, given in self.search.fields.items():
-                for place, end in enumerate(_ends(given)):
-                    path = _at(("search", "fields", field), given, place)
-                    yield self._probe(wiring | {field: end}, path, field)
+    def _try_values(self, choice: int, faults: list[Fault]) -> None:
+        """Make the wirings with each value alone; what the spec refuses goes to the faults."""
+        wiring, edges = self._whole(choice), self._choices[choice]
+        for field, given in self._each.items():
+            for place, end in enumerate(_ends(given)):
+                values = wiring | {f"{edge} {field}": end for edge in edges}
+                with gathering(faults):
+                    self.probes.append(self._probe(values, _at(("search", "each", field), given, place)))
+        for field, given in self.search.fields.items():
+            for place, end in enumerate(_ends(given)):
+                path = _at(("search", "fields", field), given, place)
+                with gathering(faults):
+                    self.probes.append(self._probe(wiring | {field: end}, path, field))
 
     def _whole(self, choice: int) -> Values:
         """The wiring of a choice with all of its edges."""

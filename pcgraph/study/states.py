@@ -29,6 +29,7 @@ class SimilarityRow:
         step: Steps of the dynamics.
         cka: Linear CKA with the node's states of the clean images at step 0; NaN where all images are alike.
         failed: What went wrong; empty if nothing did.
+        rdm: How alike their dissimilarity matrices are; NaN as there, and where it is not asked for.
     """
 
     arm: str
@@ -39,6 +40,7 @@ class SimilarityRow:
     step: int
     cka: float
     failed: str = ""
+    rdm: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def similarity_rows(results: Results) -> Iterator[SimilarityRow]:
     for about, found, failed in _found(results, "similarity", SIMILARITY):
         if failed:
             yield SimilarityRow(*about, "", 0, math.nan, failed)
-        for node, step, cka in found:
-            yield SimilarityRow(*about, node, step, _number(cka))
+        for node, step, cka, *rdm in found:
+            yield SimilarityRow(*about, node, step, _number(cka), rdm=_number(rdm[0] if rdm else None))
 
 
 def energy_rows(results: Results) -> Iterator[EnergyRow]:
@@ -94,8 +96,11 @@ def energy_rows(results: Results) -> Iterator[EnergyRow]:
 
 
 def similarity_csv(results: Results) -> str:
-    """``similarity.csv``: see `SimilarityRow`."""
-    return to_csv([*map(astuple, similarity_rows(results))], [one.name for one in fields(SimilarityRow)])
+    """``similarity.csv``: see `SimilarityRow`; ``rdm`` is there where the study asks for it."""
+    asked = results.plan.study.analyses.similarity
+    count = len(fields(SimilarityRow)) - (asked is None or asked.rdm is None)
+    rows = [astuple(one)[:count] for one in similarity_rows(results)]
+    return to_csv(rows, [one.name for one in fields(SimilarityRow)][:count])
 
 
 def energy_csv(results: Results) -> str:

@@ -35,6 +35,7 @@ class Difference:
         from_images: Variance of ``value`` that images cause in whichever seed.
         from_both: Variance that seed and image cause together: other answers to this image, with this seed.
         from_seeds: Variance of the seeds' mean differences, over the seeds; ``from_both`` is in it.
+        span: How far two scores can differ, and so the true difference at most: 1 for right answers.
     """
 
     value: float
@@ -43,6 +44,7 @@ class Difference:
     from_images: float
     from_both: float
     from_seeds: float
+    span: float = 1.0
 
     @property
     def over_seeds(self) -> bool:
@@ -81,6 +83,8 @@ class Difference:
     def interval(self, level: float = LEVEL, comparisons: int = 1) -> Interval:
         """The interval that holds the true difference in a share ``level`` of all studies.
 
+        It ends where differences do, at ``span``: what is cut off cannot be true, so it holds as often.
+
         Args:
             level: The share, for one difference or for a whole family.
             comparisons: How many differences the family has. In a share ``level`` of all studies the
@@ -90,7 +94,8 @@ class Difference:
             InputError: No such level, or no comparison.
         """
         margin = self.margin(_alpha(level, comparisons))
-        return Interval(self.value, self.value - margin, self.value + margin)
+        low, high = max(self.value - margin, -self.span), min(self.value + margin, self.span)
+        return Interval(self.value, low, high)
 
     def p_value(self, true: float = 0.0) -> float:
         """Two-sided p of the hypothesis that the difference is ``true``.
@@ -167,7 +172,8 @@ class Difference:
         fewer_images, fewer_seeds = self.images / images, self.seeds / seeds
         both = self.from_both * fewer_images * fewer_seeds
         own = max(self.from_seeds - self.from_both, 0.0) * fewer_seeds
-        return Difference(self.value, seeds, images, self.from_images * fewer_images, both, own + both)
+        of_images = self.from_images * fewer_images
+        return Difference(self.value, seeds, images, of_images, both, own + both, self.span)
 
 
 class _Chances:
@@ -216,6 +222,7 @@ def difference(first: ArrayLike, second: ArrayLike, *, span: float = 1.0) -> Dif
         from_images=max(of_images - both, 0.0),
         from_both=both,
         from_seeds=squares.seeds / (seeds * images),
+        span=span,
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pcgraph.errors import Fault, FieldPath, InputError, SpecError
+from pcgraph.errors import Fault, InputError, SpecError
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order
 from pcgraph.study.file import Study
+from pcgraph.study.gathering import gathering, refuse_all
 from pcgraph.study.objectives import NoWorthError, Objectives
 from pcgraph.study.plan import Plan
 from pcgraph.study.results import to_csv
@@ -73,13 +74,19 @@ class Trials:
     def __init__(self, study: Study, *, trust: bool = False) -> None:
         assert study.search is not None
         self.study, self.search = study, study.search
-        arms = Arms(_without_what_names_arms(study), trust=trust)
-        self._check_names()
-        self.space = Space(self.search, arms)
+        faults = list(self._name_faults())
+        with gathering(faults):
+            arms = Arms(_without_what_names_arms(study), trust=trust)
+            plan = Plan(arms.study, arms)
+            with gathering(faults):
+                faults += self._image_faults(plan, trust)
+            with gathering(faults):
+                Objectives(self.search, plan)
+            self.space = Space(self.search, arms)
+            self._sampler = Sampler(study, self.space.draw)
+        refuse_all(study, faults)
         self.plan = Plan(arms.study, arms, [*self.space.probes, *arms.wirings])
         self.objectives = Objectives(self.search, self.plan)
-        self._check_images(trust)
-        self._sampler = Sampler(study, self.space.draw)
         self.stand_in = study.with_arm(self.search.arm, self.space.stand_in())
         self.trials: list[Trial] = []
         asked = study.reference or arms.wirings[0].name
@@ -219,23 +226,26 @@ class Trials:
 
     # ---- checks --------------------------------------------------------------------------------
 
-    def _check_names(self) -> None:
+    def _name_faults(self) -> Iterator[Fault]:
         if self.search.arm in (*self.study.arms, *self.study.controls):
             message = f"there is an arm '{self.search.arm}' already"
-            raise self._refused(message, ("search", "arm"), "Write 'search: {arm: ...}' with another name.")
+            yield Fault(message, ("search", "arm"), "Write 'search: {arm: ...}' with another name.")
         for place, seed in enumerate(self.search.seeds):
             if seed in self.study.seeds:
                 message = f"{seed} is a seed of the study, too, which is to be fresh"
-                raise self._refused(message, ("search", "seeds", place), "Leave 'seeds' out, or take others.")
+                yield Fault(message, ("search", "seeds", place), "Leave 'seeds' out, or take others.")
 
-    def _check_images(self, trust: bool) -> None:
-        cell = self.objectives.cells(self.space.probes[0])[0]
+    def _image_faults(self, plan: Plan, trust: bool) -> Iterator[Fault]:
+        """There are as many images that nothing learns from as are asked for."""
+        cell = plan.measure(plan.arms.wirings[0], self.search.seeds[0], plan.conditions[0], "held_out")
         there = len(Worker(trust).images({**cell.content, "limit": None}))
         if self.search.limit is not None and self.search.limit > there:
-            raise self._refused(f"{self.search.limit} of {there} held-out images", ("search", "limit"))
-
-    def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
-        return SpecError(self.study.located(Fault(message, path, hint)))
+            section = "tune" if self.study.train is None and self.study.tune is not None else "train"
+            hint = (
+                f"Write a smaller number, or hold more out: '{section}: {{validation: ...}}' is the share of "
+                f"its images that nothing learns from, {cell.content['learned'][0]['validation']:g} here."
+            )
+            yield Fault(f"{self.search.limit} of {there} held-out images", ("search", "limit"), hint)
 
 
 def _wiring(one: Trial) -> Wiring:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pcgraph import graph
-from pcgraph.errors import Fault, SpecError
+from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec import Edge, load_spec
 from pcgraph.spec.documents import spec_file
 from pcgraph.spec.dump import pinned, rooted
-from pcgraph.spec.extending import remove
+from pcgraph.spec.extending import field_names, remove
 from pcgraph.study.file import Study
 
 
@@ -31,10 +31,7 @@ def base_values(study: Study) -> dict[str, Any]:
             raise
         faults = [Fault(f"'{study.base}': {fault.message}", ("base",), fault.hint) for fault in whole]
         raise SpecError(study.located(fault) for fault in faults) from None
-    for index, field in enumerate(study.reset):
-        if not remove(data, field.split(".")):
-            message = f"the base has no field '{field}' to take out"
-            raise SpecError(study.located(Fault(message, ("reset", index))))
+    _take_out(study, data)
     if study.share is not None:
         data["dynamics"] = {**data.get("dynamics", {}), "share": study.share.model_dump()}
     for section in ("train", "tune"):
@@ -48,6 +45,21 @@ def base_values(study: Study) -> dict[str, Any]:
     elif study.train is not None:
         data.pop("weights", None)
     return data
+
+
+def _take_out(study: Study, data: dict[str, Any]) -> None:
+    """Take out what is reset, in place.
+
+    Raises:
+        SpecError: Fields are not there.
+    """
+    known, lacking = list(field_names(data)), []
+    for index, field in enumerate(study.reset):
+        if not remove(data, field.split(".")):
+            message = f"the base has no field '{field}' to take out"
+            lacking.append(study.located(Fault(message, ("reset", index), closest(field, known))))
+    if lacking:
+        raise SpecError(lacking)
 
 
 def laid(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

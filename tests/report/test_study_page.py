@@ -20,6 +20,7 @@ from pcgraph.report.figures import FADED, INK
 from pcgraph.report.page import report_page
 from pcgraph.report.page.charts import svg
 from pcgraph.report.page.study import study_page
+from pcgraph.report.power import power_text, too_few
 from pcgraph.report.similarity_figure import KEYS, similarity_figure
 from pcgraph.report.study import ArmRow, arm_rows
 from pcgraph.report.study_figures import study_figures
@@ -98,9 +99,10 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(many: Told) 
         assert word in page.text
     one = next(one for one in compared if one.first == "dense")
     assert f"{100 * one.interval.low:+.1f} to {100 * one.interval.high:+.1f}" in page.texts
-    least = min(one.detectable for one in compared if one.detectable is not None)
-    found = f"one of {100 * least:.3g} points" if least <= 1 else "none that there can be"
-    assert f"probability of 0.8: {found};" in page.text
+    assert power_text(compared) in page.texts
+    assert too_few(compared) in page.texts
+    wild = [row.arm for at, row in enumerate(rows) if at % 5 == 4 or (at >= 3 and at % 7 != 6)]
+    assert f"not settled: {', '.join(wild)}." in page.text
     widths = [float(one) for one in re.findall(r'<svg [^>]*?width="([\d.]+)"[^>]*role="img"', text)]
     wanted = [
         96 * figures[name].get_size_inches()[0]
@@ -282,6 +284,28 @@ def test_analyses_are_on_the_page_of_their_run(tmp_path: Path) -> None:
     (tmp_path / "similarity.csv").write_text("network,cka\na,1\n")
     with pytest.raises(pcg.InputError, match="other_node"):
         report_page([tmp_path])
+
+
+@pytest.mark.heavy
+def test_noise_is_spelt_as_in_the_file_everywhere(tmp_path: Path) -> None:
+    evaluate = {
+        "data": "digits",
+        "limit": 40,
+        "noise": {"salt_pepper": [0.2]},
+        "unseen": {"low_frequency": [0.5], "low_contrast": [0.8]},
+        "steps": 2,
+        "step": "last",
+    }
+    arms = {"none": "none", "chain": "chain"}
+    results, rows, compared, figures = told(tmp_path, arms=arms, evaluate=evaluate)
+    text = Page(study_page(results, rows, compared, figures)).text
+    titles = [axes.get_title(loc="left") for axes in figures["steps"].axes]
+    for name in ("salt_pepper 0.2", "low_frequency 0.5", "low_contrast 0.8"):
+        assert name in titles
+        assert name in text
+    for name in ("salt pepper", "low frequency", "low contrast"):
+        assert name not in text
+        assert not any(name in title for title in titles)
 
 
 @pytest.mark.heavy

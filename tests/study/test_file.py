@@ -115,6 +115,9 @@ def plan(path: Path) -> Plan:
             "holds no images",
         ),
         ({"train": {**TRAIN, "task": "through_time"}}, "train.task", "would train the backbone"),
+        ({"reset": ["wieghts"]}, "reset", "Did you mean 'weights'"),
+        ({"reset": ["weights", "dynamics.nods"]}, "reset", "Did you mean 'dynamics.nodes'"),
+        ({"reset": ["dynamic.nodes"]}, "reset", "Did you mean 'dynamics.nodes'"),
         ({"tune": {"epoch": 1}}, "tune.epoch", "Did you mean 'epochs'?"),
         ({"tune": {"noise": {"gausian": 1.0}}}, "tune.noise.gausian", "Did you mean 'gaussian'?"),
         ({"train": {"edges": "one"}}, "train.edges", "expected 'union' or 'own'"),
@@ -132,6 +135,12 @@ def test_a_fault_has_its_place(tmp_path: Path, changes: dict[str, Any], where: s
     last = where.replace("]", "").replace("[", ".").split(".")
     named = [part for part in last if not part.isdigit()] + re.findall(r"'([^']+)'", fault.message)
     assert any(word in line for word in named)
+
+
+def test_all_fields_that_cannot_be_reset_are_told(tmp_path: Path) -> None:
+    with pytest.raises(pcg.SpecError) as caught:
+        plan(written(tmp_path, reset=["wieghts", "dynamics.nodes", "scedule"]))
+    assert [fault.path for fault in caught.value.faults] == [("reset", 0), ("reset", 2)]
 
 
 def test_no_file_and_no_yaml(tmp_path: Path) -> None:

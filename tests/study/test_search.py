@@ -17,7 +17,7 @@ from pcgraph.study import Arms, Cell, CellStore, Plan, load_study, run_cells
 from pcgraph.study.cells import in_order
 from pcgraph.study.trials import Trials
 from pcgraph.study.work import MEASURED
-from tests.study.files import EVALUATE, study, written
+from tests.study.files import EVALUATE, planned, study, written
 
 TOP, LOW = {"source": "e3", "target": "e2"}, {"source": "e2", "target": "e1"}
 SEED = 1_000_000
@@ -163,6 +163,53 @@ def test_faults_that_only_a_network_tells(
     assert ".".join(map(str, fault.path)) == where
     assert message in fault.message
     assert "study.yaml" in fault.where
+
+
+@pytest.mark.heavy
+def test_all_faults_that_the_file_has_come_together(tmp_path: Path) -> None:
+    search = {
+        **SEARCH,
+        "arm": "chain",
+        "each": {"delay": [1, -2]},
+        "fields": {"dynamics.eror": [0.1, 0.2], "dynamics.error": {"low": 0.1, "high": 0.2}},
+        "seeds": [0, 7],
+        "limit": 31,
+        "prune": 0.5,
+        "objectives": ["accuracy", "multiply_ads"],
+    }
+    with pytest.raises(pcg.SpecError) as caught:
+        Trials(study(tmp_path, **BRIEF, search=search))
+    found = {".".join(map(str, fault.path)): fault for fault in caught.value.faults}
+    assert found.keys() == {
+        "search.arm",
+        "search.each.delay.1",
+        "search.fields.dynamics.eror.0",  # and not again for the other value
+        "search.limit",
+        "search.objectives.1",
+        "search.prune",
+        "search.seeds.0",
+    }
+    lines = [int(fault.where.rsplit(":", 2)[1]) for fault in caught.value.faults]
+    assert lines == sorted(lines)
+    assert "31 of 30 held-out images" in found["search.limit"].message
+    assert "'train: {validation: ...}'" in found["search.limit"].hint
+    assert "0.1 here" in found["search.limit"].hint
+    arms = {"chain": [{"source": "e9", "target": "e1"}]}
+    with pytest.raises(pcg.SpecError) as caught:  # of another section, too
+        Trials(study(tmp_path, arms=arms, seeds=1, search={**SEARCH, "arm": "chain"}))
+    assert {fault.path[0] for fault in caught.value.faults} == {"arms", "search"}
+
+
+@pytest.mark.heavy
+def test_whether_the_arm_that_is_found_settles_is_always_looked_at(tmp_path: Path) -> None:
+    arms = {"chain": "chain", "found": "chain"}  # as if it were found
+    kinds = lambda one: {(a.kind, a.arm, a.seed) for a in one.analyses}  # noqa: E731
+    own = planned(tmp_path, arms=arms, search=SEARCH)
+    assert kinds(own) == {("stability", "found", 0), ("stability", "found", 1)}
+    both = planned(tmp_path, arms=arms, search=SEARCH, analyses={"stability": {"images": 3, "steps": 20}})
+    assert {arm for _, arm, _ in kinds(both)} == {"chain", "found"}
+    assert {one.cell.content["images"] for one in both.analyses} == {3}
+    assert kinds(planned(tmp_path, arms=arms)) == set()
 
 
 @pytest.mark.heavy

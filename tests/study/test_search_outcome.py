@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_how_sure_it_is_comes_from_the_test_images(out: Path) -> None:
     text = (out / "report.html").read_text(encoding="utf-8")
     assert ">Search<" in text
     assert f"{100 * difference:+.1f} points to" in text
+    cells = [json.loads((one / "cell.json").read_text()) for one in (out / "cells").iterdir()]
+    (first, second) = [one for one in cells if one["kind"] == "stability"]  # of what is found, with each seed
+    assert {first["content"]["seed"], second["content"]["seed"]} == {0, 1}
+    told = html.unescape(text)
+    assert "'found' settles: 16 of 16 runs" in told or "Warning: 'found'" in told
+    assert not (out / "stability.csv").exists()
+    lines = list(csv.reader((out / "arms.csv").open(encoding="utf-8")))
+    assert "spectral_radius" not in lines[0]
+    assert {len(line) for line in lines} == {len(lines[0])}
 
 
 @pytest.mark.heavy

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 import pcgraph as pcg
 from pcgraph.datasets import batches, choice, open_data, subset
 from pcgraph.errors import SpecError
 from pcgraph.evaluation.conditions import Clean
+from pcgraph.report.page.study import study_page
 from pcgraph.report.study import arm_rows
 from pcgraph.report.study_states import energy_figure, similarity_figure
 from pcgraph.study import CellStore, Results, run_cells
@@ -77,6 +81,41 @@ def test_similarity_is_that_with_the_clean_images_before_the_first_step(results:
         assert float(row["cka"]) == pytest.approx(expected, rel=6e-3)
 
 
+def by_distances(x: Tensor, y: Tensor, method: str) -> float:
+    """The definition, pair by pair: how alike the squared distances between images are."""
+    pairs = [(i, j) for i in range(len(x)) for j in range(i)]
+    first, other = (
+        np.array([float(((one[i] - one[j]).double() ** 2).sum()) for i, j in pairs]) for one in (x, y)
+    )
+    if method == "cosine":
+        return float(first @ other / np.linalg.norm(first) / np.linalg.norm(other))
+    return float((stats.pearsonr if method == "corr" else stats.spearmanr)(first, other).statistic)
+
+
+@pytest.mark.parametrize("method", ["corr", "cosine", "spearman"])
+def test_dissimilarities_are_compared_where_it_is_asked_for(
+    tmp_path: Path, results: Results, method: str
+) -> None:
+    pytest.importorskip("rsatoolbox")
+    asked = {"similarity": {"images": 12, "rdm": method}}
+    arms = {"chain": ARMS["chain"]}
+    plan = planned(tmp_path, arms=arms, train=None, seeds=[1], analyses=asked)
+    run_cells(plan.cells, store := CellStore(tmp_path / "cells"))
+    clean = run_by_hand(results, 1, 12, False, ["values"]).values
+    seen = run_by_hand(results, 1, 12, True, ["values"]).values
+    lines = [row for row in read(similarity_csv(Results(plan, store))) if row["noise"] == "gaussian"]
+    assert {(row["node"], row["step"]) for row in lines} == {(n, s) for n in clean for s in "012"}
+    for row in lines:
+        states = seen[row["node"]][int(row["step"])], clean[row["node"]][0]
+        assert float(row["rdm"]) == pytest.approx(by_distances(*states, method), rel=6e-3, abs=1e-3)
+    without = {one.cell.key for one in results.plan.analyses if one.kind == "similarity"}
+    assert not without & {one.cell.key for one in plan.analyses}
+    assert not any(
+        "rdm" in one.cell.content for one in results.plan.analyses
+    )  # whose names stay as they were
+    assert "rdm" not in read(similarity_csv(results))[0]
+
+
 def test_energies_are_per_unit_of_the_target(results: Results) -> None:
     lines = [row for row in read(energy_csv(results)) if row["arm"] == "chain" and row["seed"] == "0"]
     run = run_by_hand(results, 0, 50, True, ["values", "errors", "energy"])
@@ -128,6 +167,9 @@ def test_the_maps_have_what_the_tables_have(results: Results) -> None:
     figure = energy_figure(results, rows)
     assert figure is not None
     shown = [text.get_text() for axes in figure.axes for text in axes.texts if "." in text.get_text()]
+    assert any("above 1: worse than no prediction" in one.get_text() for one in figure.texts)
+    page = study_page(results, rows, comparisons(results), {"energy": figure})
+    assert "further from the state than zero" in page
     halves = zip(shares[: len(shares) // 2], shares[len(shares) // 2 :], strict=True)
     assert shown == [f"{(one + other) / 2:.2f}" for one, other in halves]
 
@@ -137,6 +179,15 @@ def test_more_images_than_there_are(tmp_path: Path, kind: str) -> None:
     planned(tmp_path, train=None, analyses={kind: {"images": 1000}})
     with pytest.raises(SpecError, match=rf"analyses\.{kind}\.images: 1001 of 1000 images"):
         planned(tmp_path, train=None, analyses={kind: {"images": 1001}})
+
+
+def test_without_rsatoolbox_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    hidden = lambda name, *rest: None if name == "rsatoolbox" else real(name, *rest)  # noqa: E731
+    monkeypatch.setattr("pcgraph.study.plan.find_spec", hidden)
+    with pytest.raises(SpecError, match=r"rsatoolbox, which is not installed\n.*pcgraph\[similarity\]"):
+        planned(tmp_path, arms=ARMS, train=None, analyses={"similarity": {"rdm": "corr"}})
+    planned(tmp_path, arms=ARMS, train=None, analyses={"similarity": {}})
 
 
 def test_nothing_where_the_study_does_not_ask(tmp_path: Path) -> None:
@@ -152,6 +203,10 @@ def test_nothing_where_the_study_does_not_ask(tmp_path: Path) -> None:
         ({"similarty": {}}, "unknown field 'similarty'\\n  Did you mean 'similarity'"),
         ({"energy": {"image": 20}}, "unknown field 'image'\\n  Did you mean 'images'"),
         ({"similarity": {"images": 1}}, "analyses.similarity.images: "),
+        ({"similarity": {"images": 2, "rdm": "corr"}}, "three images or more"),
+        ({"similarity": {"rdm": "pearson"}}, "analyses.similarity.rdm: "),
+        ({"similarity": {"rmd": "corr"}}, "Did you mean 'rdm'"),
+        ({"energy": {"rdm": "corr"}}, "unknown field 'rdm'"),
         (3, "analyses: "),
     ],
 )

@@ -104,7 +104,8 @@ def test_where_images_are_all_alike_it_is_the_paired_t_test_over_seeds(
     ones = np.ones(100_000)  # so many that the two images that always count do not matter
     arm = difference(np.outer(first, ones), np.outer(second, ones))
     shown = arm.interval()
-    assert (shown.low, shown.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+    ends = np.clip([expected.low, expected.high], -1, 1)  # which no difference of two scores leaves
+    assert (shown.low, shown.high) == pytest.approx(tuple(ends), rel=1e-6)
     assert arm.p_value() == pytest.approx(test.pvalue, rel=1e-6)
     assert arm.effect == pytest.approx(test.statistic / math.sqrt(seeds))  # d_z = t / sqrt(n)
     assert arm.points == pytest.approx(100 * (first - second).mean())
@@ -159,13 +160,32 @@ def test_holm_by_hand() -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 5])
 def test_p_values_and_intervals_agree(generator: np.random.Generator, seeds: int) -> None:
     first, second = answers(generator, seeds, 80, 0.2, 0.3)
-    arm = difference(first, second)
+    arm = replace(difference(first, second), span=math.inf)  # so that intervals end where p says
     for level in (0.5, 0.95, 1 - 1e-9):
         shown = arm.interval(level)
         assert arm.p_value(shown.low) == pytest.approx(1 - level, rel=1e-5)
         assert arm.p_value(shown.high) == pytest.approx(1 - level, rel=1e-5)
     assert arm.p_value(arm.value) == replace(arm, value=1e-25).p_value() == 1
     assert arm.p_value(1e200) == SMALLEST
+
+
+@pytest.mark.parametrize("span", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize(("seeds", "comparisons"), [(1, 1), (2, 1), (2, 12), (5, 3)])
+def test_intervals_end_where_differences_do(
+    generator: np.random.Generator, seeds: int, comparisons: int, span: float
+) -> None:
+    """What is cut off cannot be true, and whether zero is left out is as before."""
+    for better in (-3.0, 0.0, 0.3, 9.0):
+        first, second = span * answers(generator, seeds, 12, 2.0, better)
+        arm = difference(first, second, span=span)
+        whole = replace(arm, span=math.inf).interval(comparisons=comparisons)
+        shown = arm.interval(comparisons=comparisons)
+        assert (shown.low, shown.high) == (max(whole.low, -span), min(whole.high, span))
+        assert -span <= shown.low <= arm.value <= shown.high <= span
+        assert (shown.low <= 0 <= shown.high) == (arm.p_value() >= 0.05 / comparisons)
+    same = np.ones((seeds, 12))
+    ends = difference(span * same, 0 * same, span=span).interval(comparisons=comparisons)
+    assert ends.high == ends.value == span
 
 
 def test_corrected_intervals_are_those_of_the_level_that_is_left() -> None:

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from pcgraph.report.page.charts import PIXELS, svg
 from pcgraph.report.page.page import render
 from pcgraph.report.page.parts import Section, Table
+from pcgraph.report.power import power_text, too_few
 from pcgraph.report.search import front_cells, search_text
-from pcgraph.report.study import ArmRow, arm_cells, caption, contrast_cells
-from pcgraph.report.study_steps import condition_text
+from pcgraph.report.settled import unsettled
+from pcgraph.report.study import ArmRow, arm_cells, caption, condition_text, contrast_cells
 from pcgraph.study.comparisons import Comparison
 from pcgraph.study.file import Study
 from pcgraph.study.results import Results
-from pcgraph.study.statistics import POWER
 from pcgraph.study.trials import Trials
 
 TITLES = {
@@ -34,6 +34,12 @@ TITLES = {
     "energy": "How large are the errors?",
 }
 """By the first word of a figure's name, in the order of the page."""
+NOTES = {
+    "energy": "Each number is the root mean square of a feedback edge's error over that of the state that it "
+    "predicts. 0: wholly predicted; 1: no better than predicting nothing; above 1: worse than that, as the "
+    "prediction is further from the state than zero is."
+}
+"""What the numbers of a figure are, where it does not say so itself."""
 RIGHT = {
     "class": "",
     "agreement": "those of the plain network to the clean images: what is told is agreement with it",
@@ -69,7 +75,7 @@ def study_page(
         tables.append(Table("Planned contrasts", *contrasts))
     tables.append(_wirings(results, rows))
     sections = [
-        Section("Question and design", tables=[_design(results)], notes=_warnings(results, compared)),
+        Section("Question and design", tables=[_design(results)], notes=_warnings(results, rows, compared)),
         Section("Arms", tables=tables),
         *_drawn(study.study, figures, _search(results, rows, search)),
         Section("Study file", texts=[("as YAML, with what was left out left out", _file(study))]),
@@ -90,26 +96,21 @@ def _drawn(name: str, figures: Mapping[str, Figure], search: Section) -> list[Se
     for key, figure in figures.items():
         title = TITLES[key.partition("-")[0]]
         by_title[title].append(("", svg(figure, f"{name}: {title} ({key})", scale=PIXELS)))
-    empty = {title: Section(title) for title in by_title} | {search.title: search}
+    notes = {TITLES[name]: [note] for name, note in NOTES.items()}
+    empty = {title: Section(title, notes=notes.get(title, ())) for title in by_title}
+    empty[search.title] = search
     return [replace(empty[title], plots=plots) for title, plots in by_title.items() if plots]
 
 
-def _warnings(results: Results, compared: Sequence[Comparison]) -> list[str]:
-    """What the numbers cannot say."""
-    said, seeds = [], len(results.plan.study.seeds)
-    if seeds == 1:
+def _warnings(results: Results, rows: Sequence[ArmRow], compared: Sequence[Comparison]) -> list[str]:
+    """What the numbers cannot say, and arms that do not settle."""
+    said = [too_few(compared), power_text(compared), unsettled(rows)]
+    if len(results.plan.study.seeds) == 1:
         said.append("One seed: nothing here says what another training would show.")
-    elif compared:
-        least = min(one.detectable for one in compared if one.detectable is not None)
-        found = f"one of {100 * least:.3g} points" if least <= 1 else "none that there can be"
-        said.append(
-            f"The smallest true difference that {seeds} seeds and {len(compared)} comparisons find with a "
-            f"probability of {POWER:g}: {found}; of other arms a larger one ('detectable' in arms.csv)."
-        )
     failed = [one.name for one in results.plan.arms.wirings if results.failures(one.name)]
     if failed:
         said.append(f"Failed with some seed, and not compared: {', '.join(failed)}.")
-    return said
+    return [one for one in said if one]
 
 
 def _design(results: Results) -> Table:
@@ -129,7 +130,7 @@ def _design(results: Results) -> Table:
         ["measured on", f"{images}{limit}"],
         ["right answers", RIGHT[study.evaluate.right]],
         ["conditions", ", ".join(condition_text(one) for one in plan.conditions)],
-        ["compared at step", str(study.evaluate.step).replace("_", " ")],
+        ["compared at step", str(study.evaluate.step)],
         ["analyses", ", ".join(study.analyses.asked)],
         ["contrasts", "; ".join(f"{first} less {second}" for first, second in study.contrasts)],
     ]
