@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from pcgraph.simulation.step import Evaluation
 from pcgraph.simulation.stepper import Course, Stepper, gradients
 from pcgraph.simulation.stopping import check_finite, finite_images, is_still
 from pcgraph.simulation.tape import Tape
+from pcgraph.simulation.unasked import is_usual, tiled_predictors
 from pcgraph.spec import SpecLike
 from pcgraph.state import State
 
@@ -36,14 +38,18 @@ class Scheduler:
 
     Args:
         network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
+        direct: Whether runs compute every layer as PyTorch's own operation does, so that all bits are those
+            of steps made by hand. Left out, a run that is not differentiable, and long enough, computes large
+            kernels in tiles; the results differ by rounding, 1e-5 of a layer's largest value at most.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
         >>> run.output[10].argmax(dim=1)
     """
 
-    def __init__(self, network: PCNetwork | SpecLike) -> None:
+    def __init__(self, network: PCNetwork | SpecLike, *, direct: bool = False) -> None:
         self.network = network if isinstance(network, PCNetwork) else build(network)
+        self.direct = direct
         self._stepper = Stepper(self.network)
 
     def compile(self, **options: Any) -> Scheduler:
@@ -230,7 +236,7 @@ class Scheduler:
         )
         run = Run(state, tape=to)
         with gradients(differentiable):
-            course = self._course(run, record, watch, differentiable, checkpoint)
+            course = self._course(run, steps, record, watch, differentiable, checkpoint)
             if to is not None:
                 to.begin()
             while run.steps < steps and not run.converged:
@@ -251,6 +257,7 @@ class Scheduler:
     def _course(
         self,
         run: Run,
+        steps: int,
         record: str | list[str],
         watch: Watch | None,
         differentiable: Differentiable,
@@ -269,7 +276,9 @@ class Scheduler:
             if watch is not None:
                 watch(state, {name: series[-1] for name, series in run.energy.items()})
 
-        return Course(self._stepper, run.state, request, see, differentiable, checkpoint)
+        asked = self.direct or self._stepper.compiler or differentiable or watch
+        instead = {} if asked or not is_usual(self.network) else tiled_predictors(self.network, steps)
+        return Course(self._stepper, run.state, request, see, differentiable, checkpoint, instead)
 
     def _run_in_parts(
         self,
@@ -304,9 +313,11 @@ class Scheduler:
                 diverging=diverging,
             )
 
+        direct = copy.copy(self)
+        direct.direct = True  # what tiles take does not show in the short runs
         return run_in_parts(
-            partial(part, self),
-            partial(part, Scheduler(self.network)),
+            partial(part, direct),
+            partial(part, Scheduler(self.network, direct=True)),
             self.refresh,
             batch=len(next(iter(given.values()))),
             steps=steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -117,6 +117,7 @@ class Course:
         see: Sees each state.
         differentiable: See `Scheduler.step`.
         checkpoint: Keep only the states for the backward pass.
+        instead: Predictors by edge that are used instead of the network's.
 
     Attributes:
         moving: The nodes that are not fixed.
@@ -130,8 +131,10 @@ class Course:
         see: See,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
+        instead: Mapping[str, nn.Module] = {},
     ) -> None:
         self._stepper, self._see, self._differentiable = stepper, see, differentiable
+        self._instead = instead
         self._keep = bool(request.watched or request.gradients)
         self._plan = stepper.plan(state.fixed, state.batch, request.watched)
         self._last = stepper.plan(state.fixed, state.batch, request.watched, acting=bool(request.gradients))
@@ -152,7 +155,7 @@ class Course:
             evaluation, following = compiler.step(plan, state, pace)
             self._see(plan, state, evaluation if self._keep else None)
             return following
-        evaluation = evaluate(plan, state, self._differentiable, self._keep)
+        evaluation = evaluate(plan, state, self._differentiable, self._keep, self._instead)
         self._see(plan, state, evaluation if self._keep else None)
         return advance(plan, state, evaluation, pace)
 
@@ -161,7 +164,10 @@ class Course:
         self._show(self._last, state)
 
     def _show(self, plan: Plan, state: State) -> None:
-        self._see(plan, state, evaluate(plan, state, self._differentiable) if self._keep else None)
+        evaluation = None
+        if self._keep:
+            evaluation = evaluate(plan, state, self._differentiable, instead=self._instead)
+        self._see(plan, state, evaluation)
 
 
 @contextmanager

@@ -1,0 +1,26 @@
+"""What a run does by itself where it is long enough to gain from it, and nothing has to be measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pcgraph.network import PCNetwork
+from pcgraph.predictors.fast.tiled_run import Budget, in_tiles
+
+
+def is_usual(network: PCNetwork) -> bool:
+    """Whether it is computed in float32 on a processor, where it is known what gains."""
+    autocast = torch.is_autocast_enabled("cpu")
+    return network.device.type == "cpu" and network.dtype == torch.float32 and not autocast
+
+
+def tiled_predictors(network: PCNetwork, steps: int) -> dict[str, nn.Module]:
+    """By edge, the predictors whose large kernels a run of so many steps had better compute in tiles."""
+    budget, edges = Budget(steps), network.graph.edges
+    tiled = {
+        name: in_tiles(predictor, budget)
+        for name, predictor in network.predictors.items()
+        if not edges[name].is_foreign
+    }
+    return {name: predictor for name, predictor in tiled.items() if predictor is not None}
