@@ -15,6 +15,7 @@ from pcgraph.building.network import build
 from pcgraph.errors import InputError
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
+from pcgraph.simulation.channels_last import ChannelsLast
 from pcgraph.simulation.compiling import find_compiler
 from pcgraph.simulation.memory import parse_memory
 from pcgraph.simulation.plan import Plan
@@ -25,7 +26,7 @@ from pcgraph.simulation.step import Evaluation
 from pcgraph.simulation.stepper import Course, Stepper, gradients
 from pcgraph.simulation.stopping import check_finite, finite_images, is_still
 from pcgraph.simulation.tape import Tape
-from pcgraph.simulation.unasked import is_usual, tiled_predictors
+from pcgraph.simulation.unasked import gains_channels_last, is_usual, tiled_predictors
 from pcgraph.spec import SpecLike
 from pcgraph.state import State
 
@@ -38,9 +39,10 @@ class Scheduler:
 
     Args:
         network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
-        direct: Whether runs compute every layer as PyTorch's own operation does, so that all bits are those
-            of steps made by hand. Left out, a run that is not differentiable, and long enough, computes large
-            kernels in tiles; the results differ by rounding, 1e-5 of a layer's largest value at most.
+        direct: Whether runs compute every layer as PyTorch's own operation does, in the layout that it is
+            given, so that all bits are those of steps made by hand. Left out, a run that keeps no graph and is
+            long enough computes large kernels in tiles, and depthwise models channels-last; results differ by
+            rounding, 1e-5 of a layer's largest value at most.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
@@ -247,7 +249,7 @@ class Scheduler:
                     check_finite(following, course.moving)
                 run.converged = is_still(run.state, following, course.moving, tolerance)
                 run.state, run.steps = following, following.step
-            course.end(run.state)
+            run.state = course.end(run.state)
         return run
 
     @property
@@ -276,9 +278,13 @@ class Scheduler:
             if watch is not None:
                 watch(state, {name: series[-1] for name, series in run.energy.items()})
 
+        instead, layout = {}, None
         asked = self.direct or self._stepper.compiler or differentiable or watch
-        instead = {} if asked or not is_usual(self.network) else tiled_predictors(self.network, steps)
-        return Course(self._stepper, run.state, request, see, differentiable, checkpoint, instead)
+        if not asked and is_usual(self.network):
+            instead = tiled_predictors(self.network, steps)
+            if gains_channels_last(self.network, steps, run.state):
+                layout = ChannelsLast(run.state)
+        return Course(self._stepper, run.state, request, see, differentiable, checkpoint, instead, layout)
 
     def _run_in_parts(
         self,

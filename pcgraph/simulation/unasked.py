@@ -7,6 +7,10 @@ from torch import nn
 
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.tiled_run import Budget, in_tiles
+from pcgraph.state import State
+
+LONG = 4
+"""Steps from which on it is worth to lay out the states anew."""
 
 
 def is_usual(network: PCNetwork) -> bool:
@@ -24,3 +28,11 @@ def tiled_predictors(network: PCNetwork, steps: int) -> dict[str, nn.Module]:
         if not edges[name].is_foreign
     }
     return {name: predictor for name, predictor in tiled.items() if predictor is not None}
+
+
+def gains_channels_last(network: PCNetwork, steps: int, state: State) -> bool:
+    """Whether a run of so many steps is faster with its maps channels-last, which nobody has laid out yet."""
+    drive, edges = network.drive, network.graph.edges.values()
+    if drive is None or steps < LONG or not drive.is_depthwise or any(edge.is_foreign for edge in edges):
+        return False
+    return all(value.is_contiguous() for value in state.values.values())
