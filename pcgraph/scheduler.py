@@ -40,9 +40,9 @@ class Scheduler:
     Args:
         network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
         direct: Whether runs compute every layer as PyTorch's own operation does, in the layout that it is
-            given, so that all bits are those of steps made by hand. Left out, a run that keeps no graph and is
-            long enough computes large kernels in tiles, and depthwise models channels-last; results differ by
-            rounding, 1e-5 of a layer's largest value at most.
+            given, so that all bits are those of steps made by hand. Left out, a run that is long enough, and
+            not differentiable, computes large kernels in tiles, and depthwise models channels-last; results
+            differ by rounding, 1e-5 of a layer's largest value at most.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
