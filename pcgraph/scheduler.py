@@ -26,7 +26,7 @@ from pcgraph.simulation.step import Evaluation
 from pcgraph.simulation.stepper import Course, Stepper, gradients
 from pcgraph.simulation.stopping import check_finite, finite_images, is_still
 from pcgraph.simulation.tape import Tape
-from pcgraph.simulation.unasked import gains_channels_last, is_usual, tiled_predictors
+from pcgraph.simulation.unasked import gains_channels_last, tiled_predictors
 from pcgraph.spec import SpecLike
 from pcgraph.state import State
 
@@ -279,8 +279,7 @@ class Scheduler:
                 watch(state, {name: series[-1] for name, series in run.energy.items()})
 
         instead, layout = {}, None
-        asked = self.direct or self._stepper.compiler or differentiable or watch
-        if not asked and is_usual(self.network):
+        if not (self.direct or self._stepper.compiler or differentiable or watch):
             instead = tiled_predictors(self.network, steps)
             if gains_channels_last(self.network, steps, run.state):
                 layout = ChannelsLast(run.state)

@@ -40,6 +40,12 @@ class Budget:
     bytes: int = MEMORY
 
 
+def has_large_kernel(predictor: nn.Module) -> bool:
+    """Whether one of its layers may be computed in tiles."""
+    layers = predictor if type(predictor) is nn.Sequential else (predictor,)
+    return any(isinstance(one, nn.ConvTranspose2d) and min(one.kernel_size) >= KERNEL for one in layers)
+
+
 def in_tiles(predictor: nn.Module, budget: Budget) -> nn.Module | None:
     """The predictor with its large transposed convolutions in tiles where they pay off; None without any.
 
@@ -65,12 +71,12 @@ def _in_tiles(layer: nn.Module, budget: Budget) -> nn.Module | None:
     chosen = isinstance(layer, TiledConvTranspose2d) and layer.tiles is not None
     if chosen or type(layer) not in (nn.ConvTranspose2d, PartedConvTranspose2d, TiledConvTranspose2d):
         return None
+    if not has_large_kernel(layer):
+        return None
     assert isinstance(layer, nn.ConvTranspose2d)
     weight = layer.weight
     usual = type(weight) is nn.Parameter and not isinstance(weight, FakeTensor) and not weight.is_inference()
     if not usual or weight.dtype != torch.float32 or weight.device.type != "cpu":
-        return None
-    if min(layer.kernel_size) < KERNEL:
         return None
     tiled = _ForOneRun.like(layer)
     tiled.tiles, tiled.budget = {}, budget
