@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cache
 from threading import Thread
 
 import pytest
@@ -26,8 +27,13 @@ def tiles_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tiled_run, name, 0)
 
 
-def network(kernel: int = 8, stride: int = 2, **extra: object) -> pcg.PCNetwork:
+def network(kernel: int = 8, stride: int = 2) -> pcg.PCNetwork:
     """A backbone with feedback of a large kernel, whose weights require a gradient."""
+    return copy.deepcopy(built(kernel, stride))
+
+
+@cache
+def built(kernel: int, stride: int) -> pcg.PCNetwork:
     padding = (kernel - stride) // 2
     large = {"ConvTranspose2d": {"kernel_size": kernel, "padding": padding, "stride": stride}}
     below = {"ConvTranspose2d": {"kernel_size": 7, "padding": 3}}
@@ -40,7 +46,6 @@ def network(kernel: int = 8, stride: int = 2, **extra: object) -> pcg.PCNetwork:
             {"source": "e1", "target": "input", "predictor": [below]},
         ],
         "dynamics": {"rule": "predify", "error": 0.1},
-        **extra,
     }
     torch.manual_seed(0)
     return pcg.build(pcg.parse_spec(spec), model=chain())
@@ -65,7 +70,7 @@ def same(got: pcg.Run, expected: pcg.Run) -> bool:
     return all(torch.equal(got.state.values[name], value) for name, value in expected.state.values.items())
 
 
-@pytest.mark.parametrize(("kernel", "stride", "batch"), [(8, 2, 1), (10, 2, 3), (14, 2, 2)])
+@pytest.mark.parametrize(("kernel", "stride", "batch"), [(8, 2, 1), (14, 2, 3)])
 @pytest.mark.usefixtures("tiles_are_cheap")
 def test_a_long_run_uses_tiles_and_stays_exact(kernel: int, stride: int, batch: int) -> None:
     net, given = network(kernel, stride), images(batch)
