@@ -11,23 +11,40 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 
+DEFAULT = 20
+"""Steps of a default call."""
 
-def dynamics(name: str, batch: int, compiled: bool = False, channels_last: bool = False) -> Measure:
+
+def default(name: str, batch: int) -> Measure:
+    """What a user types, who has asked for nothing: feedback that could learn, a scheduler of its own."""
+
+    def measure(_: int, repeats: int) -> Record:
+        network, hooks = pair(name)
+        network.predictors.requires_grad_(True)
+        given = images(batch)
+        return compared(
+            f"{name}, batch {batch}, default call of {DEFAULT} steps",
+            lambda: hooks.run(given, DEFAULT),
+            lambda: pcg.Scheduler(network).run(given, steps=DEFAULT).output[-1],
+            DEFAULT,
+            repeats,
+        )
+
+    return measure
+
+
+def dynamics(name: str, batch: int, compiled: bool = False) -> Measure:
     """As many steps as asked for, with the output of every step."""
 
     def measure(steps: int, repeats: int) -> Record:
         network, hooks = pair(name)
         scheduler = pcg.Scheduler(network)
-        given = ours = images(batch)
+        given = images(batch)
         title = f"{name}, batch {batch}"
-        if channels_last:
-            network.to(memory_format=torch.channels_last)
-            ours = given.to(memory_format=torch.channels_last)
-            title += ", channels-last"
         plain = compared(
             title,
             lambda: hooks.run(given, steps),
-            lambda: scheduler.run(ours, steps=steps).output[-1],
+            lambda: scheduler.run(given, steps=steps).output[-1],
             steps,
             repeats,
         )
@@ -117,11 +134,10 @@ def overhead(steps: int, repeats: int) -> Record:
 
 CASES: dict[str, Measure] = {"overhead": overhead}
 for _batch in (1, 8):
-    CASES[f"efficientnet_b0-{_batch}"] = dynamics("efficientnet_b0", _batch)
-    CASES[f"efficientnet_b0-{_batch}-channels-last"] = dynamics("efficientnet_b0", _batch, channels_last=True)
+    CASES[f"efficientnet_b0-{_batch}"] = default("efficientnet_b0", _batch)
     CASES[f"efficientnet_b0-{_batch}-compiled"] = dynamics("efficientnet_b0", _batch, compiled=True)
-CASES["vgg16-1"] = dynamics("vgg16", 1)
-CASES["vgg16-4"] = dynamics("vgg16", 4)
+CASES["vgg16-1"] = default("vgg16", 1)
+CASES["vgg16-4"] = default("vgg16", 4)
 CASES["resnet50-1"] = dynamics("resnet50", 1)
 CASES["resnet50-8"] = dynamics("resnet50", 8)
 CASES["resnet50-8-compiled"] = dynamics("resnet50", 8, compiled=True)

@@ -27,13 +27,14 @@ def tiles(batch: int, bfloat16: bool = False) -> Measure:
             choices = pcg.choose_convolutions(tiled, batch)
         print(choices, file=sys.stderr, flush=True)
 
-        def run(network: pcg.PCNetwork) -> Tensor:
+        def run(network: pcg.PCNetwork, direct: bool = False) -> Tensor:
+            scheduler = pcg.Scheduler(network, direct=direct)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                return pcg.Scheduler(network).run(given, steps=steps).output[-1].float()
+                return scheduler.run(given, steps=steps).output[-1].float()
 
         ways: dict[str, Callable[[], Tensor]] = {
             "baseline": lambda: hooks.run(given, steps),
-            "direct": lambda: run(network),
+            "direct": lambda: run(network, direct=True),
             "chosen": lambda: run(tiled),
         }
         expected = ways["baseline"]()

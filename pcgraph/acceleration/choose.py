@@ -77,13 +77,14 @@ def choose_convolutions(
     """Measure how each transposed convolution of the predictors is best computed, and compute it so.
 
     Results then differ from the direct ones by rounding. The choices hold for this batch size, and replace
-    earlier ones; other sizes, and weights that require a gradient again, are computed directly. Call it in
-    the autocast context, if any, and with the number of threads that the runs will have.
+    earlier ones and those of runs; other sizes, and weights that require a gradient again, are computed
+    directly. Call it in the autocast context, if any, and with the number of threads that the runs will have.
 
     Args:
         network: Its predictors' layers are replaced by ones with the same parameters.
         batch: Batch size of the runs.
-        memory: What the transformed weights may take, in bytes; 0 goes back to direct computation.
+        memory: What the transformed weights may take, in bytes; 0 goes back to direct computation, in runs,
+            too, and whether weights require a gradient or not.
         tolerance: Largest error of a layer, relative to its largest value.
 
     Raises:
@@ -94,7 +95,7 @@ def choose_convolutions(
     begin = time.perf_counter()
     layers = dict(_replaced(network.predictors))
     for name, layer in layers.items():
-        if layer.weight.requires_grad:
+        if layer.weight.requires_grad and memory > 0:
             raise InputError(
                 Fault(
                     f"the weight of '{name}' requires a gradient; only constant weights are transformed",
@@ -126,9 +127,9 @@ def has_large_kernels(network: PCNetwork, size: int) -> bool:
 
 
 def use_tiles(network: PCNetwork, tiles: Tiles) -> None:
-    """Compute these layers in tiles, and all others directly."""
+    """Compute these layers in tiles, and all others directly; without any, as runs choose by themselves."""
     for name, layer in _replaced(network.predictors):
-        layer.choose({shape: tile for one, shape, tile in tiles if one == name})
+        layer.choose({shape: tile for one, shape, tile in tiles if one == name} if tiles else None)
 
 
 def _replaced(module: nn.Module, path: str = "") -> Iterator[tuple[str, TiledConvTranspose2d]]:

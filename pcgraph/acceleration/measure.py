@@ -20,7 +20,7 @@ class Way:
     """One way to compute a layer.
 
     Attributes:
-        tile: Side of the tiles; None computes it directly.
+        tile: Multiplications along a tile's side, which is as long (11: ten); None computes it directly.
         seconds: A prediction and its vector-Jacobian product.
         bytes: What the transformed weights take.
         error: Largest error of either, relative to the largest value.
@@ -53,8 +53,8 @@ def measured_ways(layer: TiledConvTranspose2d, shape: Shape, memory: float) -> t
     ways = [Way(None, _seconds(layer, x, cotangent))]
     for tile in layer.possible_tiles:
         layout = layer.layout(shape, tile)
-        products = tile**2 * layout.stride**2 * layout.axes[0].tiles * layout.axes[1].tiles
-        if products >= layout.kernel**2 * shape[2] * shape[3]:
+        made = tile**2 * layout.stride**2 * layout.axes[0].tiles * layout.axes[1].tiles
+        if made >= layout.kernel**2 * shape[2] * shape[3]:
             continue
         if layer.transformed_bytes(tile) > memory:
             continue

@@ -114,7 +114,7 @@ class Compiler:
 
         def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
             given = State(**parts)
-            evaluation = evaluate(plan, given, False, constant=self.constant)
+            evaluation = evaluate(plan, given, False, instead=self.constant)
             following = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcgraph.dynamics.descent import Pace
 from pcgraph.dynamics.gains import Scalar
 from pcgraph.graph import Edge
 from pcgraph.network import read
-from pcgraph.predictors.fast.transposes import Affine, transpose
+from pcgraph.predictors.fast.transposes import transpose
 from pcgraph.simulation.plan import Block, Group, Plan
 from pcgraph.simulation.pullback import Differentiable, pullback
 from pcgraph.state import State
@@ -42,7 +43,7 @@ def evaluate(
     state: State,
     differentiable: Differentiable,
     keep: bool = True,
-    constant: Mapping[str, Affine] = {},
+    instead: Mapping[str, nn.Module] = {},
 ) -> Evaluation:
     """What the delayed edges do to the states, group by group.
 
@@ -51,11 +52,11 @@ def evaluate(
         state: Where.
         differentiable: See `Scheduler.step`.
         keep: Whether to keep why.
-        constant: Predictors of constant weights by edge, instead of the network's.
+        instead: Predictors by edge, which compute what the network's do, with weights that are constant.
     """
     evaluation = Evaluation(predictions=dict(state.resting))
     for group in plan.groups:
-        _evaluate_group(plan, group, state, differentiable, keep, constant, evaluation)
+        _evaluate_group(plan, group, state, differentiable, keep, instead, evaluation)
     return evaluation
 
 
@@ -65,7 +66,7 @@ def _evaluate_group(
     state: State,
     differentiable: Differentiable,
     keep: bool,
-    constant: Mapping[str, Affine],
+    instead: Mapping[str, nn.Module],
     evaluation: Evaluation,
 ) -> None:
     """Predictions and errors of one group, and what the errors do to targets and sources."""
@@ -76,7 +77,9 @@ def _evaluate_group(
         env: dict[str, Any] = {**state.constants, **state.draws} if block.in_backbone else {}
         env.update((source, state.read(source, block.delay)) for source in block.sources)
         edge = block.edges[0]
-        predictor = None if block.in_backbone else constant.get(edge.name, plan.network.predictors[edge.name])
+        predictor = None if block.in_backbone else instead.get(edge.name, plan.network.predictors[edge.name])
+        if edge.name in instead:
+            block = replace(block, function=partial(_predicted, instead[edge.name], edge))
         if predictor is not None and block.pulled and (back := transpose(predictor)) is not None:
             predictions[edge.name] = predictor(*read(edge, env))
             linear.append((edge, back))
@@ -125,6 +128,10 @@ def _evaluate_group(
         evaluation.predictions.update(predictions)
         evaluation.errors.update(errors)
         evaluation.pulls.update(pulls)
+
+
+def _predicted(predictor: nn.Module, edge: Edge, env: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    return (predictor(*read(edge, env)),)
 
 
 def _move(

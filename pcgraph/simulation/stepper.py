@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ from pcgraph.dynamics.descent import Pace
 from pcgraph.dynamics.gains import Gains
 from pcgraph.errors import InputError
 from pcgraph.network import PCNetwork
+from pcgraph.simulation.channels_last import ChannelsLast, in_rows
 from pcgraph.simulation.checkpointing import Step, checkpointed
 from pcgraph.simulation.compiling import Compiler
 from pcgraph.simulation.plan import Plan
@@ -95,14 +96,15 @@ class Stepper:
     def output(self, state: State) -> Any:
         """The backbone's output for a state."""
         head = self.plan(state.fixed, state.batch).head
-        env = {**state.constants, **state.draws, **state.values}
+        parts = (state.values, state.draws, state.constants)
+        env = {name: next(part[name] for part in parts if name in part) for name in head.takes}
         if self.compiler is None or torch.is_grad_enabled():
             return head(env)["output"]
 
         def output(env: dict[str, Any]) -> Any:
             return head(env)["output"]
 
-        return self.compiler(head, output, {name: env[name] for name in head.takes})
+        return self.compiler(head, output, env)
 
 
 class Course:
@@ -117,6 +119,8 @@ class Course:
         see: Sees each state.
         differentiable: See `Scheduler.step`.
         checkpoint: Keep only the states for the backward pass.
+        instead: Predictors by edge that are used instead of the network's.
+        layout: How the maps lie after the first step; None leaves them as they come.
 
     Attributes:
         moving: The nodes that are not fixed.
@@ -130,8 +134,11 @@ class Course:
         see: See,
         differentiable: Differentiable = False,
         checkpoint: bool = False,
+        instead: Mapping[str, nn.Module] = {},
+        layout: ChannelsLast | None = None,
     ) -> None:
         self._stepper, self._see, self._differentiable = stepper, see, differentiable
+        self._instead, self._layout = instead, layout
         self._keep = bool(request.watched or request.gradients)
         self._plan = stepper.plan(state.fixed, state.batch, request.watched)
         self._last = stepper.plan(state.fixed, state.batch, request.watched, acting=bool(request.gradients))
@@ -144,24 +151,39 @@ class Course:
 
     def step(self, state: State, pace: Pace | None) -> State:
         """Show a state; the one that follows."""
+        following = self._following(state, pace)
+        return following if self._layout is None else self._layout.laid_out(following)
+
+    def _following(self, state: State, pace: Pace | None) -> State:
         plan, compiler = self._plan, self._stepper.compiler
         if self._apart is not None:
             self._show(plan, state)
             return self._apart(state, pace, self._differentiable)
         if compiler is not None and not self._differentiable:
             evaluation, following = compiler.step(plan, state, pace)
-            self._see(plan, state, evaluation if self._keep else None)
+            self._shown(plan, state, evaluation)
             return following
-        evaluation = evaluate(plan, state, self._differentiable, self._keep)
-        self._see(plan, state, evaluation if self._keep else None)
+        evaluation = evaluate(plan, state, self._differentiable, self._keep, self._instead)
+        self._shown(plan, state, evaluation)
         return advance(plan, state, evaluation, pace)
 
-    def end(self, state: State) -> None:
-        """Show the last state."""
+    def end(self, state: State) -> State:
+        """Show the last state; the same as it is handed over."""
         self._show(self._last, state)
+        return state if self._layout is None else self._layout.laid_back(state)
 
     def _show(self, plan: Plan, state: State) -> None:
-        self._see(plan, state, evaluate(plan, state, self._differentiable) if self._keep else None)
+        evaluation = None
+        if self._keep:
+            evaluation = evaluate(plan, state, self._differentiable, instead=self._instead)
+        self._shown(plan, state, evaluation)
+
+    def _shown(self, plan: Plan, state: State, evaluation: Evaluation | None) -> None:
+        evaluation = evaluation if self._keep else None
+        if self._layout is not None:
+            state = self._layout.shown(state)
+            evaluation = evaluation and in_rows(evaluation)
+        self._see(plan, state, evaluation)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from pcgraph.errors import Fault, SpecError, closest
 from pcgraph.spec.layout import Layout
+from pcgraph.tracing.channels_last import is_depthwise
 from pcgraph.tracing.draws import draw, site_of, sites_of
 from pcgraph.tracing.layout import layouts, operations
 from pcgraph.tracing.precision import keep_precision
@@ -152,6 +154,11 @@ class Drive(nn.Module):
             env.update(stage(env))
             env[name] = env[prediction_key(name)]
         return {name: env[name] for name in (INPUT, *self.order)}
+
+    @cached_property
+    def is_depthwise(self) -> bool:
+        """Whether it is a model of depthwise convolutions that computes the same with maps channels-last."""
+        return is_depthwise(self.model, self._cut.graph)
 
     @property
     def code(self) -> str:

@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pcgraph.predictors.fast.tile_transforms import POINTS, toom_cook
+from pcgraph.predictors.fast.tile_transforms import ERROR, POINTS, tile_of, toom_cook
 from pcgraph.predictors.fast.tiles import Layout, Weights, predict, pull
 
 
-@pytest.mark.parametrize("tile", POINTS)
+@pytest.mark.parametrize("multiplications", POINTS)
 @pytest.mark.parametrize("taps", [1, 2, 3, 5])
-def test_toom_cook_is_a_correlation(tile: int, taps: int) -> None:
-    algorithm = toom_cook(tile, taps)
+def test_toom_cook_is_a_correlation(multiplications: int, taps: int) -> None:
+    algorithm, tile = toom_cook(multiplications, taps), tile_of(multiplications)
+    assert len(algorithm.kernel) == multiplications
     g, d = torch.randn(taps, dtype=torch.float64), torch.randn(tile, dtype=torch.float64)
     expected = [sum(g[t] * d[j + t] for t in range(taps)) for j in range(tile - taps + 1)]
     got = algorithm.output @ ((algorithm.kernel @ g) * (algorithm.input @ d))
@@ -27,7 +28,7 @@ def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> N
     draw = data.draw
     stride = draw(st.integers(1, 4))
     tile = draw(st.sampled_from(sorted(POINTS)))
-    kernel = draw(st.integers(stride + 1, stride * (tile - 1)))
+    kernel = draw(st.integers(stride + 1, stride * (tile_of(tile) - 1)))
     two = st.tuples
     padding = draw(two(st.integers(0, kernel + 1), st.integers(0, kernel + 1)))
     output_padding = draw(two(st.integers(0, stride - 1), st.integers(0, stride - 1)))
@@ -51,10 +52,10 @@ def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> N
     torch.testing.assert_close(pull(cotangent, weights, layout), pulled)
 
 
-@pytest.mark.parametrize(("tile", "share"), [(6, 5e-6), (8, 2e-5), (10, 1e-4)])
+@pytest.mark.parametrize(("tile", "share"), [(6, 5e-6), (8, 2e-5), (10, 1e-4), (11, 1e-5)])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (6, 2), (10, 2), (14, 2)])
 def test_float32_keeps_its_digits(tile: int, share: float, kernel: int, stride: int) -> None:
-    if kernel // stride >= tile:
+    if kernel // stride >= tile_of(tile):
         pytest.skip("the kernel of a phase does not fit")
     x, weight = torch.randn(1, 16, 12, 12).relu(), torch.randn(16, 8, kernel, kernel)
     expected = F.conv_transpose2d(x.double(), weight.double(), stride=stride)
@@ -62,6 +63,15 @@ def test_float32_keeps_its_digits(tile: int, share: float, kernel: int, stride: 
     got = predict(x, Weights(weight, stride, tile), layout)
     assert got.dtype == torch.float32
     assert (got - expected).abs().max() <= share * expected.abs().max()
+
+
+@pytest.mark.parametrize(("tile", "taps"), [(6, 5), (8, 5), (8, 7), (10, 5), (10, 7), (11, 5), (11, 7)])
+def test_the_errors_are_those_that_are_told(tile: int, taps: int) -> None:
+    x, weight = torch.randn(2, 64, 16, 16).relu(), torch.randn(64, 8, 2 * taps, 2 * taps)
+    expected = F.conv_transpose2d(x.double(), weight.double(), stride=2)
+    got = predict(x, Weights(weight, 2, tile), Layout(2 * taps, 2, (0, 0), (0, 0), (16, 16), tile))
+    error = float((got - expected).abs().max() / expected.abs().max())
+    assert ERROR[tile] / 10 < error < 1.5 * ERROR[tile]
 
 
 def test_results_made_block_by_block_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

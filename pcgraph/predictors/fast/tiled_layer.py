@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
-from pcgraph.predictors.fast.tile_transforms import POINTS
+from pcgraph.predictors.fast.tile_transforms import POINTS, tile_of
 from pcgraph.predictors.fast.tiles import Layout, Weights, predict, pull
 
 
@@ -26,12 +27,13 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
     ``weight.data`` or in a NumPy view, are not seen. The transformed weights are neither saved nor copied.
 
     Attributes:
-        tiles: Side of the tiles, by shape of the input; what is not in it is computed directly.
+        tiles: One of `POINTS` by shape of the input; what is not in it, or None, is computed directly. Where
+            there is no mapping nobody has chosen, and a run may do so for itself; see `tiled_run.py`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.tiles: dict[tuple[int, ...], int] = {}
+        self.tiles: dict[tuple[int, ...], int | None] | None = None
         self._transformed: dict[int, tuple[_Version, Weights]] = {}
 
     @classmethod
@@ -60,7 +62,7 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
         if self.groups > 1 or self.dilation != (1, 1) or kernel != width or stride != across:
             return ()
         taps = -(-kernel // stride)
-        return tuple(tile for tile in POINTS if 2 <= taps <= tile - 1)
+        return tuple(tile for tile in POINTS if 2 <= taps < tile_of(tile))
 
     def layout(self, shape: Sequence[int], tile: int) -> Layout:
         """How the tiles lie on an input of this shape."""
@@ -80,7 +82,8 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """See `nn.ConvTranspose2d`."""
-        tile = None if torch.compiler.is_compiling() else self.tiles.get(tuple(input.shape))
+        chosen = {} if torch.compiler.is_compiling() else self.tiles or {}
+        tile = chosen.get(tuple(input.shape))
         if tile is None or output_size is not None or not self._is_constant or isinstance(input, FakeTensor):
             return super().forward(input, output_size)
         layout = self.layout(input.shape, tile)
@@ -104,15 +107,16 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
         self._transformed[tile] = version, made
         return made
 
-    def choose(self, tiles: Mapping[tuple[int, ...], int]) -> None:
-        """Compute inputs of these shapes in these tiles, and all others directly."""
-        self.tiles = dict(tiles)
-        self._transformed = {t: known for t, known in self._transformed.items() if t in tiles.values()}
-        for tile in set(tiles.values()):
+    def choose(self, tiles: Mapping[tuple[int, ...], int] | None) -> None:
+        """Compute inputs of these shapes in these tiles, and all others directly; None: nobody has chosen."""
+        self.tiles = None if tiles is None else dict(tiles)
+        used = set((tiles or {}).values())
+        self._transformed = {tile: known for tile, known in self._transformed.items() if tile in used}
+        for tile in used:
             self.transformed(tile)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "tiles": dict(self.tiles), "_transformed": {}}
+        return {**self.__dict__, "tiles": copy.copy(self.tiles), "_transformed": {}}
 
 
 @dataclass(frozen=True)

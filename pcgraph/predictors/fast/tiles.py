@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcgraph.predictors.fast.tile_transforms import toom_cook
+from pcgraph.predictors.fast.tile_transforms import tile_of, toom_cook
 
 BLOCK = 24 * 2**20
 """Bytes of an intermediate result. Larger ones would leave the processor's caches, and their memory would be
@@ -49,7 +49,7 @@ class Layout:
         padding: By axis.
         output_padding: By axis.
         size: Height and width of the map.
-        tile: Side of the tiles.
+        algorithm: One of `tile_transforms.POINTS`.
     """
 
     kernel: int
@@ -57,7 +57,12 @@ class Layout:
     padding: tuple[int, int]
     output_padding: tuple[int, int]
     size: tuple[int, int]
-    tile: int
+    algorithm: int
+
+    @property
+    def tile(self) -> int:
+        """Side of the tiles."""
+        return tile_of(self.algorithm)
 
     @property
     def taps(self) -> int:
@@ -89,25 +94,25 @@ class Weights:
     Args:
         weight: (channels, target channels, kernel, kernel), as `nn.ConvTranspose2d` holds it.
         stride: Of the layer.
-        tile: Side of the tiles.
+        algorithm: One of `tile_transforms.POINTS`: the side of a transformed tile.
 
     Attributes:
-        product: (tile * tile, target channels * stride * stride, channels), float32, or float64 where the
-            weights are.
+        product: (algorithm * algorithm, target channels * stride * stride, channels), float32, or float64
+            where the weights are.
         bytes: What it takes.
         output: See `toom_cook.Algorithm`; like ``input`` in the dtype of ``product``.
     """
 
-    def __init__(self, weight: Tensor, stride: int, tile: int) -> None:
+    def __init__(self, weight: Tensor, stride: int, algorithm: int) -> None:
         channels, targets, kernel, _ = weight.shape
         taps = -(-kernel // stride)
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        algorithm = toom_cook(tile, taps)
-        self.stride = stride
-        self.output = algorithm.output.to(weight.device, dtype)
-        self.input = algorithm.input.to(weight.device, dtype)
-        transform = algorithm.kernel.to(weight.device)
-        shape = tile * tile, targets * stride * stride, channels
+        found = toom_cook(algorithm, taps)
+        self.stride, self.algorithm = stride, algorithm
+        self.output = found.output.to(weight.device, dtype)
+        self.input = found.input.to(weight.device, dtype)
+        transform = found.kernel.to(weight.device)
+        shape = algorithm**2, targets * stride * stride, channels
         self.product = torch.empty(shape, dtype=dtype, device=weight.device)
         missing = taps * stride - kernel
         for block in _blocks(targets, shape[0] * stride * stride * channels * 8):
@@ -130,19 +135,19 @@ def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
     Returns:
         (batch, target channels, height, width).
     """
-    tile, step, stride = layout.tile, layout.step, weights.stride
+    side, step, stride = weights.algorithm, layout.step, weights.stride
     high, wide = layout.axes
     batch, channels = x.shape[:2]
     targets = weights.product.shape[1] // stride**2
     inside = slice(high.crop, high.crop + high.result), slice(wide.crop, wide.crop + wide.result)
     results = x.new_empty(batch, targets, high.result, wide.result)
-    values_each = tile**2 * high.tiles * wide.tiles * x.element_size()  # bytes, for an image and a channel
+    values_each = side**2 * high.tiles * wide.tiles * x.element_size()  # bytes, for an image and a channel
     for images in _blocks(batch, values_each * channels, weights.bytes):
         values = _values(x[images], weights.input, layout)
         count = images.stop - images.start
         for block in _blocks(targets, values_each * stride**2 * count):
             rows = slice(block.start * stride**2, block.stop * stride**2)
-            products = torch.bmm(weights.product[:, rows], values).view(tile, tile, -1)
+            products = torch.bmm(weights.product[:, rows], values).view(side, side, -1)
             phases = _both_ways(weights.output, products)
             phases = phases.view(step, step, -1, stride, stride, count, high.tiles, wide.tiles)
             shuffled = phases.permute(5, 2, 0, 3, 1, 4, 6, 7).flatten(1, 5)
@@ -162,47 +167,47 @@ def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     Returns:
         (batch, channels, *layout.size).
     """
-    tile, step = layout.tile, layout.step
+    side, tile, step = weights.algorithm, layout.tile, layout.step
     high, wide = layout.axes
     batch, channels = len(cotangent), weights.product.shape[2]
     product, back = weights.product.transpose(1, 2), weights.input.T
     cut = [-margin for margin in (*_margins(wide, layout), *_margins(high, layout))]
     result = cotangent.new_empty(batch, channels, high.size, wide.size)
-    values_each = tile**2 * high.tiles * wide.tiles * cotangent.element_size()
+    values_each = side**2 * high.tiles * wide.tiles * cotangent.element_size()
     for images in _blocks(batch, values_each * weights.product.shape[1], weights.bytes):
         values = _pulled_values(cotangent[images], weights.output, layout)
         count = images.stop - images.start
         for block in _blocks(channels, values_each * count):
-            products = torch.bmm(product[:, block], values).view(tile, tile, -1)
-            tiles = torch.matmul(back, products).view(tile, tile, -1, count, high.tiles, wide.tiles)
+            products = torch.bmm(product[:, block], values).view(side, side, -1)
+            tiles = torch.matmul(back, products).view(side, tile, -1, count, high.tiles, wide.tiles)
             rows = _overlapped(tiles.movedim(1, 0), step)
-            strips = (back @ rows.view(tile, -1)).view(tile, -1, count, high.tiles, rows.shape[-1])
+            strips = (back @ rows.view(side, -1)).view(tile, -1, count, high.tiles, rows.shape[-1])
             padded = _overlapped(strips.transpose(-1, -2), step).transpose(-1, -2)
             result[images, block] = F.pad(padded, cut).transpose(0, 1)
     return result
 
 
 def _pulled_values(cotangent: Tensor, transform: Tensor, layout: Layout) -> Tensor:
-    """The results' tiles, transformed back: (tile * tile, target channels * stride * stride, tiles)."""
-    tile, step, stride = layout.tile, layout.step, layout.stride
+    """The results' tiles, transformed back: (side * side, target channels * stride * stride, tiles)."""
+    step, stride = layout.step, layout.stride
     high, wide = layout.axes
     ends = [(a.crop, a.tiles * step * stride - a.crop - a.result) for a in (wide, high)]
     phases = F.pixel_unshuffle(F.pad(cotangent, (*ends[0], *ends[1])), step * stride)
     phases = phases.view(len(cotangent), -1, step, stride, step, stride, high.tiles, wide.tiles)
     phases = phases.permute(2, 4, 1, 3, 5, 0, 6, 7).reshape(step, step, -1)
     tiles = len(cotangent) * high.tiles * wide.tiles
-    return _both_ways(transform.T, phases).view(tile**2, -1, tiles)
+    return _both_ways(transform.T, phases).view(transform.shape[1] ** 2, -1, tiles)
 
 
 def _values(x: Tensor, transform: Tensor, layout: Layout) -> Tensor:
-    """The transformed tiles of some images: (tile * tile, channels, tiles)."""
-    tile, step = layout.tile, layout.step
+    """The transformed tiles of some images: (side * side, channels, tiles)."""
+    side, tile, step = len(transform), layout.tile, layout.step
     high, wide = layout.axes
     padded = F.pad(x, (*_margins(wide, layout), *_margins(high, layout)))
     strips = padded.unfold(2, tile, step).permute(4, 1, 0, 2, 3)  # rows of tiles, as long as the map
-    rows = (transform @ strips.reshape(tile, -1)).view(tile, x.shape[1], len(x), high.tiles, -1)
+    rows = (transform @ strips.reshape(tile, -1)).view(side, x.shape[1], len(x), high.tiles, -1)
     tiles = rows.unfold(4, tile, step).permute(0, 5, 1, 2, 3, 4)
-    return torch.matmul(transform, tiles.reshape(tile, tile, -1)).view(tile**2, x.shape[1], -1)
+    return torch.matmul(transform, tiles.reshape(side, tile, -1)).view(side**2, x.shape[1], -1)
 
 
 def _margins(axis: Axis, layout: Layout) -> tuple[int, int]:
