@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pcgraph.study.store import CellStore
     from pcgraph.study.trials import Trials
 
-CELLS = "cells"
+CELLS, ARMS = "cells", "arms"
 FORMATS = (".png", ".svg", ".pdf")
 NO_REPORT = "No report: {} is not installed (pip install 'pcgraph[plot]')."
 
@@ -150,6 +150,7 @@ def study(
             }
             for name, text in texts.items():
                 write_text(own.work / name, text)
+            write_arms(own.work / ARMS, results)
             write_record(own.work, given.study, finished=True, names=tuple(texts))
         own.finish()
         figures = draw(own.path, lambda: drawing(results, rows, search), FORMATS)
@@ -232,6 +233,18 @@ def page_beside(
         write_text(folder / REPORT, study_page(results, rows, compared, figures, search))
 
 
+def write_arms(folder: Path, results: Results) -> None:
+    """Write the spec of each arm and seed, instead of those that are there."""
+    from pcgraph.files import write_text
+    from pcgraph.study.networks import specs_of_arms
+
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.seed*.yaml"):
+        old.unlink()
+    for name, text in specs_of_arms(results, folder).items():
+        write_text(folder / name, text)
+
+
 def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, ...] = ()) -> None:
     """Write ``run.json`` of a study."""
     from pcgraph.files import write_text
@@ -244,7 +257,7 @@ def write_record(folder: Path, name: str, *, finished: bool, names: tuple[str, .
         "command": shlex.join(["pcgraph", *sys.argv[1:]]),
         "finished": finished,
         "versions": versions(),
-        FOLDERS: [CELLS],
+        FOLDERS: [CELLS, ARMS],
     }
     write_text(folder / RECORD, to_json(seal(values, folder, names)))
 

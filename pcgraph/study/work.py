@@ -188,15 +188,10 @@ class Worker:
         """The network with what was trained and tuned before."""
         if "size" in content:
             return self._without_feedback(spec, content, needs)
-        values: dict[str, Any] = spec.dump()
         tensors: dict[str, Tensor] = {}
-        gains: dict[str, dict[str, float]] = {}
         for files in needs:
             tensors.update(load_tensors(files[PREDICTORS]))
-            if TUNED in files:
-                values["dynamics"] = json.loads(files[TUNED])
-                gains = json.loads(files.get(GAINS, b"{}"))
-        tuned = with_gains(parse_spec(values, spec.folder), gains)
+        tuned = tuned_spec(spec, needs)
         network = build(tuned, trust=self.trust, seed=content["seed"], verify=False)
         if tensors:
             with tempfile.TemporaryDirectory() as folder:
@@ -266,6 +261,15 @@ def _tuned(task: DynamicsTask) -> Files:
     }
     found = {TUNED: _json({"rule": network.spec.dynamics.rule, **dynamics})}
     return {**found, **({GAINS: _json(gains)} if gains else {})}
+
+
+def tuned_spec(spec: Spec, needs: Sequence[Files]) -> Spec:
+    """The spec with the dynamics that the cells before have found."""
+    for files in needs:
+        if TUNED in files:
+            tuned = parse_spec({**spec.dump(), "dynamics": json.loads(files[TUNED])}, spec.folder)
+            spec = with_gains(tuned, json.loads(files.get(GAINS, b"{}")))
+    return spec
 
 
 def _size(content: Mapping[str, Any]) -> Size | None:
