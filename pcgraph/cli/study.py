@@ -267,6 +267,8 @@ def remarks(planned: Plan) -> list[str]:
     from pcgraph.study.untrained import untrained
 
     said = [f"Untrained in {arm}: {', '.join(edges)}" for arm, edges in untrained(planned.arms).items()]
+    for names in planned.alike():
+        said.append(f"One network under several names, compared as often: {', '.join(names)}")
     if planned.study.evaluate.right == "agreement":
         said.append("Right is what the plain network answers to the clean image: this is agreement with it.")
     return said

@@ -47,7 +47,8 @@ def similarity_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None
 def energy_figure(results: Results, rows: Sequence[ArmRow]) -> Figure | None:
     """Of the feedback, for clean images after the last step; None where it is not asked for."""
     drive = {edge.name for edge in results.plan.arms.graph.edges.values() if edge.kind != "feedback"}
-    clean = [row for row in energy_rows(results) if row.noise == CLEAN]
+    without = {one.name for one in results.plan.arms.wirings if one.control is not None}
+    clean = [row for row in energy_rows(results) if row.noise == CLEAN and row.arm not in without]
     found = [row for row in clean if row.term not in drive and not row.failed]
     if not found:
         return None

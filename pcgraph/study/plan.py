@@ -9,6 +9,7 @@ from typing import Any
 
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.evaluation.conditions import CLEAN, from_key, key
+from pcgraph.files.seals import digest
 from pcgraph.spec import Tune
 from pcgraph.study.arms import Arms, Wiring
 from pcgraph.study.cells import Cell, in_order
@@ -175,6 +176,17 @@ class Plan:
             if arm.spec.schedule.initial != "feedforward":
                 message = f"'agreement', and the first states of '{arm.name}' are not the plain network's"
                 raise self._refused(message, ("evaluate", "right"), hint)
+
+    def alike(self) -> list[list[str]]:
+        """Wirings that are one network and learn alike, however they are written."""
+        found: dict[str, list[str]] = {}
+        for arm in self.arms.wirings:
+            if arm.control is None:
+                written = [edge.model_copy(update={"delay": edge.delay or 1}) for edge in arm.edges]
+                edges = sorted((edge.model_dump(mode="json") for edge in written), key=str)
+                spec = content_of(arm.spec.model_copy(update={"feedback": []}), "train", "tune")
+                found.setdefault(digest([spec, edges, arm.cut]), []).append(arm.name)
+        return [names for names in found.values() if len(names) > 1]
 
     def steps(self, arm: Wiring) -> int:
         """How many steps of an arm are evaluated."""

@@ -12,7 +12,7 @@ import torch
 import pcgraph as pcg
 from pcgraph.analysis.lesion import Lesioned
 from pcgraph.study import Arms, Wiring
-from tests.study.files import study
+from tests.study.files import planned, study
 
 ALL = {("e1", "input"), ("e2", "input"), ("e2", "e1"), ("e3", "input"), ("e3", "e1"), ("e3", "e2")}
 
@@ -116,3 +116,17 @@ def test_a_lesion_takes_one_edge_out_and_leaves_the_others_as_they_were(rule: st
         for node in "bcd":
             torch.testing.assert_close(found[node], expected[node])
         assert not torch.allclose(found["b"], intact["b"])
+
+
+def test_one_network_under_several_names_is_told(tmp_path: Path) -> None:
+    pairs = (("e1", "input"), ("e2", "e1"), ("e3", "e2"))
+    below = [{"source": upper, "target": lower} for upper, lower in pairs]
+    arms = {
+        "chain": "chain",
+        "slow": ["chain", {"source": "e3", "target": "e2", "delay": 3}],
+        "written": [below[2], below[0], {**below[1], "delay": 1}],
+        "weak": [*below[:2], {**below[2], "gain": 0.1}],
+        "steps": {"feedback": "chain", "spec": {"schedule": {"steps": 3}}},
+    }
+    plan = planned(tmp_path, arms=arms, grid={"arm": "slow", "delay": [1, 3]})
+    assert plan.alike() == [["chain", "written", "slow[delay=1]"], ["slow", "slow[delay=3]"]]

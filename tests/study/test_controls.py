@@ -17,11 +17,13 @@ import pcgraph as pcg
 from pcgraph.analysis.cost import OperationCounter
 from pcgraph.errors import SpecError
 from pcgraph.report.study import arm_rows
+from pcgraph.report.study_states import energy_figure
 from pcgraph.study import CellStore, Plan, Results, load_study, run_cells
 from pcgraph.study.comparisons import comparisons
 from pcgraph.study.denoiser import NEAR, Denoiser, Size, size_like, without_feedback
 from pcgraph.study.estimate import estimate
 from pcgraph.study.results import study_csv
+from pcgraph.study.states import energy_rows
 from pcgraph.study.work import BACKBONE, GAINS, LOSSES, PREDICTORS, TUNED, Worker
 from tests.study.files import EVALUATE, planned
 
@@ -39,6 +41,7 @@ CHANGES: dict[str, Any] = {
     "contrasts": [["chain", "trained"]],
     "evaluate": {**EVALUATE, "step": "held_out", "unseen": {"blur": [1.5], "low_contrast": [0.9]}},
     "seeds": 1,
+    "analyses": {"energy": {"images": 8}},
 }
 
 
@@ -164,6 +167,17 @@ def test_a_denoiser_is_as_large_and_as_costly(
 
 
 @pytest.mark.heavy
+def test_a_denoiser_is_no_feedback(results: Results) -> None:
+    rows = arm_rows(results, comparisons(results))
+    assert any(row.term == "input->denoised" for row in energy_rows(results))
+    figure = energy_figure(results, rows)
+    assert figure is not None
+    labels = {one.get_text() for axes in figure.axes for one in axes.get_xticklabels()}
+    assert {"e1->input", "e2->e1", "e3->e2"} <= labels
+    assert "input->denoised" not in labels
+
+
+@pytest.mark.heavy
 def test_controls_are_compared_as_arms_are(results: Results) -> None:
     rows = {row.arm: row for row in arm_rows(results, comparisons(results))}
     budgets = results.plan.controls.budgets
@@ -263,7 +277,7 @@ def test_an_estimate_counts_what_is_left(results: Results, tmp_path: Path) -> No
     plan = results.plan
     whole = estimate(plan)
     assert whole.arm == "chain"
-    assert whole.seconds.keys() == {"train", "tune", "control", "measure"}
+    assert whole.seconds.keys() == {"train", "tune", "control", "measure", "energy"}
     assert all(one > 0 for one in whole.seconds.values())
     assert whole.total == sum(whole.seconds.values())
     done = [cell.key for cell in plan.cells if cell.kind != "tune"]
