@@ -62,6 +62,14 @@ Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
 ]
+CompiledLearning = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile what a batch takes, of networks that learn by their energy: it takes a minute the first "
+        "time, then each batch is faster.",
+    ),
+]
 Fast = Annotated[
     bool,
     typer.Option(
