@@ -66,8 +66,8 @@ CompiledLearning = Annotated[
     bool,
     typer.Option(
         "--compile",
-        help="Compile what a batch takes, of networks that learn by their energy: it takes a minute the first "
-        "time, then each batch is faster.",
+        help="Compile the work of a batch, where a network learns by its energy: that takes a minute the "
+        "first time, then each batch is faster.",
     ),
 ]
 Fast = Annotated[

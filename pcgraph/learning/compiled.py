@@ -1,4 +1,4 @@
-"""A learning rule as one compiled function of a batch: inference, energies, and the gradient of the weights."""
+"""A learning rule as one compiled function of a batch: inference, energies, and the weights' gradient."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Compiled:
         found = {
             part: {n: results[at] for n, at in where.items()} for part, where in made.package.form.items()
         }
-        if not found["finite"]["all"].all():
+        if not found["finite"]["all"]:
             broken = [name for name, value in found["values"].items() if not value.isfinite().all()]
             raise DivergenceError((broken or list(local.network.graph.nodes))[0], steps)
         yield Moment(found["values"] | given, found["energy"], found["start"], found["gradients"])
@@ -119,7 +119,7 @@ class _Batch(nn.Module):
         self._work = (local, rule, steps)
 
     def forward(self, given: Values) -> dict[str, dict[str, Tensor]]:
-        """States that moved, energies, losses of guesses, gradients; whether states and energies are finite."""
+        """States that moved, energies, losses of guesses, gradients; whether all of it is finite."""
         local, rule, steps = self._work
         with torch.enable_grad():
             moments = list(rule(local, given, steps))
@@ -135,7 +135,7 @@ class _Batch(nn.Module):
             "gradients": dict(zip(learned, gradients, strict=True)),
         }
         finite = [value.isfinite().all() for part in ("values", "energy") for value in found[part].values()]
-        return found | {"finite": {"all": torch.stack(finite)}}
+        return found | {"finite": {"all": torch.stack(finite).all()}}
 
 
 def _check(network: PCNetwork) -> None:
