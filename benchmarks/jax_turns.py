@@ -35,7 +35,7 @@ class Turns:
         self.path = Path(sys.argv[1])
         given = np.load(self.path)
         self.settings: dict[str, Any] = json.loads(str(given["settings"]))
-        levels = range(1, len(self.settings["sizes"]))
+        levels = range(1, len(self.settings["layers"]) + 1)
         self.layers = [(given[f"weight{level}"], given[f"bias{level}"]) for level in levels]
         self.double = bool(given["images"].dtype == np.float64)
         parts = len(given["images"]) // self.settings["batch"]

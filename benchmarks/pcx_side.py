@@ -7,13 +7,14 @@ in place of a loop that is unrolled: it compiles in a third of the time, and is 
 
 from __future__ import annotations
 
-import itertools
+from typing import Any
 
 from jax_turns import Turns  # isort: skip
 
 import jax
 import jax.numpy as jnp
 import optax
+import pcx as px
 import pcx.functional as pxf
 import pcx.nn as pxnn
 import pcx.predictive_coding as pxc
@@ -22,22 +23,31 @@ import pcx.utils as pxu
 turns = Turns()
 jax.config.update("jax_enable_x64", turns.double)
 BATCHED = pxu.M(pxc.VodeParam | pxc.VodeParam.Cache).to((None, 0))
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, None: lambda x: x}
 STATES, WEIGHTS = pxu.M_hasnot(pxc.VodeParam, frozen=True), pxu.M(pxnn.LayerParam)
 
 
 class Layered(pxc.EnergyModule):
-    """Linear layers with a state after each; the last state is the label."""
+    """Dense or convolutional layers with a state after each; the last state is the label."""
 
-    def __init__(self, sizes: list[int]) -> None:
+    def __init__(self, shape: list[int], layers: list[dict[str, Any]], shapes: list[tuple[int, ...]]) -> None:
         super().__init__()
-        self.layers = [pxnn.Linear(below, above) for below, above in itertools.pairwise(sizes)]
+        self.layers = [
+            pxnn.Conv2d(weight[1], weight[0], 3, padding=layer["padding"])
+            if layer["kind"] == "conv"
+            else pxnn.Linear(weight[1], weight[0])
+            for layer, weight in zip(layers, shapes, strict=True)
+        ]
+        self.pool = pxnn.MaxPool2d(2, 2)
+        self.kinds = px.static(tuple((layer["kind"], layer["activation"]) for layer in layers))
         self.vodes = [pxc.Vode() for _ in self.layers]
         self.vodes[-1].h.frozen = True
 
     def __call__(self, x: jax.Array, y: jax.Array | None) -> None:
-        for layer, vode in zip(self.layers[:-1], self.vodes[:-1], strict=True):
-            x = vode(jnp.tanh(layer(x)))
-        self.vodes[-1](self.layers[-1](x))
+        for layer, (kind, activation), vode in zip(self.layers, self.kinds.get(), self.vodes, strict=True):
+            x = layer(x if kind == "conv" else x.reshape(-1))
+            x = ACTIVATIONS[activation](x)
+            x = vode(self.pool(x) if kind == "conv" else x)
         if y is not None:
             self.vodes[-1].set("h", y)
 
@@ -80,10 +90,10 @@ def learn(
 
 
 settings = turns.settings
-model = Layered(settings["sizes"])
+model = Layered(settings["shape"], settings["layers"], [weight.shape for weight, _ in turns.layers])
 for layer, (weight, bias) in zip(model.layers, turns.layers, strict=True):  # pcgraph starts from them, too
     layer.nn.weight.set(jnp.asarray(weight))
-    layer.nn.bias.set(jnp.asarray(bias))
+    layer.nn.bias.set(jnp.asarray(bias).reshape(layer.nn.bias.shape))
 batches = [(jnp.asarray(images), jnp.asarray(labels)) for images, labels in turns.batches]
 with pxu.step(model, (pxc.STATUS.INIT, None), clear_params=pxc.VodeParam.Cache):
     start(*batches[0], model=model)  # or the second batch would compile once more, for states that are there
@@ -95,6 +105,6 @@ while True:  # until against_pcx.py has had enough
     energies = [
         learn(settings["steps"], x, y, model=model, states=states, weights=weights) for x, y in batches
     ]
-    learned = [(layer.nn.weight.get(), layer.nn.bias.get()) for layer in model.layers]
+    learned = [(layer.nn.weight.get(), layer.nn.bias.get().reshape(-1)) for layer in model.layers]
     jax.block_until_ready((energies, learned))
     turns.end(sum(map(float, energies)) / len(energies), learned)

@@ -62,6 +62,14 @@ Compiled = Annotated[
     bool,
     typer.Option("--compile", help="Compile the steps first: it takes a minute or two, then each is faster."),
 ]
+CompiledLearning = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the work of a batch, where a network learns by its energy: that takes a minute the "
+        "first time, then each batch is faster.",
+    ),
+]
 Fast = Annotated[
     bool,
     typer.Option(

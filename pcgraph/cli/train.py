@@ -9,6 +9,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     ClassOrder,
+    CompiledLearning,
     Device,
     Download,
     Epochs,
@@ -58,6 +59,7 @@ def train(
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
+    compiled: CompiledLearning = False,
     trust: Trust = False,
     no_verify: NoVerify = False,
     as_json: AsJson = False,
@@ -84,7 +86,7 @@ def train(
             given.train or Train(), data=data, epochs=epochs, batch=batch, lr=lr, precision=precision
         )
         network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
-        task = make_task(network, settings)
+        task = make_task(network, settings, compiled)
         images, held = training_data(network, settings, seed, download, skip_broken, limit, classes)
     training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
     training.run(screen, task, images, held)

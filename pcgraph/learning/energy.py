@@ -30,15 +30,16 @@ class ByEnergy:
     Args:
         network: A network with dynamics ``rule: energy``.
         settings: Rule, steps, label, and whose weights move.
+        compiled: Whether the work of a batch becomes one compiled function; see `learn`.
 
     Raises:
         InputError: Another rule of the dynamics, no such label, or errors that cannot come back (delay 0).
     """
 
-    def __init__(self, network: PCNetwork, settings: Train) -> None:
+    def __init__(self, network: PCNetwork, settings: Train, compiled: bool = False) -> None:
         self.network = network
         self.local = Local(network)
-        self.infer = find_rule(settings.rule)
+        self.infer = find_rule(settings.rule, compiled)
         self.steps = network.spec.schedule.steps if settings.steps is None else settings.steps
         graph = network.graph
         self.label = settings.label or (LABEL if LABEL in graph.nodes else None)

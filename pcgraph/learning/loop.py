@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from pcgraph.errors import DivergenceError, Fault, InputError, closest
+from pcgraph.learning.compiled import Compiled
 from pcgraph.learning.local import Local, Values
 from pcgraph.learning.rules import RULES, Moment, Rule, RuleName
 from pcgraph.learning.stability import stability_margin
 from pcgraph.network import PCNetwork
 from pcgraph.training.gradients import clear, differentiate
+from pcgraph.training.threads import fitting_threads
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def learn(
     *,
     rule: RuleName = "il",
     steps: int | None = None,
+    compiled: bool = False,
 ) -> Iterator[Update]:
     """Let the weights follow the energy, batch by batch.
 
@@ -59,6 +62,9 @@ def learn(
             assumption; ``zil``: zero-divergence; ``bp``: backpropagation. The last three need a graph
             without cycles.
         steps: Steps of inference; left out, the spec's.
+        compiled: Whether the whole work of a batch but for the optimizer becomes one compiled function, of
+            the weights and of batches like the first. It takes a while, and later processes load it
+            (`pcgraph cache`). What cannot be compiled, such as ``ipc``, goes uncompiled after a warning.
 
     Yields:
         What was learned from the batch, after the weights have moved.
@@ -72,15 +78,16 @@ def learn(
         >>> for update in learn(network, [{"image": images, "label": one_hot}], optimizer, rule="ipc"):
         ...     print(update.total)
     """
-    local, infer = Local(network), find_rule(rule)
+    local, infer = Local(network), find_rule(rule, compiled)
     steps = network.spec.schedule.steps if steps is None else steps
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for clamp in batches:
-        for moment in moments(local, infer, clamp, steps):
-            clear(parameters)
-            differentiate(moment.losses, parameters)
-            optimizer.step()
-            update = Update(moment.values, _detached(moment.energy), _detached(moment.start))
+        with fitting_threads(network, len(next(iter(clamp.values()), ()))):
+            for moment in moments(local, infer, clamp, steps):
+                clear(parameters)
+                differentiate(moment.losses, parameters)
+                optimizer.step()
+                update = Update(moment.values, _detached(moment.energy), _detached(moment.start))
         yield update
 
 
@@ -99,7 +106,8 @@ def moments(local: Local, infer: Rule, clamp: Values, steps: int) -> Iterator[Mo
             yield moment
         if moment is None:
             raise InputError(Fault("the learning rule made no step", hint="'steps' is at least 1."))
-        _check_finite(moment, steps)
+        if moment.gradients is None:  # whoever made them has looked
+            _check_finite(moment, steps)
     except DivergenceError as error:
         raise DivergenceError(error.node, error.step, _advice(local.network, clamp)) from None
 
@@ -142,15 +150,15 @@ def batches(
             yield {name: values[rows.to(values.device)] for name, values in data.items()}
 
 
-def find_rule(name: str) -> Rule:
-    """The learning rule of this name.
+def find_rule(name: str, compiled: bool = False) -> Rule:
+    """The learning rule of this name, compiled or not.
 
     Raises:
         InputError: There is none.
     """
     if name not in RULES:
         raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, RULES)))
-    return RULES[name]
+    return Compiled(RULES[name]) if compiled else RULES[name]
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

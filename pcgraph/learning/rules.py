@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pcgraph.learning.local import Local, Values
 from pcgraph.state import State
+from pcgraph.training.gradients import Differentiated
 
 RuleName = Literal["il", "ipc", "fpa", "zil", "bp"]
 
@@ -27,16 +28,19 @@ class Moment:
         values: The states, (batch, *shape) by node.
         energy: The energy of each error term, averaged over the batch.
         start: What the learned first guesses are from these states; see `Local.guesses`.
+        gradients: Of the sum of all losses, by parameter, where they are known already.
     """
 
     values: Values
     energy: Mapping[str, Tensor]
     start: Mapping[str, Tensor] = field(default_factory=dict)
+    gradients: Mapping[str, Tensor] | None = None
 
     @property
     def losses(self) -> dict[str, Tensor]:
         """All that is differentiated."""
-        return {**self.energy, **self.start}
+        losses = {**self.energy, **self.start}
+        return losses if self.gradients is None else Differentiated(losses, list(self.gradients.values()))
 
 
 def il(local: Local, clamp: Values, steps: int) -> Iterator[Moment]:

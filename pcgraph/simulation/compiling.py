@@ -141,12 +141,12 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
 
     None, and a warning, where nothing is installed that could compile.
     """
-    missing = "" if options else _missing(network.device)
+    missing = "" if options else missing_compiler(network.device)
     if missing:
         warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
         return None
     network.to(memory_format=torch.channels_last)
-    apart = bool(options) or network.device.type != "cpu" or _is_hooked(network)
+    apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
     return Compiler(network.device, options, dict(_constant_predictors(network)), kept)
 
@@ -159,13 +159,13 @@ def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:
                 yield name, constant
 
 
-def _is_hooked(network: PCNetwork) -> bool:
+def is_hooked(network: PCNetwork) -> bool:
     """Whether somebody listens to a module, who would hear nothing of a package."""
     drive = network.drive.modules() if network.drive is not None else ()
     return any(one._forward_hooks or one._forward_pre_hooks for one in (*network.modules(), *drive))
 
 
-def _missing(device: torch.device) -> str:
+def missing_compiler(device: torch.device) -> str:
     """What the default backend lacks on this machine."""
     if device.type == "cuda":
         from torch.utils._triton import has_triton

@@ -37,18 +37,18 @@ class UnfitError(Exception):
 class Package:
     """A compiled function.
 
-    Args:
+    Attributes:
         run: From the tensors of the arguments to those of the results.
         form: The results, with the place of each tensor instead of it.
     """
 
     def __init__(self, run: Callable[..., list[Tensor]], form: Any) -> None:
-        self._run, self._form = run, form
+        self.run, self.form = run, form
 
     def __call__(self, *arguments: Any) -> Any:
         """The results of the function that it was made of."""
-        results = self._run(*_tensors(arguments))
-        return tree_map(lambda place: None if place is None else results[place], self._form)
+        results = self.run(*_tensors(arguments))
+        return tree_map(lambda place: None if place is None else results[place], self.form)
 
 
 def load_or_make(function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache) -> Package:
@@ -101,11 +101,17 @@ def _trace(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[fx
         program = trace(*_tensors(arguments))
     program.graph.eliminate_dead_code()
     program.recompile()
+    if any(_draws(node) for node in program.graph.nodes):
+        raise UnfitError("it draws random numbers")
     try:
         plain = ast.literal_eval(repr(form))
     except (ValueError, SyntaxError):
         raise UnfitError("its results are in a type of their own") from None
     return program, plain
+
+
+def _draws(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapping[str, Any]:

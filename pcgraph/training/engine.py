@@ -41,6 +41,7 @@ from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
 from pcgraph.training.measuring import measured
 from pcgraph.training.settings import settings_for, with_augmentation
 from pcgraph.training.task import Finishing, Task
+from pcgraph.training.threads import fitting_threads
 
 LOSSES, CHECKPOINTS, LOGS = "losses.csv", "checkpoints", "logs"
 FREE = ("checkpoint", "keep")
@@ -242,7 +243,8 @@ class _Fit:
     ) -> bool:
         """What is left of an epoch; whether it was asked to stop."""
         for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
-            losses, stopping = self.batch_step(batch, progress.step, stop)
+            with fitting_threads(self.task.network, self.settings.batch):
+                losses, stopping = self.batch_step(batch, progress.step, stop)
             progress.batch += 1
             progress.step += 1
             table.add(progress.epoch, progress.step, TRAIN, losses)

@@ -9,6 +9,19 @@ import torch
 from torch import Tensor, nn
 
 
+class Differentiated(dict[str, Tensor]):
+    """Losses by name whose gradient was computed together with them.
+
+    Args:
+        losses: Scalars.
+        gradients: Of their sum, for each parameter that learns, in order.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor], gradients: Sequence[Tensor]) -> None:
+        super().__init__(losses)
+        self.gradients = gradients
+
+
 def clear(parameters: Iterable[nn.Parameter]) -> None:
     """Forget all gradients, so that the next ones need not be added to anything."""
     for parameter in parameters:
@@ -30,6 +43,11 @@ def differentiate(
         share: Factor of the sum.
         backward: How the graph is gone through; mixed precision scales on the way.
     """
+    if isinstance(losses, Differentiated):
+        for parameter, gradient in zip(parameters, losses.gradients, strict=True):
+            added = gradient if share == 1 else gradient * share
+            parameter.grad = added if parameter.grad is None else parameter.grad + added
+        return
     values = [loss.float() if loss.dtype.itemsize < 4 else loss for loss in losses.values()]
     total = torch.stack(values).sum()
     if total.requires_grad and parameters:

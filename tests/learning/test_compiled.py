@@ -1,0 +1,230 @@
+"""A compiled batch gives the states, energies and gradients of the same rule that is not compiled."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import pcgraph as pcg
+from pcgraph.errors import DivergenceError, InputError, PCGraphWarning
+from pcgraph.files.cache import Cache
+from pcgraph.learning import compiled as module
+from pcgraph.learning import learn, make_task
+from pcgraph.learning.local import Local
+from pcgraph.learning.rules import RULES
+from pcgraph.simulation import packages
+from pcgraph.spec import Train
+from pcgraph.training.gradients import Differentiated, differentiate
+from tests.nets import residual
+
+ENERGY = {"rule": "energy", "rate": 0.1}
+
+
+def dense(*pairs: str, **more: Any) -> dict[str, Any]:
+    """A graph of nodes a, b, c, d with an edge for each pair of letters."""
+    sizes = {"a": 5, "b": 4, "c": 3, "d": 2}
+    edges = [{"source": p[0], "target": p[1], "predictor": ["Linear", "Tanh"]} for p in pairs]
+    nodes = {name: {"shape": [size]} for name, size in sizes.items()}
+    return {"name": "dense", "nodes": nodes, "edges": edges, "dynamics": ENERGY, **more}
+
+
+def convolutional() -> dict[str, Any]:
+    conv = {"Conv2d": {"kernel_size": 3, "padding": 1, "out_channels": 4}}
+    nodes = {"a": {"shape": [2, 6, 6]}, "b": {"shape": [4, 3, 3]}, "d": {"shape": [2]}}
+    edges = [
+        {"source": "a", "target": "b", "predictor": [conv, "ReLU", {"MaxPool2d": {"kernel_size": 2}}]},
+        {"source": "b", "target": "d", "predictor": ["Flatten", "Linear"], "energy": "categorical"},
+    ]
+    return {"name": "conv", "nodes": nodes, "edges": edges, "dynamics": ENERGY}
+
+
+def learned_precision() -> dict[str, Any]:
+    spec = dense("ab", "bc", "cd", "db", "ac")
+    spec["edges"][1]["precision"] = "learned"
+    spec["edges"][0]["precision"] = [1.0, 2.0, 0.5, 1.5]
+    return spec
+
+
+def guessed() -> dict[str, Any]:
+    start = [{"source": p[0], "target": p[1], "predictor": ["Linear"]} for p in ("ab", "bc")]
+    return dense("ba", "cb", "dc", start=start, schedule={"initial": "amortised"})
+
+
+GRAPHS: dict[str, Callable[[], dict[str, Any]]] = {
+    "layered": lambda: dense("ab", "bc", "cd"),
+    "every edge": lambda: dense(*[a + b for a in "abcd" for b in "abcd"]),
+    "a slow edge and momentum": lambda: dense(
+        "ab", "bc", "cd", "ca", dynamics={**ENERGY, "optimizer": "momentum"}
+    ),
+    "convolutions": convolutional,
+    "precisions": learned_precision,
+    "first guesses": guessed,
+}
+
+
+def built(spec: dict[str, Any]) -> pcg.PCNetwork:
+    return pcg.build(pcg.parse_spec(spec), seed=3).double()
+
+
+def clamped(network: pcg.PCNetwork, batch: int = 3, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.rand(batch, *network.graph.nodes[name].shape, generator=generator, dtype=torch.float64)
+        for name in ("a", "d")
+    }
+
+
+def traced(
+    rule: str, network: pcg.PCNetwork, clamp: dict[str, Tensor], steps: int
+) -> dict[str, dict[str, Tensor]]:
+    """What the function that would be compiled computes, operation by operation, with other weights."""
+    weights = dict(network.named_parameters()) | dict(network.named_buffers())
+    function = module.batch_function(RULES[rule], Local(network), tuple(weights), tuple(clamp), steps)
+    stand_ins = [torch.zeros_like(one).requires_grad_(one.requires_grad) for one in weights.values()]
+    others = [torch.rand_like(value) for value in clamp.values()]
+    with torch.no_grad():
+        program, form = packages._trace(function, (*stand_ins, *others))
+        results = program(*weights.values(), *clamp.values())
+    return {part: {name: results[at] for name, at in where.items()} for part, where in form.items()}
+
+
+def expected(rule: str, network: pcg.PCNetwork, clamp: dict[str, Tensor], steps: int) -> Any:
+    """The rule as it is, and the gradient of its losses by autograd."""
+    *_, moment = RULES[rule](Local(network), clamp, steps)
+    learned = dict(network.named_parameters())
+    total = torch.stack(list(moment.losses.values())).sum()
+    gradients = torch.autograd.grad(total, list(learned.values()), materialize_grads=True)
+    return moment, dict(zip(learned, gradients, strict=True))
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_what_is_compiled_is_what_the_rule_does(graph: str) -> None:
+    network = built(GRAPHS[graph]())
+    clamp = clamped(network)
+    found = traced("il", network, clamp, 4)
+    moment, gradients = expected("il", network, clamp, 4)
+    assert bool(found["finite"]["all"].all())
+    assert_same(found["values"], {n: v for n, v in moment.values.items() if n not in clamp})
+    assert_same(found["energy"], dict(moment.energy))
+    assert_same(found["start"], dict(moment.start))
+    assert_same(found["gradients"], gradients)
+    assert any(bool(one.abs().max() > 0) for one in gradients.values())
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("rule", ["fpa", "zil", "bp"])
+def test_other_rules_with_one_moment_are_compiled_too(rule: str) -> None:
+    network = built(dense("ab", "bc", "cd"))
+    clamp = clamped(network)
+    found = traced(rule, network, clamp, 3)
+    moment, gradients = expected(rule, network, clamp, 3)
+    assert_same(found["energy"], dict(moment.energy))
+    assert_same(found["gradients"], gradients)
+
+
+@pytest.mark.heavy
+def test_the_weights_of_a_backbone_are_no_constants() -> None:
+    network = residual("energy", "synchronous").double()
+    assert network.drive is not None
+    network.drive.requires_grad_(True)
+    clamp = {"input": torch.rand(2, 3, 16, 16, dtype=torch.float64)}
+    found = traced("il", network, clamp, 2)
+    _, gradients = expected("il", network, clamp, 2)
+    assert_same(found["gradients"], gradients)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a rule that moves them at every step": (dense("ab", "bc", "cd"), "ipc", "more than once a batch"),
+    "noise at the start": (dense("ab", "bc", "cd", schedule={"initial": "normal"}), "il", "random numbers"),
+    "an end that depends on the states": (
+        dense("ab", "bc", "cd", schedule={"tolerance": 1e-9}),
+        "il",
+        "not compiled",
+    ),
+}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_compiled_learns_all_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, rule, reason = REFUSED[case]
+    monkeypatch.setattr(packages, "_write", None)  # it must not come to that
+    weights = []
+    for compiled in (False, True):
+        network = built(spec)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        torch.manual_seed(1)
+        updates = learn(network, [clamped(network)] * 2, optimizer, rule=rule, steps=2, compiled=compiled)
+        if compiled:
+            with pytest.warns(PCGraphWarning, match=reason) as warned:
+                list(updates)
+            assert len([one for one in warned if one.category is PCGraphWarning]) == 1
+        else:
+            list(updates)
+        weights.append([one.detach().clone() for one in network.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+def test_a_hook_is_heard() -> None:
+    network = built(dense("ab", "bc", "cd"))
+    heard = []
+    network.predictors["b->c"].register_forward_hook(lambda *_: heard.append(1))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    with pytest.warns(PCGraphWarning, match="hook"):
+        list(learn(network, [clamped(network)], optimizer, steps=2, compiled=True))
+    assert heard
+
+
+def test_other_tasks_are_refused() -> None:
+    network = residual("predify", "sweep")
+    with pytest.raises(InputError, match="cannot be compiled"):
+        make_task(network, Train(task="feedback"), compiled=True)
+
+
+def test_gradients_that_are_known_are_added_like_others() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(3))]
+    losses = Differentiated({"x": torch.tensor(1.0)}, [torch.full((2,), 3.0), torch.full((3,), 4.0)])
+    differentiate(losses, parameters)
+    differentiate(losses, parameters, share=0.5)
+    assert [one.grad.tolist() for one in parameters] == [[4.5] * 2, [6.0] * 3]
+    assert losses.gradients[0].tolist() == [3.0] * 2
+
+
+@pytest.mark.heavy
+def test_compiled_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PCGRAPH_CACHE", str(tmp_path / "cache"))
+    weights = []
+    for compiled in (False, True, True):
+        network = built(GRAPHS["layered"]())
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        batches = [clamped(network, 3, seed) for seed in range(3)] + [
+            clamped(network, 2)
+        ]  # one unlike the first
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            updates = list(learn(network, batches, optimizer, steps=4, compiled=compiled))
+        weights.append(([u.total for u in updates], {n: p.detach() for n, p in network.named_parameters()}))
+        if compiled:  # once; from now on nothing may be compiled
+            assert len(Cache(tmp_path / "cache").entries()) == 1
+            monkeypatch.setattr(packages, "_write", None)
+    for energies, found in weights[1:]:
+        assert energies == pytest.approx(weights[0][0], rel=1e-9)
+        assert_same(found, weights[0][1])
+    bad = clamped(built(GRAPHS["layered"]()))
+    bad["a"][0, 0] = torch.nan
+    network = built(GRAPHS["layered"]())
+    updates = learn(network, [bad], torch.optim.SGD(network.parameters(), lr=0.1), steps=4, compiled=True)
+    with pytest.raises(DivergenceError):
+        list(updates)
