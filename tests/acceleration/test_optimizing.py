@@ -152,6 +152,7 @@ def test_tiles_are_recalled(
     assert name_of(again.scheduler) == "tiles, first"
 
 
+@pytest.mark.heavy
 def test_another_network_another_batch_and_another_type_are_measured(times: Times, kept: Path) -> None:
     assert not residual().optimize(images(), steps=1).recalled
     assert residual().optimize(images(), steps=1).recalled

@@ -70,6 +70,7 @@ def same(got: pcg.Run, expected: pcg.Run) -> bool:
     return all(torch.equal(got.state.values[name], value) for name, value in expected.state.values.items())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("kernel", "stride", "batch"), [(8, 2, 1), (14, 2, 3)])
 @pytest.mark.usefixtures("tiles_are_cheap")
 def test_a_long_run_uses_tiles_and_stays_exact(kernel: int, stride: int, batch: int) -> None:

@@ -39,6 +39,7 @@ def test_drawn_wirings_have_so_many_of_all_edges_and_repeat(tmp_path: Path) -> N
     assert [pairs(one) for one in again.values()] == [pairs(one) for one in found.values()]
 
 
+@pytest.mark.heavy
 def test_a_shuffle_keeps_what_every_node_makes_and_receives(tmp_path: Path) -> None:
     edges = [("e3", "e2"), ("e3", "e1"), ("e2", "input"), ("e1", "input")]
     arm = [{"source": a, "target": b} for a, b in edges]

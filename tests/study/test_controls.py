@@ -210,6 +210,7 @@ def test_unseen_noise_chooses_no_step_and_is_compared_apart(results: Results) ->
     assert found[("trained", "chain", "noise")].p == found[(*pair, "noise")].p
 
 
+@pytest.mark.heavy
 def test_what_is_added_to_the_file_leaves_controls_their_names(tmp_path: Path) -> None:
     before = planned(tmp_path, **CHANGES)
     arms = {**CHANGES["arms"], "dense": "dense"}
@@ -250,6 +251,7 @@ def test_faults_have_their_place(tmp_path: Path, changes: dict[str, Any], where:
     assert where in [".".join(map(str, fault.path)) for fault in raised.value.faults]
 
 
+@pytest.mark.heavy
 def test_tuned_gains_of_edges_reach_the_network_that_is_measured(tmp_path: Path) -> None:
     arms = {
         "own": [

@@ -59,6 +59,7 @@ def test_the_size_of_the_work_decides() -> None:
         assert torch.get_num_threads() == 2
 
 
+@pytest.mark.heavy
 def test_a_backbone_keeps_its_threads() -> None:
     with fitting_threads(residual(), 1):
         assert torch.get_num_threads() == 2
