@@ -47,6 +47,7 @@ def test_the_specs_that_were_promised_are_there() -> None:
     assert promised <= set(SPECS)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", WITH_BACKBONE)
 def test_step_0_is_the_plain_network_and_a_step_moves_it(name: str) -> None:
     spec = SPECS[name]

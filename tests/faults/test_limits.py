@@ -208,6 +208,7 @@ def test_building_takes_time_in_proportion() -> None:
     assert calls(lambda: pcg.build(chain(800), weights=False)) < 5 * few  # 16 if it were quadratic
 
 
+@pytest.mark.heavy
 def test_thousands_of_misspelt_names() -> None:
     """Comparing each with all others took a second for each."""
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.long
 RECORD = ["output", "values", "errors", "energy", "gradients"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("rule", "order"), [("predify", "sweep"), ("energy", "synchronous")])
 def test_compiled_steps_agree(rule: str, order: str) -> None:
     network = residual(rule, order)
