@@ -30,7 +30,7 @@ SHARED = {1: 1.0, 8: 0.95, 64: 0.85}
 """Assumed part of the speed of so many single GPUs."""
 ATTACKED, TUNED = (0, 2, 4, 6, 8), 5
 """Steps that are attacked, and steps that the dynamics are tuned over, in the published scripts."""
-READ, READ_CORRUPTED = 150, 600
+READ, READ_CORRUPTED = 220, 800
 """Images that one core reads a second: photographs, which are resized, and those of ImageNet-C, which are not
 (benchmarks/reading.py)."""
 CORES = 16
