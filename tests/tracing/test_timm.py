@@ -23,6 +23,8 @@ from tests.nets import settled
 from .test_drive import sweep
 from .test_models import LITE0, fault_of
 
+pytestmark = pytest.mark.heavy
+
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)

@@ -16,6 +16,8 @@ from pcgraph.spec import Train
 from pcgraph.tracing import load_model, suggest_nodes, trace
 from pcgraph.training import fit
 
+pytestmark = pytest.mark.heavy
+
 transformers = pytest.importorskip("transformers")
 
 SMALL: dict[str, tuple[int, dict[str, Any]]] = {
