@@ -49,7 +49,7 @@ class Variant:
     def __str__(self) -> str:
         parts = ["tiles"] if self.tiles else []
         parts += ["compiled"] if self.compiled else ["channels-last"] if self.channels_last else []
-        return f"{', '.join(parts) or 'direct'} {self.seconds * 1e3:.3g} ms"
+        return f"{', '.join(parts) or 'as it is'} {self.seconds * 1e3:.3g} ms"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _key(network: PCNetwork, inputs: Tensor, memory: float, compiling: bool) -> 
     }
     return digest(
         {
-            "optimize": 1,
+            "optimize": 2,
             "spec": {
                 name: value
                 for name, value in network.spec.dump().items()

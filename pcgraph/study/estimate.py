@@ -15,9 +15,10 @@ from pcgraph.scheduler import Scheduler
 from pcgraph.study.cells import Cell, in_order
 from pcgraph.study.plan import Plan
 from pcgraph.study.trials import Trials
-from pcgraph.study.work import Learning, Worker, one_thread
+from pcgraph.study.work import Learning, Worker
 from pcgraph.training import Task
 from pcgraph.training.gradients import clear, differentiate
+from pcgraph.training.threads import threads
 
 REPEATS = 4
 """Updates that are timed, after one that is not: the number of steps of a tuning is drawn for each."""
@@ -73,7 +74,7 @@ def estimate(plan: Plan, done: Iterable[str] = (), search: Trials | None = None)
     counts = Counter(sort(cell) for cell in plan.cells if cell.key not in finished)
     found: dict[str, float] = {}
     worker = Worker(plan.arms.trust)
-    with one_thread(), torch.random.fork_rng():
+    with threads(1), torch.random.fork_rng():
         for what, count in counts.items():
             kind = examples[what].kind
             found[kind] = found.get(kind, 0.0) + count * _seconds(worker, examples[what])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -34,6 +32,7 @@ from pcgraph.study.analyses import energy_of, similarity_of, stability_of
 from pcgraph.study.denoiser import Size, learns_alone, without_feedback
 from pcgraph.study.measuring import followed
 from pcgraph.training import Task, fit
+from pcgraph.training.threads import threads
 
 Files = dict[str, bytes]
 """What a cell leaves, by file name."""
@@ -89,7 +88,7 @@ class Worker:
         for files in needs:
             if FAILED in files:
                 return {FAILED: files[FAILED]}
-        with _ONE_AT_A_TIME, one_thread():
+        with _ONE_AT_A_TIME, threads(1):  # sums are rounded alike wherever a cell runs
             try:
                 return self._kinds[kind](content, needs)
             except (DivergenceError, LossError) as error:
@@ -274,17 +273,6 @@ def tuned_spec(spec: Spec, needs: Sequence[Files]) -> Spec:
 
 def _size(content: Mapping[str, Any]) -> Size | None:
     return None if content["size"] is None else Size(**content["size"])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, so that sums are rounded alike wherever a cell runs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _json(values: Any) -> bytes:

@@ -17,20 +17,27 @@ little, and wait for each other at every operation where their cores are not fre
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads for torch's operations; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def fitting_threads(network: PCNetwork, images: int) -> Iterator[None]:
     """One thread for torch where every layer is small for such a batch; else as many as there are.
 
     Layers of a backbone are not looked at: with one, nothing is changed.
     """
-    before = torch.get_num_threads()
-    if before == 1 or network.drive is not None or images * largest_layer(network) > SMALL:
+    if network.drive is not None or images * largest_layer(network) > SMALL:
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def largest_layer(network: PCNetwork) -> int:
