@@ -1,5 +1,8 @@
 # The project's everyday commands. `make demo` and `make test` work in a fresh clone.
 
+# Tests start many processes; byte code that is kept saves each of them a second of compiling.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +38,7 @@ test-fast: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(PYTEST) --cov=pcgraph --cov-report=term-missing:skip-covered
 
-# What starts processes or runs large models.
+# What starts processes, runs large models, damages files or interrupts.
 test-heavy: $(INSTALLED)
 	$(PYTEST) -m "heavy and not slow"
 

@@ -24,6 +24,8 @@ from tests.examples import examples
 
 from . import SEEDS
 
+pytestmark = pytest.mark.heavy
+
 FEW, MANY = 8, SEEDS or 300
 Read = Callable[[Path], Any]
 

@@ -18,6 +18,8 @@ from tests.cli.conftest import Cli
 from . import SEEDS, contents, everything, hidden
 from .test_places import COMMANDS
 
+pytestmark = pytest.mark.heavy
+
 
 class Failing:
     """Lets a number of calls of the system's writing functions pass, and then fails them all.

@@ -17,6 +17,8 @@ from tests.cli.conftest import Cli
 from . import contents
 from .test_places import COMMANDS
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize(
     ("command", "where", "drawing"),

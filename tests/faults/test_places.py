@@ -23,6 +23,8 @@ from tests.cli.conftest import Cli
 from . import contents, everything, hidden
 from .conftest import draw_pictures
 
+pytestmark = pytest.mark.heavy
+
 RUN = ("run", "small.yaml", "photos:coffee", "--trust", "-q", "--record", "values:e1")
 DATA = ("--trust", "--data", "folder:pictures", "-q")
 EVALUATE = ("evaluate", "small.yaml", *DATA, "--noise", "gaussian:0.5")
@@ -171,7 +173,6 @@ with run_folder("net", out) as own:
 """
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("out", ["", "same"])
 def test_several_processes_at_once(tmp_path: Path, out: str) -> None:
     """Each gets a folder of its own; of those that want the same one, one gets it, and the others say so."""
@@ -297,7 +298,6 @@ def test_an_evaluation_of_nothing_but_broken_images(cli: Cli, small: Path, pictu
     assert not Path("r").exists()
 
 
-@pytest.mark.heavy
 def test_more_quantities_than_open_files(small: Path, tmp_path: Path) -> None:
     """A tape of 300 nodes' states with 64 open files."""
     code = """

@@ -18,6 +18,8 @@ from tests.cli.conftest import SMALL, Cli
 from . import contents, everything
 from .conftest import draw_pictures
 
+pytestmark = pytest.mark.heavy
+
 DATA = ("--trust", "--data", "folder:pictures", "-q", "--out", "r")
 EVALUATE = ("evaluate", "small.yaml", *DATA, "--batch", "4")
 TRAIN = ("train", "small.yaml", *DATA, "--tracker", "none", "--device", "cpu", "--epochs", "2")

@@ -205,7 +205,7 @@ def resnet() -> tuple[nn.Module, pcg.PCNetwork]:
     return model, network
 
 
-@pytest.mark.parametrize("rule", ["bp", "fpa", "zil"])
+@pytest.mark.parametrize("rule", ["bp", "zil", pytest.param("fpa", marks=pytest.mark.heavy)])
 def test_traced_resnet_learns_as_by_backpropagation(rule: Any) -> None:
     model, network = resnet()
     assert not any(p.requires_grad for p in network.drive.parameters())

@@ -21,6 +21,7 @@ def test_there_is_one_of_each_kind() -> None:
     assert {"pc_small_world", "pc_scale_free", "pc_recurrent", "pc_hopfield"} <= set(FREE)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FREE)
 def test_a_shipped_network_learns_at_a_stable_rate(name: str) -> None:
     spec = pcg.load_spec(shipped_spec(name)).model_copy(update={"weights": None})

@@ -170,7 +170,7 @@ def test_a_pair_that_is_asked_for_twice_counts_once(tmp_path: Path) -> None:
     assert found["chain", "a"].p == found["a", "chain"].p
 
 
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.heavy), 3])
 @pytest.mark.parametrize("feedback", ["chain", "dense", [{"source": "e3", "target": "e1"}]])
 def test_an_arm_is_the_network_that_build_makes_of_its_spec_and_weights(
     tmp_path: Path, feedback: Any, seed: int

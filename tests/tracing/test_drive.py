@@ -76,7 +76,7 @@ def states() -> dict[str, Tensor]:
 
 MODELS: list[Any] = [
     ("torchvision:resnet18", {}),
-    ("torchvision:efficientnet_b0", {}),
+    pytest.param("torchvision:efficientnet_b0", {}, marks=pytest.mark.heavy),
     pytest.param("torchvision:densenet121", {}, marks=pytest.mark.heavy),
     pytest.param("torchvision:mobilenet_v3_small", {}, marks=pytest.mark.heavy),
     pytest.param("torchvision:shufflenet_v2_x0_5", {}, marks=pytest.mark.heavy),

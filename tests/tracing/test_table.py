@@ -208,9 +208,9 @@ def test_model_is_not_changed() -> None:
 @pytest.mark.parametrize(
     ("ref", "shape"),
     [
-        ("torchvision:inception_v3", (3, 299, 299)),
+        pytest.param("torchvision:inception_v3", (3, 299, 299), marks=pytest.mark.heavy),
         ("torchvision:efficientnet_b1", (3, 240, 240)),
-        ("torchvision:vit_h_14", (3, 224, 224)),
+        pytest.param("torchvision:vit_h_14", (3, 224, 224), marks=pytest.mark.heavy),
         ("torchvision:resnet50", (3, 224, 224)),
     ],
 )
