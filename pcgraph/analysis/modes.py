@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcgraph.analysis.jacobian import StepJacobian
+from pcgraph.analysis.jacobian import Block, StepJacobian
 from pcgraph.errors import Fault, InputError
 from pcgraph.scheduler import Scheduler
 from pcgraph.state import State
@@ -33,6 +33,7 @@ class Mode:
     Attributes:
         eigenvalue: Of a pair of complex ones, each is a mode.
         shares: By node that moves, the share of the squared norm of the change of values; they add up to 1.
+            Told of the nodes that the mode runs through, not of those that only follow them.
         image: The image of the batch whose states change most; images do not depend on each other.
     """
 
@@ -57,10 +58,11 @@ def leading_modes(
 ) -> list[Mode]:
     """The modes of largest eigenvalues of the step's Jacobian at a state, largest first.
 
-    By ARPACK, an implicitly restarted Arnoldi iteration (Lehoucq, Sorensen and Yang 1998), on products with
-    the Jacobian; in few dimensions from the whole matrix. Where a network has kinks (ReLU, ties in pooling),
-    the Jacobian is the one that autograd chooses. In float32 moduli are good to about 0.002: the
-    eigenvalues of a chain of nodes with like gains move by far more than the residual.
+    Each set of nodes that act back on each other has its own (`StepJacobian.loops`). By ARPACK, an
+    implicitly restarted Arnoldi iteration (Lehoucq, Sorensen and Yang 1998), on products with the Jacobian;
+    in few dimensions from the whole matrix. Where a network has kinks (ReLU, ties in pooling), the Jacobian
+    is the one that autograd chooses. In float32 moduli are good to about 0.002: rounding moves the
+    eigenvalues of nodes that hardly act back on each other by far more than the residual.
 
     Args:
         scheduler: The network's scheduler.
@@ -74,15 +76,25 @@ def leading_modes(
             the iteration does not converge.
     """
     jacobian = StepJacobian(scheduler, state, seed=seed)
-    if jacobian.size <= max(SMALL, 2 * count + 2):
-        values, vectors = np.linalg.eig(_matrix(jacobian))
+    found = [one for block in jacobian.loops() for one in _of_block(jacobian, block, count, tolerance)]
+    return sorted(found, key=_rank)[:count]
+
+
+def _of_block(jacobian: StepJacobian, block: Block, count: int, tolerance: float | None) -> list[Mode]:
+    """The leading modes of nodes that act back on each other."""
+    if block.size <= max(SMALL, 2 * count + 2):
+        values, vectors = np.linalg.eig(_matrix(block))
     else:
-        values, vectors = _by_arpack(jacobian, count, tolerance)
-    order = np.lexsort((values.imag, -values.real, -np.round(np.abs(values), 9)))[:count]
-    return [_mode(jacobian, complex(values[place]), vectors[:, place]) for place in order]
+        values, vectors = _by_arpack(block, count, tolerance)
+    order = np.argsort(-np.abs(values), kind="stable")[: count + 1]  # with the twin of a complex one
+    return [_mode(jacobian, block, complex(values[place]), vectors[:, place]) for place in order]
 
 
-def _by_arpack(jacobian: StepJacobian, count: int, tolerance: float | None) -> tuple[Any, Any]:
+def _rank(mode: Mode) -> tuple[float, float, float]:
+    return -round(mode.modulus, 9), -mode.eigenvalue.real, mode.eigenvalue.imag
+
+
+def _by_arpack(jacobian: Block, count: int, tolerance: float | None) -> tuple[Any, Any]:
     from pcgraph.analysis.needs import need
 
     linalg = need("scipy.sparse.linalg", "study", "leading modes")
@@ -109,7 +121,7 @@ def _by_arpack(jacobian: StepJacobian, count: int, tolerance: float | None) -> t
     return values, vectors
 
 
-def _matrix(jacobian: StepJacobian) -> NDArray[np.float64]:
+def _matrix(jacobian: Block) -> NDArray[np.float64]:
     """All of it, (size, size), column by column."""
     columns = [jacobian.times(unit) for unit in torch.eye(jacobian.size).to(jacobian.free)]
     found = torch.stack(columns, dim=1).double().cpu().numpy()
@@ -118,8 +130,8 @@ def _matrix(jacobian: StepJacobian) -> NDArray[np.float64]:
     return found
 
 
-def _mode(jacobian: StepJacobian, eigenvalue: complex, vector: NDArray[np.complex128]) -> Mode:
-    squares = torch.from_numpy(np.abs(vector) ** 2)
+def _mode(jacobian: StepJacobian, block: Block, eigenvalue: complex, vector: NDArray[np.complex128]) -> Mode:
+    squares = block.spread(torch.from_numpy(np.abs(vector) ** 2).to(block.free))
     by_node = {name: part.flatten(1).sum(dim=1) for name, part in jacobian.values(squares).items()}
     total = float(torch.stack(list(by_node.values())).sum())
     by_image: Tensor = torch.stack(list(by_node.values())).sum(dim=0)

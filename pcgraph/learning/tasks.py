@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pcgraph.dynamics.gains import Energy
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.energy import ByEnergy
 from pcgraph.learning.feedback import Feedback
@@ -23,7 +22,7 @@ def make_task(network: PCNetwork, settings: Train, compiled: bool = False) -> Ta
     Raises:
         InputError: The network cannot learn that, or it cannot be compiled.
     """
-    task = settings.task or ("energy" if isinstance(network.dynamics, Energy) else "feedback")
+    task = settings.task_under(network.spec.dynamics.rule)
     if compiled and task != "energy":
         message = f"task '{task}' of 'train' cannot be compiled"
         raise InputError(Fault(message, hint="Only task 'energy' can: leave out --compile."))

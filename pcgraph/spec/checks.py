@@ -13,6 +13,7 @@ from pcgraph.spec.schedule import Schedule
 from pcgraph.spec.schema import INPUT
 from pcgraph.spec.source import show
 from pcgraph.spec.start import start_faults
+from pcgraph.spec.training import BELONGS, STEPLESS, Task, Train
 from pcgraph.spec.valid_parts import Parts, PlacedEdge, sound_parts
 from pcgraph.spec.weights import is_file_reference
 
@@ -270,6 +271,8 @@ def _training(parts: Parts) -> Iterator[Fault]:
     if train.task == "energy" and parts.dynamics is not None and parts.dynamics.rule != "energy":
         message = "the task 'energy' follows an energy, and the dynamics have rule 'predify'"
         yield Fault(message, ("train", "task"), "Write 'dynamics: {rule: energy}'.")
+    if train.task is not None or parts.dynamics is not None:
+        yield from _unused(train, train.task_under(parts.dynamics.rule if parts.dynamics else ""))
     if train.learns and "backbone" in train.learns:
         if train.task == "feedback":
             message = "the task 'feedback' leaves the backbone as it is"
@@ -282,6 +285,18 @@ def _training(parts: Parts) -> Iterator[Fault]:
     if train.label is not None and parts.names and train.label not in parts.names:
         message = f"unknown node '{train.label}'"
         yield Fault(message, ("train", "label"), closest(train.label, parts.names))
+
+
+def _unused(train: Train, task: Task) -> Iterator[Fault]:
+    """Fields of a training that its task does not look at."""
+    for name in train.given:
+        of = BELONGS.get(name, (task,))
+        if task not in of:
+            message = f"'{name}' belongs to task {' and '.join(map(repr, of))}, and this is task '{task}'"
+            yield Fault(message, ("train", name), "Leave it out, or write another 'task'.")
+    if train.steps is not None and task == "energy" and train.rule in STEPLESS:
+        message = f"'steps' changes nothing: rule '{train.rule}' has no number of steps"
+        yield Fault(message, ("train", "steps"), "Leave it out: other rules then take 'schedule.steps'.")
 
 
 def _count(number: int, thing: str) -> str:

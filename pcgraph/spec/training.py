@@ -77,6 +77,14 @@ class LearningRate(Model):
     factor: Share = 0.1
     """Kind `step`: what a drop leaves of the rate."""
 
+    @model_validator(mode="after")
+    def _uses(self) -> LearningRate:
+        given = self.model_dump(exclude_defaults=True)
+        for name in ("every", "factor"):
+            if name in given and self.kind != "step":
+                raise refuse(f"'{name}' belongs to kind 'step', and this is kind '{self.kind}'")
+        return self
+
 
 class Augmentation(Model):
     """What is changed at random in every training image, anew in every epoch."""
@@ -134,10 +142,23 @@ class Loss(Model):
     """The steps whose losses count: the mean over `every` step, step 0 included, or the `last` alone."""
 
 
+Task = Literal["feedback", "through_time", "energy"]
+BELONGS: dict[str, tuple[Task, ...]] = {
+    "steps": ("through_time", "energy"),
+    "loss": ("through_time",),
+    "save_memory": ("through_time",),
+    "rule": ("energy",),
+    "label": ("through_time", "energy"),
+}
+"""Which tasks use a field; the others do not look at it."""
+STEPLESS = ("zil", "bp")
+"""Rules of task `energy` that have no number of steps."""
+
+
 class Train(Fitting):
     """What `pcgraph train` does."""
 
-    task: Literal["feedback", "through_time", "energy"] | None = None
+    task: Task | None = None
     """`feedback`: the feedback predictors learn to predict what the plain network computes; nothing else
     moves. `through_time`: predictors and backbone learn by the gradient through all steps of a run.
     `energy`: the weights follow the energy, by `rule`. Left out: `energy` with dynamics of rule
@@ -156,6 +177,19 @@ class Train(Fitting):
     label: NodeName | None = None
     """The node that is clamped to the classes, one-hot. Left out: `label`, where there is such a node;
     else the images are all there is to learn."""
+
+    def task_under(self, rule: str) -> Task:
+        """The task, also where it is left out.
+
+        Args:
+            rule: Of the dynamics: `predify` or `energy`.
+        """
+        return self.task or ("energy" if rule == "energy" else "feedback")
+
+    @property
+    def given(self) -> list[str]:
+        """Fields that are not as they are when they are left out."""
+        return list(self.model_dump(exclude_defaults=True))
 
 
 def _pair(value: Any) -> Any:

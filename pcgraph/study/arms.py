@@ -209,7 +209,7 @@ class Arms:
                     set_field(data, field.split("."), value)
             shown = ",".join(f"{names[field]}={value}" for field, value in point.items())
             found = self._wiring(f"{grid.arm}[{shown}]", data, path)
-            check_moves(self.study, self.graph, found.spec, grid.fields, path)
+            check_moves(self.study, self.graph, found.spec, found.edges, grid.fields, path)
             yield replace(found, of=grid.arm)
 
     def _lesions(self, lesions: Lesions, path: FieldPath) -> Iterator[Wiring]:

@@ -11,7 +11,7 @@ import torch
 
 from pcgraph.files.seals import digest
 
-FORMAT = 2
+FORMAT = 3
 """Changed whenever the same content would give other results."""
 
 

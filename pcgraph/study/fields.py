@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pcgraph.errors import Fault, FieldPath, SpecError
 from pcgraph.graph import PCGraph
-from pcgraph.spec import Spec
+from pcgraph.spec import Edge, Spec
 from pcgraph.study.file import Study
 
 EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
@@ -14,6 +14,7 @@ EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
 GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
 """What all arms have in common, and none can change."""
 NODE_GAINS = ("feedforward", "feedback", "error")
+FEEDBACK_GAINS = ("feedback", "error")
 
 
 def check_changeable(study: Study, field: Sequence[str], path: FieldPath) -> None:
@@ -39,13 +40,18 @@ def check_changeable(study: Study, field: Sequence[str], path: FieldPath) -> Non
         raise SpecError(study.located(Fault(message, path, hint)))
 
 
-def check_moves(study: Study, graph: PCGraph, spec: Spec, fields: Iterable[str], path: FieldPath) -> None:
-    """Refuse a field that all nodes have values of their own for, so that it would change nothing.
+def check_moves(
+    study: Study, graph: PCGraph, spec: Spec, edges: Sequence[Edge], fields: Iterable[str], path: FieldPath
+) -> None:
+    """Refuse a field that would change nothing.
+
+    All nodes have values of their own for it; or it weighs feedback, and there is none.
 
     Args:
         study: The file.
         graph: The network without feedback.
         spec: With the field's new value.
+        edges: Its feedback.
         fields: What is given new values.
         path: Where these fields stand.
 
@@ -58,6 +64,9 @@ def check_moves(study: Study, graph: PCGraph, spec: Spec, fields: Iterable[str],
         section, _, name = field.partition(".")
         if section != "dynamics" or name not in NODE_GAINS:
             continue
+        if not edges and name in FEEDBACK_GAINS:
+            message = f"there is no feedback, so '{field}' changes nothing"
+            raise SpecError(study.located(Fault(message, (*path, field), "Take an arm with feedback.")))
         if all(node in own and getattr(own[node], name) is not None for node in moved):
             message = f"every node has its own '{name}', so '{field}' changes nothing"
             fault = Fault(message, (*path, field), "Write 'reset: [dynamics.nodes]'.")

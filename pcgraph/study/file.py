@@ -23,6 +23,7 @@ from pcgraph.study.search import Range, Search
 
 MOST_ARMS = 1000
 Draws = Annotated[Count, Field(le=MOST_ARMS)]
+Levels = dict[str, Annotated[list[NonNegative], Field(min_length=1)]]
 
 
 class Random(Model):
@@ -122,7 +123,7 @@ class Corruptions(Model):
 
     names: Annotated[list[str], Field(min_length=1)]
     """Their names; `benchmark` are 15 of them, `all` the 19."""
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = [1, 2, 3, 4, 5]
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)] = [1, 2, 3, 4, 5]
     """Which."""
 
 
@@ -191,10 +192,10 @@ class Evaluate(Model):
 
     data: str | None = None
     """Images, as for `pcgraph evaluate`. Left out: those of the training."""
-    noise: dict[str, list[NonNegative]] = {}
+    noise: Levels = {}
     """Levels by kind: `gaussian`, `salt_pepper`, `blur`, `low_frequency`, `occlusion`, `low_contrast`,
     `stripes`; see the page Evaluation."""
-    unseen: dict[str, list[NonNegative]] = {}
+    unseen: Levels = {}
     """The same, of kinds that nothing is tuned for: they have no say in the choice of a step, are no part of
     the mean that arms are compared by, and `contrasts` are told for their mean, too."""
     corruptions: Corruptions | None = None

@@ -178,7 +178,7 @@ class Space:
         arm = self.arm(values)
         made = self._made(arm.model_copy(update={"spec": self._lenient(arm.spec)}), path)
         if field:
-            check_moves(self.arms.study, self.arms.graph, made.spec, [field], path[:2])
+            check_moves(self.arms.study, self.arms.graph, made.spec, made.edges, [field], path[:2])
         return made
 
     def _lenient(self, spec: dict[str, Any]) -> dict[str, Any]:

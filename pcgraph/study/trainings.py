@@ -71,8 +71,7 @@ class Trainings:
     def _tied(self, train: Train) -> str:
         """Why edges do not learn each by itself; empty where they do."""
         edges = [edge for arm in self.wirings for edge in arm.edges]
-        energies = self.wirings[0].spec.dynamics.rule == "energy"
-        task = train.task or ("energy" if energies else "feedback")  # see learning.make_task
+        task = train.task_under(self.wirings[0].spec.dynamics.rule)
         if task != "feedback" and "backbone" in (train.learns or ["backbone"]):
             message = f"task '{task}' would train the backbone, which is the same in all arms"
             raise self._refused(message, ("train", "task"), "Write 'learns: [predictors]'.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,46 @@ def test_they_are_those_of_the_whole_matrix(
             conjugate.shares, abs=1e-5
         )
         assert sum(one.shares.values()) == pytest.approx(1)
+
+
+def row(feedback: list[dict[str, Any]]) -> tuple[pcg.Scheduler, State]:
+    """Eight linear nodes of 12 units, one after the other, in float32; each keeps 0.7 of itself at a step."""
+    names = list("iabcdefgh")
+    spec = {
+        "name": "row",
+        "nodes": {name: {"shape": [12]} for name in names},
+        "edges": [{"source": s, "target": t, "predictor": ["Linear"]} for s, t in pairwise(names)],
+        "feedback": feedback or "none",
+        "dynamics": {"feedforward": 0.3, "feedback": 0.0, "error": 0.0},
+    }
+    scheduler = pcg.Scheduler(pcg.build(pcg.parse_spec(spec)))
+    return scheduler, scheduler.start(torch.randn(2, 12))
+
+
+@pytest.mark.parametrize("small", [0, 1000])
+def test_a_row_of_like_nodes_keeps_what_each_keeps(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix is triangular, with 0.7 on its diagonal; Arnoldi on all of it is far off in float32."""
+    monkeypatch.setattr(modes, "SMALL", small)
+    scheduler, state = row([])
+    found = leading_modes(scheduler, state, 3)
+    assert [one.eigenvalue for one in found] == pytest.approx([0.7] * 3, abs=1e-6)
+    assert pcg.spectral_radius(scheduler, state) == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_mode_lives_where_nodes_act_back_on_each_other() -> None:
+    """By hand: c <- 0.5 c + 0.2 B d + ..., d <- 0.7 d + 0.3 F c, whatever comes before and after them."""
+    scheduler, state = row([{"source": "d", "target": "c", "predictor": ["Linear"], "gain": 0.2}])
+    made = scheduler.network.predictors
+    there, back = (made[name].weight.detach().double().numpy() for name in ("c->d", "d->c"))
+    block = np.block([[0.5 * np.eye(12), 0.2 * back], [0.3 * there, 0.7 * np.eye(12)]])
+    values, vectors = np.linalg.eig(block)
+    most = np.abs(values).argmax()
+    first, *_ = leading_modes(scheduler, state, 3)
+    assert first.modulus == pytest.approx(abs(values[most]), abs=1e-5)
+    assert abs(values[most]) > 0.72  # and so it is not one of the others', which is 0.7
+    squares = np.abs(vectors[:, most]) ** 2
+    shares = {"c": squares[:12].sum() / squares.sum(), "d": squares[12:].sum() / squares.sum()}
+    assert {name: share for name, share in first.shares.items() if share} == pytest.approx(shares, abs=1e-4)
 
 
 def test_products_are_derivatives_of_the_step() -> None:

@@ -1214,9 +1214,28 @@ TRAIN = [
         "spec.yaml:4:9 train.learns: this spec has no 'backbone' to learn\n  Leave 'learns' out.",
     ),
     Case(
+        "steps of a task that takes none",
+        VGG + "train: {steps: 3, rule: bp}\n",
+        "spec.yaml:4:9 train.steps: 'steps' belongs to task 'through_time' and 'energy', and this is task "
+        "'feedback'\n  Leave it out, or write another 'task'.\n"
+        "spec.yaml:4:19 train.rule: 'rule' belongs to task 'energy', and this is task 'feedback'\n"
+        "  Leave it out, or write another 'task'.",
+    ),
+    Case(
+        "drops of a rate that has none",
+        VGG + "train: {schedule: {kind: cosine, every: 3}}\n",
+        "spec.yaml:4:9 train.schedule: 'every' belongs to kind 'step', and this is kind 'cosine'",
+    ),
+    Case(
+        "steps of a rule that takes none",
+        FREE + "dynamics: {rule: energy}\ntrain: {steps: 3, rule: zil}\n",
+        "spec.yaml:5:9 train.steps: 'steps' changes nothing: rule 'zil' has no number of steps\n"
+        "  Leave it out: other rules then take 'schedule.steps'.",
+    ),
+    Case(
         "unknown label node",
-        FREE + "train: {label: d}\n",
-        "spec.yaml:4:9 train.label: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
+        FREE + "train: {task: through_time, label: d}\n",
+        "spec.yaml:4:29 train.label: unknown node 'd'\n  Choose from 'a', 'b', 'c'.",
     ),
     Case(
         "range upside down",

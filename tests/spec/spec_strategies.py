@@ -67,8 +67,9 @@ trainings = st.fixed_dictionaries(
             ),
             st.fixed_dictionaries({}, optional={"betas": st.lists(shares, min_size=2, max_size=2)}),
         ),
-        "schedule": st.fixed_dictionaries(
-            {"kind": st.sampled_from(["cosine", "step"])}, optional={"warmup": positive, "every": st.just(2)}
+        "schedule": st.one_of(
+            st.fixed_dictionaries({"kind": st.just("cosine")}, optional={"warmup": positive}),
+            st.fixed_dictionaries({"kind": st.just("step")}, optional={"every": st.just(2)}),
         ),
         "clip": positive,
         "precision": st.sampled_from(["float32", "bfloat16"]),
@@ -165,7 +166,10 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
             for i, target in enumerate(guessed)
         ]
     if draw(st.booleans()):
-        spec["train"] = draw(trainings)
+        train = draw(trainings)
+        task = train.get("task", "energy" if energy else "feedback")
+        other = {"feedback": ("loss", "rule"), "through_time": ("rule",), "energy": ("loss",)}[task]
+        spec["train"] = {name: value for name, value in train.items() if name not in other}
     if spec.get("dynamics", {}).get("rule") != "energy" and draw(st.booleans()):
         spec["tune"] = draw(tunings)
     return spec

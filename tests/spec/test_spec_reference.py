@@ -95,7 +95,8 @@ def test_name_and_nodes_may_come_from_the_extended_file() -> None:
 # doubled keys, infinities (JSON has none) and 10.0 (JSON Schema takes it for a whole number).
 BEYOND = re.compile(
     r"twice|already given|alone|the same place|unknown node|bundle|channels|the crop|for images"
-    r"|belongs to rule|follows the feedforward|no 'backbone'|needs 'edges'|word of Python|is not declared"
+    r"|belongs to (rule|task|kind)|'steps' changes|follows the feedforward|no 'backbone'|needs 'edges'"
+    r"|word of Python|is not declared"
     r"|cannot name a spec|which library|unknown library|names no|not both|got the text|contains itself"
     r"|differ in length|takes no '|the task '"
     r"|erdos_renyi needs|areas; at most|no such graph|the order twice|delay 0"

@@ -86,6 +86,29 @@ def plan(path: Path) -> Plan:
             "grid.dynamics.feedback",
             "changes nothing",
         ),
+        (
+            {"reset": ["weights", "dynamics.nodes"], "grid": {"arm": "none", "dynamics.feedback": [0.1]}},
+            "grid.dynamics.feedback",
+            "there is no feedback",
+        ),
+        (
+            {"reset": ["weights", "dynamics.nodes"], "grid": {"arm": "none", "dynamics.error": [0.1]}},
+            "grid.dynamics.error",
+            "there is no feedback",
+        ),
+        ({"evaluate": {**EVALUATE, "noise": {"gaussian": []}}}, "evaluate.noise.gaussian", "at least one"),
+        ({"evaluate": {**EVALUATE, "unseen": {"blur": []}}}, "evaluate.unseen.blur", "at least one"),
+        (
+            {"evaluate": {**EVALUATE, "corruptions": {"names": ["fog"], "severities": []}}},
+            "evaluate.corruptions.severities",
+            "at least one",
+        ),
+        ({"train": {**TRAIN, "steps": 3}}, "train.steps", "this is task 'feedback'"),
+        (
+            {"arms": {"a": {"feedback": "chain", "spec": {"train": {"save_memory": True}}}}},
+            "arms.a.spec.train.save_memory",
+            "this is task 'feedback'",
+        ),
         ({"arms": {"a": {"spec": {"nodes": {"e1": "relu2"}}}}}, "arms.a.spec.nodes", "same in all arms"),
         ({"arms": {"a": {"spec": {"train": {"data": "digits"}}}}}, "arms.a.spec.train", "same in all arms"),
         (
