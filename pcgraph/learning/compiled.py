@@ -18,7 +18,8 @@ from pcgraph.learning.local import Local, Values
 from pcgraph.learning.rules import Moment, Rule
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.compiling import is_hooked, missing_compiler
-from pcgraph.simulation.packages import Package, UnfitError, load_or_make
+from pcgraph.simulation.operations import UnfitError
+from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.start import given_values
 
 

@@ -1,15 +1,13 @@
 """Functions that are compiled ahead of time, and loaded by later processes.
 
-What is looked up is what is run: a function is traced in each process, and the key of its package is made of
-every operation of the trace and every number of its weights. The trace takes a twentieth of the time that
-compiling takes.
+What is looked up is what is run: each process lets a function run once on tensors without numbers, and the
+key of its package is made of every operation and of every number of its weights.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import operator
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,14 +22,11 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from pcgraph.display.logs import without_log
 from pcgraph.files.cache import Cache
+from pcgraph.simulation.operations import Operations, UnfitError
 
 PACKAGE = "package.pt2"
-FORMAT = 1
+FORMAT = 2
 """Goes up when packages are made in another way."""
-
-
-class UnfitError(Exception):
-    """Something about a function that no package can hold."""
 
 
 class Package:
@@ -60,58 +55,81 @@ def load_or_make(function: Callable[..., Any], arguments: tuple[Any, ...], kept:
         kept: Where packages are.
 
     Raises:
-        UnfitError: It returns what is neither a tensor nor made of them, or the package could not be kept.
+        UnfitError: It returns what is neither a tensor nor made of them, or draws; or the package could not
+            be kept.
         Exception: Whatever torch raises where it cannot trace or compile it.
     """
     device = _device(arguments)
     dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    flat = _Flat(function, arguments)
     # autocast keeps the weights that it has cast, and the stand-ins of a trace are not to be kept
-    with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False):
-        program, form = _trace(function, arguments)
-    key = _key(program, form)
-    entry = kept.find(key) or kept.keep(key, partial(_write, program, _tensors(arguments)))
+    with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False), _as_if_compiled():
+        key = _key(flat)
+        entry = kept.find(key)
+        program = None if entry is not None else _trace(flat)
+    if program is not None:
+        entry = kept.keep(key, partial(_write, program, flat.tensors))
     if entry is None:
         raise UnfitError("its package could not be kept")
     with _quiet():
         run = torch._inductor.aoti_load_package(str(entry.path / PACKAGE))
-    return Package(run, form)
+    return Package(run, flat.form)
 
 
-def _trace(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[fx.GraphModule, Any]:
-    """All operations of a function, and what it returns with places instead of tensors."""
-    from torch.fx.experimental.proxy_tensor import make_fx
+class _Flat:
+    """A function from tensors to tensors.
 
-    leaves, structure = tree_flatten(arguments)
-    form: Any = None
+    Attributes:
+        tensors: Those among the arguments.
+        form: The results, with the place of each tensor instead of it; known once it has run.
+    """
 
-    def flat(*tensors: Tensor) -> list[Tensor]:
-        nonlocal form
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._leaves, self._structure = tree_flatten(arguments)
+        self.tensors = _tensors(arguments)
+        self.form: Any = None
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
         given = iter(tensors)
-        filled = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        results, shape = tree_flatten(function(*tree_unflatten(filled, structure)))
+        filled = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        results, shape = tree_flatten(self._function(*tree_unflatten(filled, self._structure)))
         found = [result for result in results if isinstance(result, Tensor)]
         if len(found) != sum(result is not None for result in results):
             raise UnfitError("a result is no tensor")
         places = iter(range(len(found)))
         form = tree_unflatten([None if result is None else next(places) for result in results], shape)
+        try:
+            self.form = ast.literal_eval(repr(form))
+        except (ValueError, SyntaxError):
+            raise UnfitError("its results are in a type of their own") from None
         return found
 
-    trace = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
-    with patch.object(torch.compiler, "_is_compiling_flag", True):
-        program = trace(*_tensors(arguments))
+
+def _key(flat: _Flat) -> str:
+    """A digest of all that the compiled code depends on."""
+    from torch._subclasses import FakeTensorMode
+
+    shapes = FakeTensorMode(allow_non_fake_inputs=True)
+    given = [shapes.from_tensor(tensor, static_shapes=True) for tensor in flat.tensors]
+    operations = Operations(given)
+    with shapes, operations:
+        results = flat(*given)
+    places = [operations.name(result) for result in results]
+    here = (machine(), torch.get_num_threads(), torch.get_float32_matmul_precision())
+    found = hashlib.sha256(repr((FORMAT, flat.form, places, *here)).encode())
+    found.update(operations.digest)
+    return found.hexdigest()
+
+
+def _trace(flat: _Flat) -> fx.GraphModule:
+    """All operations of a function as a graph."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    program = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*flat.tensors)
     program.graph.eliminate_dead_code()
     program.recompile()
-    if any(_draws(node) for node in program.graph.nodes):
-        raise UnfitError("it draws random numbers")
-    try:
-        plain = ast.literal_eval(repr(form))
-    except (ValueError, SyntaxError):
-        raise UnfitError("its results are in a type of their own") from None
-    return program, plain
-
-
-def _draws(node: fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    return program
 
 
 def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapping[str, Any]:
@@ -122,26 +140,6 @@ def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapp
             exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True}
         )
     return {"operations": len(program.graph.nodes), "torch": torch.__version__}
-
-
-def _key(program: fx.GraphModule, form: Any) -> str:
-    """A digest of all that the compiled code depends on."""
-    found = hashlib.sha256(repr((FORMAT, form, machine(), torch.get_num_threads())).encode())
-    for node in program.graph.nodes:
-        found.update(repr((node.name, node.op, str(node.target), str(node.args), str(node.kwargs))).encode())
-        if node.op == "placeholder":
-            found.update(_layout(node.meta["val"]))
-        if node.op == "get_attr":
-            constant = operator.attrgetter(node.target)(program)
-            if not isinstance(constant, Tensor):
-                raise UnfitError("a part of it is a graph of its own")
-            found.update(_layout(constant))
-            found.update(constant.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def _layout(value: Tensor) -> bytes:
-    return repr((tuple(value.shape), value.stride(), value.dtype, value.device)).encode()
 
 
 @cache
@@ -161,6 +159,13 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _device(values: Any) -> str:
     return next((tensor.device.type for tensor in _tensors(values)), "cpu")
+
+
+@contextmanager
+def _as_if_compiled() -> Iterator[None]:
+    """Whoever asks is told that this is compiled, and leaves out what looks at numbers."""
+    with patch.object(torch.compiler, "_is_compiling_flag", True):
+        yield
 
 
 @contextmanager

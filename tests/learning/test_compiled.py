@@ -87,10 +87,10 @@ def traced(
     function = module.batch_function(RULES[rule], Local(network), tuple(weights), tuple(clamp), steps)
     stand_ins = [torch.zeros_like(one).requires_grad_(one.requires_grad) for one in weights.values()]
     others = [torch.rand_like(value) for value in clamp.values()]
-    with torch.no_grad():
-        program, form = packages._trace(function, (*stand_ins, *others))
-        results = program(*weights.values(), *clamp.values())
-    return {part: {name: results[at] for name, at in where.items()} for part, where in form.items()}
+    flat = packages._Flat(function, (*stand_ins, *others))
+    with torch.no_grad(), packages._as_if_compiled():
+        results = packages._trace(flat)(*weights.values(), *clamp.values())
+    return {part: {name: results[at] for name, at in where.items()} for part, where in flat.form.items()}
 
 
 def expected(rule: str, network: pcg.PCNetwork, clamp: dict[str, Tensor], steps: int) -> Any:
