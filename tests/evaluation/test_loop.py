@@ -114,6 +114,7 @@ def test_results_that_are_missing_are_noticed(network: pcg.PCNetwork, tmp_path: 
         evaluate(network, pictures(11), [], SETTINGS, store=Store(tmp_path), processes=Apart(0, 2))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("moment", range(1, 12, 3))
 def test_an_interrupted_evaluation_goes_on_where_it_was(
     network: pcg.PCNetwork, tmp_path: Path, moment: int

@@ -151,6 +151,7 @@ def test_the_union_trains_each_edge_as_if_it_were_alone(tmp_path: Path) -> None:
         assert found["union"].equal(found["own"]), name
 
 
+@pytest.mark.heavy
 def test_a_study_that_was_stopped_goes_on_and_damaged_cells_are_made_again(tmp_path: Path) -> None:
     plan = planned(tmp_path, seeds=1)
     store = CellStore(tmp_path / "cells")

@@ -21,6 +21,8 @@ from pcgraph.spec.weights import Checkpoint
 from pcgraph.tracing.models import load_model
 from tests.examples import examples
 
+pytestmark = pytest.mark.heavy
+
 QUICK = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

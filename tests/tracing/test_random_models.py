@@ -354,6 +354,7 @@ def flattened(net: nn.Module, x: Tensor) -> Tensor:
     return F.dropout(steps.flatten(0, 1), 0.3, training=True).view_as(steps).permute(1, 2, 0).view_as(x)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "message"),
     [

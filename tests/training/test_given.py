@@ -150,6 +150,7 @@ class Drawn(Dataset[Any]):
         return torch.randn(1, 12, 12), index % 10
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "make",
     [
