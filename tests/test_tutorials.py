@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
+MARKS = {"2": [], "4": [pytest.mark.slow]}
+"""The others are heavy; the fourth trains for over a minute."""
 
 
 def test_there_are_tutorials() -> None:
@@ -16,7 +18,7 @@ def test_there_are_tutorials() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [pytest.param(path, marks=[] if path.stem[0] == "2" else pytest.mark.heavy) for path in TUTORIALS],
+    [pytest.param(path, marks=MARKS.get(path.stem[0], pytest.mark.heavy)) for path in TUTORIALS],
     ids=lambda path: path.stem,
 )
 def test_tutorial_runs(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

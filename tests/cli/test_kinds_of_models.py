@@ -110,6 +110,7 @@ LIBRARY = {
     "torchvision:deeplabv3_resnet50": ((3, 32, 32), 0),
     "torchvision:fcn_resnet50": ((3, 32, 32), 0),
 }
+LARGE = ("torchvision:s3d", "torchvision:deeplabv3_resnet50")
 
 
 def every_command(cli: Cli, model: str, shape: tuple[int, ...], classes: int) -> None:
@@ -150,7 +151,7 @@ def test_every_command_on_models_of_ones_own(
 
 @pytest.mark.parametrize(
     "model",
-    [pytest.param(name, marks=pytest.mark.slow if "s3d" in name else pytest.mark.heavy) for name in LIBRARY],
+    [pytest.param(name, marks=pytest.mark.slow if name in LARGE else pytest.mark.heavy) for name in LIBRARY],
 )
 def test_every_command_on_video_and_segmentation(cli: Cli, model: str) -> None:
     every_command(cli, model, *LIBRARY[model])
