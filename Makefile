@@ -1,6 +1,6 @@
 # The project's everyday commands. `make demo` and `make test` work in a fresh clone.
 
-# Tests start many processes; byte code that is kept saves each of them a second of compiling.
+# Tests start many processes, each of which would compile pcgraph anew if no byte code were kept.
 export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON ?= python3

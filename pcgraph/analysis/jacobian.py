@@ -76,44 +76,20 @@ class StepJacobian:
                     )
                     reads.add_edges_from((one, place) for one, found in enumerate(back) if found is not None)
         parts = sorted(sorted(part) for part in networkx.strongly_connected_components(reads))
-        of = torch.arange(len(self._sizes)).repeat_interleave(torch.tensor(self._sizes)).to(self.free.device)
-        blocks = [Block(self, torch.isin(of, torch.tensor(part).to(of)) & (self.free > 0)) for part in parts]
-        return [one for one in blocks if one.size]
+        blocks = [Block(self, part) for part in parts]
+        return [one for one in blocks if one.free.any()]
 
     def random(self) -> Tensor:
         """A random vector (size,) of the space."""
-        drawn = torch.randn(self.size, generator=self._generator, dtype=self.free.dtype)
-        return drawn.to(self.free.device) * self.free
+        return self._all.random()
 
     def transposed(self, vector: Tensor) -> Tensor:
         """The product of the transposed Jacobian, which has the same eigenvalues, with a vector (size,)."""
-        shaped = self._shaped(vector, self._outputs)
-        with torch.inference_mode(False):
-            back = torch.autograd.grad(
-                self._outputs, self._inputs, shaped, retain_graph=True, materialize_grads=True
-            )
-        return self._flat(back)
+        return self._all.transposed(vector)
 
     def times(self, vector: Tensor) -> Tensor:
         """The product of the Jacobian with a vector (size,): the derivative of `transposed`."""
-        with torch.inference_mode(False), torch.enable_grad():
-            if not self._along:
-                self._along = [torch.zeros_like(one, requires_grad=True) for one in self._outputs]
-                self._back = list(
-                    torch.autograd.grad(
-                        self._outputs, self._inputs, self._along, create_graph=True, materialize_grads=True
-                    )
-                )
-            pieces = self._shaped(vector, self._inputs)
-            tied = [pair for pair in zip(self._back, pieces, strict=True) if pair[0].requires_grad]
-            ahead = torch.autograd.grad(
-                [back for back, _ in tied],
-                self._along,
-                [piece for _, piece in tied],
-                retain_graph=True,
-                materialize_grads=True,
-            )
-        return self._flat(ahead)
+        return self._all.times(vector)
 
     def values(self, vector: Tensor) -> dict[str, Tensor]:
         """The part of a vector (size,) that is the nodes' values: (batch, *shape) each."""
@@ -137,45 +113,95 @@ class StepJacobian:
         moments = [one for kept in state.moments.values() for one in kept]
         return [*(state.values[name] for name in self.moving), *past, *moments]
 
+    @property
+    def _all(self) -> Block:
+        return Block(self, list(range(len(self._inputs))))
+
+    def _derivatives(self) -> list[Tensor]:
+        """The products of the transposed Jacobian with `_along`, which can be differentiated for it."""
+        if not self._along:
+            self._along = [torch.zeros_like(one, requires_grad=True) for one in self._outputs]
+            self._back = list(
+                torch.autograd.grad(
+                    self._outputs, self._inputs, self._along, create_graph=True, materialize_grads=True
+                )
+            )
+        return self._back
+
+
+class Block:
+    """The Jacobian within some parts of the space; a product takes the work of these alone.
+
+    Args:
+        whole: That of the whole space.
+        parts: Places of the parts.
+
+    Attributes:
+        size: Dimensions.
+        free: (size,), 1 where an entry moves and 0 where a mask holds it.
+    """
+
+    def __init__(self, whole: StepJacobian, parts: list[int]) -> None:
+        self._whole, self._parts = whole, parts
+        self._sizes = [whole._sizes[part] for part in parts]
+        self.size = sum(self._sizes)
+        split = torch.split(whole.free, whole._sizes)
+        self.free = torch.cat([split[part] for part in parts])
+
+    def random(self) -> Tensor:
+        """A random vector (size,)."""
+        drawn = torch.randn(self.size, generator=self._whole._generator, dtype=self.free.dtype)
+        return drawn.to(self.free.device) * self.free
+
+    def times(self, vector: Tensor) -> Tensor:
+        """The product with a vector (size,)."""
+        whole = self._whole
+        with torch.inference_mode(False), torch.enable_grad():
+            back = whole._derivatives()
+            pieces = self._shaped(vector, [whole._inputs[part] for part in self._parts])
+            tied = [(back[p], piece) for p, piece in zip(self._parts, pieces, strict=True)]
+            tied = [pair for pair in tied if pair[0].requires_grad]
+            along = [whole._along[part] for part in self._parts]
+            if not tied:
+                return torch.zeros_like(self.free)
+            ahead = torch.autograd.grad(
+                [one for one, _ in tied],
+                along,
+                [piece for _, piece in tied],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        return self._flat(ahead)
+
+    def transposed(self, vector: Tensor) -> Tensor:
+        """The product of the transposed block with a vector (size,)."""
+        outputs = [self._whole._outputs[part] for part in self._parts]
+        pieces = self._shaped(vector, outputs)
+        tied = [pair for pair in zip(outputs, pieces, strict=True) if pair[0].requires_grad]
+        if not tied:
+            return torch.zeros_like(self.free)
+        with torch.inference_mode(False):
+            back = torch.autograd.grad(
+                [one for one, _ in tied],
+                [self._whole._inputs[part] for part in self._parts],
+                [piece for _, piece in tied],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        return self._flat(back)
+
+    def spread(self, vector: Tensor) -> Tensor:
+        """A vector (size,) in the whole space, zero outside the parts."""
+        pieces = dict(zip(self._parts, torch.split(vector, self._sizes), strict=True))
+        sizes = enumerate(self._whole._sizes)
+        return torch.cat([pieces.get(part, vector.new_zeros(size)) for part, size in sizes])
+
     def _shaped(self, vector: Tensor, like: list[Tensor]) -> list[Tensor]:
         pieces = torch.split(vector * self.free, self._sizes)
         return [piece.view_as(one) for piece, one in zip(pieces, like, strict=True)]
 
     def _flat(self, tensors: tuple[Tensor, ...]) -> Tensor:
         return torch.cat([one.detach().flatten() for one in tensors]) * self.free
-
-
-class Block:
-    """The Jacobian within a part of the space.
-
-    Args:
-        whole: That of the whole space.
-        inside: (whole.size,), which entries belong to the part.
-
-    Attributes:
-        size: Dimensions of the part.
-        free: (size,), ones in the type and place of its vectors.
-    """
-
-    def __init__(self, whole: StepJacobian, inside: Tensor) -> None:
-        self._whole, self._places = whole, inside.nonzero().flatten()
-        self.size, self.free = len(self._places), whole.free[inside]
-
-    def random(self) -> Tensor:
-        """A random vector (size,) of the part."""
-        return self._whole.random()[self._places]
-
-    def times(self, vector: Tensor) -> Tensor:
-        """The product with a vector (size,)."""
-        return self._whole.times(self.spread(vector))[self._places]
-
-    def transposed(self, vector: Tensor) -> Tensor:
-        """The product of the transposed block with a vector (size,)."""
-        return self._whole.transposed(self.spread(vector))[self._places]
-
-    def spread(self, vector: Tensor) -> Tensor:
-        """A vector (size,) in the whole space, zero outside the part."""
-        return vector.new_zeros(self._whole.size).index_copy(0, self._places, vector)
 
 
 def _free(state: State, node: str) -> Tensor:

@@ -289,7 +289,7 @@ def _training(parts: Parts) -> Iterator[Fault]:
 
 def _unused(train: Train, task: Task) -> Iterator[Fault]:
     """Fields of a training that its task does not look at."""
-    for name in train.given:
+    for name in train.model_dump(exclude_defaults=True):
         of = BELONGS.get(name, (task,))
         if task not in of:
             message = f"'{name}' belongs to task {' and '.join(map(repr, of))}, and this is task '{task}'"

@@ -186,11 +186,6 @@ class Train(Fitting):
         """
         return self.task or ("energy" if rule == "energy" else "feedback")
 
-    @property
-    def given(self) -> list[str]:
-        """Fields that are not as they are when they are left out."""
-        return list(self.model_dump(exclude_defaults=True))
-
 
 def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value

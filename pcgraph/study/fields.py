@@ -13,8 +13,8 @@ EDGE_FIELDS = ("delay", "gain", "error", "predictor", "mask")
 """Fields of a grid, or of a search, that mean edges."""
 GROUND = ("name", "extends", "backbone", "nodes", "edges", "topology")
 """What all arms have in common, and none can change."""
-NODE_GAINS = ("feedforward", "feedback", "error")
 FEEDBACK_GAINS = ("feedback", "error")
+NODE_GAINS = ("feedforward", *FEEDBACK_GAINS)
 
 
 def check_changeable(study: Study, field: Sequence[str], path: FieldPath) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -118,9 +119,9 @@ def test_they_are_those_of_the_whole_matrix(
         assert sum(one.shares.values()) == pytest.approx(1)
 
 
-def row(feedback: list[dict[str, Any]]) -> tuple[pcg.Scheduler, State]:
-    """Eight linear nodes of 12 units, one after the other, in float32; each keeps 0.7 of itself at a step."""
-    names = list("iabcdefgh")
+def row(feedback: list[dict[str, Any]], count: int = 8) -> tuple[pcg.Scheduler, State]:
+    """Linear nodes of 12 units, one after the other, in float32; each keeps 0.7 of itself at a step."""
+    names = ["i", *"abcdefgh", *(f"n{place}" for place in range(8, count))]
     spec = {
         "name": "row",
         "nodes": {name: {"shape": [12]} for name in names},
@@ -140,6 +141,16 @@ def test_a_row_of_like_nodes_keeps_what_each_keeps(small: int, monkeypatch: pyte
     found = leading_modes(scheduler, state, 3)
     assert [one.eigenvalue for one in found] == pytest.approx([0.7] * 3, abs=1e-6)
     assert pcg.spectral_radius(scheduler, state) == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_long_row_takes_work_in_proportion() -> None:
+    def calls(count: int) -> int:
+        scheduler, state = row([], count)
+        profile = cProfile.Profile()
+        profile.runcall(pcg.spectral_radius, scheduler, state)
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(160) < 8 * calls(40)  # 16 if it were quadratic
 
 
 def test_a_mode_lives_where_nodes_act_back_on_each_other() -> None:

@@ -77,7 +77,6 @@ def test_windows_are_no_batch() -> None:
     assert shapes == [(56, 56, 96), (28, 28, 192), (14, 14, 384), (7, 7, 768)]
 
 
-@pytest.mark.heavy
 def test_default_input_of_timm() -> None:
     model = load_model("timm:efficientnet_b1", meta=True)
     expected = timm.data.resolve_model_data_config(model)["input_size"]
