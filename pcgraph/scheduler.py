@@ -279,11 +279,14 @@ class Scheduler:
                 watch(state, {name: series[-1] for name, series in run.energy.items()})
 
         instead, layout = {}, None
-        if not (self.direct or self._stepper.compiler or differentiable or watch):
-            instead = tiled_predictors(self.network, steps)
+        if not (self.direct or self._stepper.compiler or watch):
+            if not differentiable:
+                instead = tiled_predictors(self.network, steps)
             if gains_channels_last(self.network, steps, run.state):
                 layout = ChannelsLast(run.state)
-        return Course(self._stepper, run.state, request, see, differentiable, checkpoint, instead, layout)
+        # the backward pass would make the last step again at once
+        apart = range(steps - 1 if checkpoint else 0)
+        return Course(self._stepper, run.state, request, see, differentiable, apart, instead, layout)
 
     def _run_in_parts(
         self,

@@ -181,8 +181,9 @@ def _after_linear(module: nn.Linear, shape: Shape) -> Shape:
 @lru_cache(maxsize=4096)
 def _predicted_by_auto(source: Node, target: Node) -> Shape:
     """What ``auto`` predicts, computed once for all edges between such nodes."""
-    with torch.random.fork_rng(devices=[]):
-        return _shape_after(automatic(source, target), [source.shape])
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("meta"):
+        predictor = automatic(source, target).eval()
+        return _shape_of(predictor(torch.empty(2, *source.shape)))
 
 
 def _bare(node: Node) -> Node:

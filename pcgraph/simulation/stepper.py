@@ -118,7 +118,7 @@ class Course:
         request: What has to be evaluated for those who look.
         see: Sees each state.
         differentiable: See `Scheduler.step`.
-        checkpoint: Keep only the states for the backward pass.
+        checkpoint: The steps, counted from 0, that keep only their states for the backward pass.
         instead: Predictors by edge that are used instead of the network's.
         layout: How the maps lie after the first step; None leaves them as they come.
 
@@ -133,7 +133,7 @@ class Course:
         request: Request,
         see: See,
         differentiable: Differentiable = False,
-        checkpoint: bool = False,
+        checkpoint: range = range(0),
         instead: Mapping[str, nn.Module] = {},
         layout: ChannelsLast | None = None,
     ) -> None:
@@ -143,11 +143,10 @@ class Course:
         self._plan = stepper.plan(state.fixed, state.batch, request.watched)
         self._last = stepper.plan(state.fixed, state.batch, request.watched, acting=bool(request.gradients))
         self.moving = self._plan.moving
-        self._apart: Step | None = None
+        self._apart: Step | None = None if stepper.at_once else stepper.step
+        self._checkpointed: dict[int, Step] = {}
         if checkpoint and differentiable:
-            self._apart = checkpointed(stepper.step, stepper.learning)
-        elif not stepper.at_once:
-            self._apart = stepper.step
+            self._checkpointed = dict.fromkeys(checkpoint, checkpointed(stepper.step, stepper.learning))
 
     def step(self, state: State, pace: Pace | None) -> State:
         """Show a state; the one that follows."""
@@ -156,9 +155,10 @@ class Course:
 
     def _following(self, state: State, pace: Pace | None) -> State:
         plan, compiler = self._plan, self._stepper.compiler
-        if self._apart is not None:
+        apart = self._checkpointed.get(state.step, self._apart)
+        if apart is not None:
             self._show(plan, state)
-            return self._apart(state, pace, self._differentiable)
+            return apart(state, pace, self._differentiable)
         if compiler is not None and not self._differentiable:
             evaluation, following = compiler.step(plan, state, pace)
             self._shown(plan, state, evaluation)

@@ -23,6 +23,7 @@ from pcgraph.display.logs import without_log
 from pcgraph.errors import Fault, ModelError
 from pcgraph.tracing.draws import refuse_draws
 from pcgraph.tracing.snapshot import Snapshot
+from pcgraph.tracing.storage import drop_storage, needs_no_storage
 
 BATCH = 2
 
@@ -56,8 +57,8 @@ def propagate(
 ) -> dict[str, Value]:
     """Find what each node of ``graph`` computes for images of ``input_shape``.
 
-    Nothing is computed where the model allows it (shapes only, on fake tensors). It is run for one
-    image and for two, which tells apart a batch dimension and one that happens to be as long.
+    Nothing is computed where the model allows it: shapes only, without storage or on fake tensors. It is run
+    for one image and for two, which tells apart a batch dimension and one that happens to be as long.
 
     Args:
         root: The module that the graph refers to; on any device, ``meta`` included.
@@ -72,13 +73,24 @@ def propagate(
         ModelError: The model cannot take images of that shape.
     """
     before = Snapshot(root)  # modules may keep what they computed, and that is no number here
-    try:
-        one, cost = _run(root, graph, (1, *input_shape), qualified)
-        before.restore()
-        two, _ = _run(root, graph, (BATCH, *input_shape), qualified)
-    finally:
-        before.restore()
-    return {name: _describe(one[name], two[name], cost.get(name, 0)) for name in one}
+
+    def run(batch: int, stored: bool) -> tuple[dict[str, Any], dict[str, int]]:
+        try:
+            if not stored:
+                drop_storage(root)
+            return _run(root, graph, (batch, *input_shape), qualified)
+        finally:
+            before.restore()
+
+    def both(stored: bool) -> dict[str, Value]:
+        one, cost = run(1, stored)
+        two, _ = run(BATCH, stored)
+        return {name: _describe(one[name], two[name], cost.get(name, 0)) for name in one}
+
+    if needs_no_storage(root, graph):
+        with contextlib.suppress(ModelError):  # what is wrong is said of the model as it is
+            return both(stored=False)
+    return both(stored=True)
 
 
 def _describe(one: Any, two: Any, cost: int) -> Value:

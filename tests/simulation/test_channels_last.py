@@ -114,10 +114,36 @@ def test_models_that_stay_as_they_are(model: Depthwise) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "how"),
-    [(3, {}), (6, {"differentiable": True}), (6, {"watch": lambda *_: None}), (6, {"memory": "1GB"})],
+    [(3, {}), (6, {"watch": lambda *_: None}), (6, {"memory": "1GB"})],
 )
 def test_runs_that_stay_as_they_are(plain: pcg.PCNetwork, steps: int, how: dict[str, object]) -> None:
     assert not any(layouts(plain, pcg.Scheduler(plain), images(), steps, **how))
+
+
+@pytest.mark.parametrize("how", [{}, {"checkpoint": True}])
+def test_gradients_through_all_steps(plain: pcg.PCNetwork, how: dict[str, bool]) -> None:
+    def gradients(net: pcg.PCNetwork, direct: bool, **how: bool) -> list[Tensor]:
+        given = images().to(net.dtype).requires_grad_()
+        scheduler = pcg.Scheduler(net, direct=direct)
+        run = scheduler.run(given, 6, record=["output"], differentiable=True, **how)
+        loss = run.output[-1].square().sum() + run.output[3].sum() + run.state.values["e2"].sum()
+        return list(torch.autograd.grad(loss, [given, *net.predictors.parameters()]))
+
+    expected = gradients(copy.deepcopy(plain).double(), True)
+    for one, other in zip(gradients(plain, False, **how), expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+    net = copy.deepcopy(plain)
+    assert layouts(net, pcg.Scheduler(net), images(), 6, differentiable=True, **how)[2:] == [True] * 5
+
+
+def test_a_checkpointed_run_keeps_the_last_step(plain: pcg.PCNetwork) -> None:
+    """Which the backward pass would make again at once; all others are made twice."""
+    net, calls = copy.deepcopy(plain), []
+    net.predictors["e2->e1"].register_forward_hook(lambda *_: calls.append(1))
+    given = images().requires_grad_()
+    run = pcg.Scheduler(net).run(given, 5, record=[], differentiable=True, checkpoint=True)
+    run.state.values["e1"].sum().backward()
+    assert len(calls) == 5 + 4
 
 
 def test_where_it_is_not_known_to_be_faster(plain: pcg.PCNetwork) -> None:
