@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from networks import images, pair
+from hook_style import hook_gradient, images
+from networks import pair
 from table import RATIOS, Group, Measure, Record, compared
 from torch import Tensor, nn
 
@@ -77,12 +78,6 @@ def differentiable(name: str, batch: int, checkpoint: bool) -> Measure:
         return compared(title, lambda: hook_gradient(hooks, given, steps), ours, steps, repeats)
 
     return measure
-
-
-def hook_gradient(hooks: object, given: Tensor, steps: int) -> Tensor:
-    """Of the baseline."""
-    output = hooks.run(given, steps, differentiable=True)  # type: ignore[attr-defined]
-    return torch.autograd.grad(output.square().mean(), given)[0]
 
 
 def through_steps(

@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from dynamics import hook_gradient, through_steps
-from networks import images, pair
+from dynamics import through_steps
+from hook_style import hook_gradient, images
+from networks import pair
 from PIL import Image
 from rich.console import Console
 from table import RATIOS, Group, Record, apart, compared, filled

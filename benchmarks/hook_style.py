@@ -76,3 +76,14 @@ class HookNetwork:
         for _ in range(steps + 1):
             output = self.model(images)
         return output if differentiable else output.detach()
+
+
+def hook_gradient(hooks: HookNetwork, given: Tensor, steps: int) -> Tensor:
+    """Of the mean square of the last output, for the images, through all steps."""
+    output = hooks.run(given, steps, differentiable=True)
+    return torch.autograd.grad(output.square().mean(), given)[0]
+
+
+def images(batch: int) -> Tensor:
+    """Random ones, always the same."""
+    return torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from hook_style import HookNetwork
-from torch import Tensor, nn
+from torch import nn
 
 import pcgraph as pcg
 from pcgraph.files.shipped import shipped_spec
@@ -18,6 +20,12 @@ from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d
 
 def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
     """A shipped spec with a torchvision model of random weights, twice."""
+    network, parts = network_and_parts(name)
+    return network, HookNetwork(**parts)
+
+
+def network_and_parts(name: str) -> tuple[pcg.PCNetwork, dict[str, Any]]:
+    """A shipped spec with a model of random weights, and what a `HookNetwork` of it is made of."""
     spec = pcg.load_spec(shipped_spec(name))
     assert spec.backbone is not None
     torch.manual_seed(0)
@@ -30,14 +38,19 @@ def pair(name: str) -> tuple[pcg.PCNetwork, HookNetwork]:
     dynamics = network.dynamics
     values = dynamics.values()
     gains = [{key: values[node, key] for key in ("feedforward", "feedback", "error")} for node in spec.nodes]
-    hooks = HookNetwork(
-        copy.deepcopy(model),
-        [spec.nodes[node].module for node in spec.nodes],
-        [layer_by_layer(network.predictors[edge]) for edge in edges],
-        gains,
-        [dynamics.reach[edge] for edge in edges],
-    )
-    return network, hooks
+    return network, {
+        "model": copy.deepcopy(model),
+        "modules": [spec.nodes[node].module for node in spec.nodes],
+        "predictors": [layer_by_layer(network.predictors[edge]) for edge in edges],
+        "gains": gains,
+        "reach": [dynamics.reach[edge] for edge in edges],
+    }
+
+
+def keep_baseline(name: str, path: Path) -> Path:
+    """Write what `hooks_alone.py` makes the baseline of; the path."""
+    torch.save(network_and_parts(name)[1], path)
+    return path
 
 
 def layer_by_layer(predictor: nn.Module) -> nn.Module:
@@ -49,8 +62,3 @@ def layer_by_layer(predictor: nn.Module) -> nn.Module:
         if isinstance(layer, PartedConvTranspose2d):
             layer.__class__ = nn.ConvTranspose2d
     return plain
-
-
-def images(batch: int) -> Tensor:
-    """Random ones, always the same."""
-    return torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from networks import images, pair
+from hook_style import images
+from networks import pair
 from table import Group, Measure, Record
 from torch import Tensor
 from torch.utils._pytree import tree_leaves

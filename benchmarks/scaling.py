@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from networks import images, pair
+from hook_style import images
+from networks import pair
 from table import Group, Measure, Record
 
 import pcgraph as pcg

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from networks import images, pair
+from hook_style import images
+from networks import pair
 from table import Group, Measure, Record, check_agreement
 from torch import Tensor
 

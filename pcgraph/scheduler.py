@@ -40,9 +40,9 @@ class Scheduler:
     Args:
         network: What `build` made, or what it takes: a spec, a mapping, a path or a shipped name.
         direct: Whether runs compute every layer as PyTorch's own operation does, in the layout that it is
-            given, so that all bits are those of steps made by hand. Left out, a run that is long enough, and
-            not differentiable, computes large kernels in tiles, and depthwise models channels-last; results
-            differ by rounding, 1e-5 of a layer's largest value at most.
+            given, so that all bits are those of steps made by hand. Left out, a run that is long enough
+            computes depthwise models channels-last and, if it is not differentiable, large kernels in tiles;
+            results differ by rounding, 1e-5 of a layer's largest value at most.
 
     Example:
         >>> run = Scheduler(network).run(images, steps=10, record=["output", "energy"])
@@ -198,8 +198,8 @@ class Scheduler:
             watch: Called at every step with the state and the energy of each error term, (batch,), which
                 are then recorded too; `pcgraph.learning.EnergyWatch` is made for it.
             differentiable: See `step`.
-            checkpoint: With ``differentiable``: keep only the states and compute each step again in
-                the backward pass.
+            checkpoint: With ``differentiable``: keep only the states and compute each step but the last
+                again in the backward pass.
             diverging: Whether the run goes on when a state is not finite; `Run.finite` then says which
                 images still are.
 
