@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import fx, nn
 
@@ -37,5 +39,6 @@ def _is_known(node: fx.Node, root: nn.Module) -> bool:
 def drop_storage(root: nn.Module) -> None:
     """Weights and buffers without numbers, until a `Snapshot` is restored."""
     for module in root.modules():
-        for held in (module._parameters, module._buffers):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for held in tables:
             held.update({name: None if one is None else one.to("meta") for name, one in held.items()})
