@@ -58,6 +58,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:  # as noted for what is given and constant
+            return func(*args)
         named = tree_map_only(Tensor, self.name, (args, kwargs))
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise UnfitError("it draws random numbers")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -91,20 +92,20 @@ class Doubled(Affine):
         self.products = _constant(products)
         self.transposed = _constant(products.transpose(0, 1))
         self.bias = None if layer.bias is None else _constant(layer.bias)
-        self.rows = Doubling(height, layer.weight)
-        self.columns = Doubling(width, layer.weight)
+        self.rows = Doubling(height, 1, layer.weight)
+        self.columns = Doubling(width, 2, layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict (batch, target channels, 2 height, 2 width)."""
         products = F.conv2d(x, self.products).permute(0, 2, 3, 1)
         products = products.reshape(*products.shape[:3], 3, 3, -1)
-        predicted = self.columns.spread(self.rows.spread(products, 1), 2)
+        predicted = self.columns.spread(self.rows.spread(products))
         predicted = predicted if self.bias is None else predicted + self.bias
         return predicted.permute(0, 3, 1, 2)
 
     def pull(self, cotangent: Tensor) -> Tensor:
         """See `Affine.pull`."""
-        products = self.rows.gather(self.columns.gather(cotangent.permute(0, 2, 3, 1), 2), 1)
+        products = self.rows.gather(self.columns.gather(cotangent.permute(0, 2, 3, 1)))
         return F.conv2d(products.flatten(3).permute(0, 3, 1, 2), self.transposed)
 
 
@@ -113,54 +114,52 @@ class Doubling(nn.Module):
 
     Args:
         size: Number of pixels before the doubling.
+        dim: 1 for the rows, which are doubled first, or 2 for the columns.
         like: A tensor of the dtype and on the device.
 
     Attributes:
-        factors: (tap, offset, size, phase): by what pixel ``2 i + phase`` of the doubled map reads pixel
-            ``i + offset - 1`` of a tap's products.
-        transposed: (phase, offset, size, tap): by what pixel i of a tap's products is read by pixel
-            ``2 (i + offset - 1) + phase`` of the doubled map.
-        neighbours: (offset, size): ``i + offset - 1``, kept inside; where it was not, the factor is zero.
+        factors: For each tap and offset, by size and phase: by what pixel ``2 i + phase`` of the doubled map
+            reads pixel ``i + offset - 1`` of the tap's products.
+        transposed: For each phase and offset, by size and tap: by what pixel i of the tap's products is read
+            by pixel ``2 (i + offset - 1) + phase`` of the doubled map.
+        neighbours: For each offset, by size: ``i + offset - 1``, kept inside; where it was not, the factor is
+            zero.
     """
 
-    def __init__(self, size: int, like: Tensor) -> None:
+    def __init__(self, size: int, dim: int, like: Tensor) -> None:
         super().__init__()
+        self.dim, others = dim, 5 - 2 * dim  # the channels and, of the rows, also the columns and their taps
         read = taps(size, 2 * size).reshape(3, size, 2, size)
         pixel = torch.arange(size)
         below, above = F.pad(read, (1, 1)), F.pad(read, (0, 0, 0, 0, 1, 1))
         factors = torch.stack([below[:, pixel, :, pixel + offset] for offset in range(3)])
         transposed = torch.stack([above[:, pixel + offset, :, pixel] for offset in range(3)])
-        self.factors = _constant(factors.permute(2, 0, 1, 3).to(like))
-        self.transposed = _constant(transposed.permute(3, 0, 1, 2).to(like))
-        neighbours = torch.stack([pixel + offset - 1 for offset in range(3)]).clamp(0, size - 1)
-        self.neighbours = _constant(neighbours.to(like.device))
+        factors = factors.permute(2, 0, 1, 3).to(like).reshape(9, size, 2, *[1] * others)
+        transposed = transposed.permute(3, 0, 1, 2).to(like)
+        transposed = transposed.reshape(6, size, *[1] * (2 - dim), 3, *[1] * (3 - dim))
+        self.factors = nn.ParameterList(map(_constant, factors))
+        self.transposed = nn.ParameterList(map(_constant, transposed))
+        neighbours = [(pixel + offset - 1).clamp(0, size - 1).to(like.device) for offset in range(3)]
+        self.neighbours = nn.ParameterList(map(_constant, neighbours))
 
-    def spread(self, products: Tensor, dim: int) -> Tensor:
-        """From (batch, height, width, 3 taps, ...) to the same with ``dim`` doubled and without the taps."""
-        total: Tensor | None = None
-        for tap in range(3):
-            for offset in range(3):
-                read = self._read(products.select(3, tap), dim, offset).unsqueeze(dim + 1)
-                factor = self.factors[tap, offset].reshape(-1, 2, *[1] * (read.dim() - dim - 2))
-                total = factor * read if total is None else total + factor * read
-        assert total is not None
-        return total.flatten(dim, dim + 1)
+    def spread(self, products: Tensor) -> Tensor:
+        """From (batch, height, width, 3 taps, ...) to the same doubled and without the taps."""
+        reads = [self._read(one, offset) for one in products.unbind(3) for offset in range(3)]
+        doubled = _weighted(self.factors, [read.unsqueeze(self.dim + 1) for read in reads])
+        return doubled.flatten(self.dim, self.dim + 1)
 
-    def gather(self, doubled: Tensor, dim: int) -> Tensor:
-        """The transpose: from (batch, height, width, ...) to the same with ``dim`` halved, and 3 taps."""
-        phases = doubled.reshape(*doubled.shape[:dim], -1, 2, *doubled.shape[dim + 1 :])
-        total: Tensor | None = None
-        for phase in range(2):
-            for offset in range(3):
-                read = self._read(phases.select(dim + 1, phase), dim, offset).unsqueeze(3)
-                factor = self.transposed[phase, offset]
-                factor = factor.reshape(-1, *[1] * (2 - dim), 3, *[1] * (read.dim() - 4))
-                total = factor * read if total is None else total + factor * read
-        assert total is not None
-        return total
+    def gather(self, doubled: Tensor) -> Tensor:
+        """The transpose: from (batch, height, width, ...) to the same halved, and 3 taps."""
+        phases = doubled.reshape(*doubled.shape[: self.dim], -1, 2, *doubled.shape[self.dim + 1 :])
+        reads = [self._read(one, offset) for one in phases.unbind(self.dim + 1) for offset in range(3)]
+        return _weighted(self.transposed, [read.unsqueeze(3) for read in reads])
 
-    def _read(self, x: Tensor, dim: int, offset: int) -> Tensor:
-        return x if offset == 1 else x.index_select(dim, self.neighbours[offset])
+    def _read(self, x: Tensor, offset: int) -> Tensor:
+        return x if offset == 1 else x.index_select(self.dim, self.neighbours[offset])
+
+
+def _weighted(factors: Iterable[Tensor], reads: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, [factor * read for factor, read in zip(factors, reads, strict=True)])
 
 
 def _constant(tensor: Tensor) -> nn.Parameter:
