@@ -37,6 +37,11 @@ class _Made:
     weights: Mapping[str, Tensor]
     like: Hashable
 
+    def fits(self, network: PCNetwork, given: Values, steps: int) -> bool:
+        """Whether these are values as the package takes them."""
+        tensors = all(isinstance(value, Tensor) for value in given.values())
+        return tensors and self.like == _signature(network, self.weights, given, steps)
+
 
 class Compiled:
     """Does what a rule does, without Python between its steps.
@@ -60,21 +65,22 @@ class Compiled:
             InputError: A clamp that does not fit.
             DivergenceError: A state is not finite after the last step.
         """
-        given = given_values(local.network, None, clamp)
         if self._made is None:
-            self._made = self._make(local, given, steps)
-        made = self._made
-        if made.package is None or made.like != _signature(local.network, made.weights, given, steps):
+            self._made = self._make(local, given_values(local.network, None, clamp), steps)
+        package, given = self._made.package, clamp
+        if package is None or not self._made.fits(local.network, given, steps):
+            given = given_values(local.network, None, clamp)
+        if package is None or not self._made.fits(local.network, given, steps):
             yield from self._rule(local, clamp, steps)
             return
-        results = made.package.run(*made.weights.values(), *given.values())
+        results = package.run(*self._made.weights.values(), *given.values())
         found = {
-            part: {n: results[at] for n, at in where.items()} for part, where in made.package.form.items()
+            part: {n: results[at] for n, at in where.items()} for part, where in package.form.items()
         }
         if not found["finite"]["all"]:
             broken = [name for name, value in found["values"].items() if not value.isfinite().all()]
             raise DivergenceError((broken or list(local.network.graph.nodes))[0], steps)
-        yield Moment(found["values"] | given, found["energy"], found["start"], found["gradients"])
+        yield Moment({**found["values"], **given}, found["energy"], found["start"], found["gradients"])
 
     def _make(self, local: Local, given: Values, steps: int) -> _Made:
         network = local.network
@@ -88,7 +94,7 @@ class Compiled:
             _check(network)
             function = batch_function(self._rule, local, tuple(weights), tuple(given), steps)
             stand_ins = [one.detach().requires_grad_(one.requires_grad) for one in weights.values()]
-            package = load_or_make(function, (*stand_ins, *given.values()), kept)
+            package = load_or_make(function, (*stand_ins, *given.values()), kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
             warnings.warn(f"learning is not compiled: {reason}", PCGraphWarning, stacklevel=2)
@@ -157,7 +163,7 @@ def _check(network: PCNetwork) -> None:
 def _signature(network: PCNetwork, weights: Values, given: Values, steps: int) -> Hashable:
     """What a package is made for."""
     forms = [
-        (name, one.shape, one.stride(), one.dtype, one.device, one.requires_grad)
+        (name, one.shape, one.stride(), one.dtype, one.device, one.requires_grad, one.is_inference())
         for named in (weights, given)
         for name, one in named.items()
     ]

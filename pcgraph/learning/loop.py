@@ -81,8 +81,9 @@ def learn(
     local, infer = Local(network), find_rule(rule, compiled)
     steps = network.spec.schedule.steps if steps is None else steps
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    threads = fitting_threads(network)
     for clamp in batches:
-        with fitting_threads(network, len(next(iter(clamp.values()), ()))):
+        with threads(len(next(iter(clamp.values()), ()))):
             for moment in moments(local, infer, clamp, steps):
                 clear(parameters)
                 differentiate(moment.losses, parameters)
