@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 aten = torch.ops.aten
 SAME = {aten.detach.default, aten.alias.default, aten.clone.default}
 ZEROS = {aten.zeros.default, aten.zeros_like.default}
-LINEAR: Mapping[OpOverload, tuple[int, ...]] = {
+LINEAR: Mapping[Any, tuple[int, ...]] = {
     aten.mm.default: (0, 1),
     aten.bmm.default: (0, 1),
     aten.mul.Tensor: (0, 1),
@@ -47,11 +47,14 @@ def shortened(program: fx.GraphModule, tensors: Sequence[Tensor]) -> fx.GraphMod
 
     pure = make_fx(torch.func.functionalize(program), tracing_mode="fake", _allow_non_fake_inputs=True)
     traced = pure(*tensors)
-    if any(_changes_something(node.target) for node in traced.graph.nodes):
-        return program
+    nodes = list(traced.graph.nodes)
+    last = next(at for at, node in enumerate(nodes) if node.op == "output" or _is_mutable(node.target))
+    if any(node.op != "output" and node.target is not aten.copy_.default for node in nodes[last:]):
+        return program  # only arguments may change, and only when all is computed
     short = _Shortening()
-    for node in traced.graph.nodes:
+    for node in nodes[:last]:
         short.add(node)
+    short.end(nodes[last:])
     found = fx.GraphModule(traced, short.graph)
     found.graph.eliminate_dead_code()
     found.recompile()
@@ -75,9 +78,7 @@ class _Shortening:
         """Copy a node, or find one that has its value already."""
         args = fx.map_arg(node.args, self._copies.__getitem__)
         kwargs = fx.map_arg(node.kwargs, self._copies.__getitem__)
-        if node.op == "output":
-            self.graph.output(self._apart(args[0]))
-        elif node.op != "call_function":
+        if node.op != "call_function":
             self._copies[node] = self.graph.node_copy(node, self._copies.__getitem__)
         elif (same := self._same(node.target, args, kwargs)) is not None and _alike(same, node):
             self._copies[node] = same
@@ -91,6 +92,15 @@ class _Shortening:
             if zero:
                 self._zeros.add(made)
 
+    def end(self, nodes: Sequence[fx.Node]) -> None:
+        """Hand over the results, and before that write into arguments."""
+        *changes, output = nodes
+        (results,) = fx.map_arg(output.args, self._copies.__getitem__)
+        apart = self._apart(results)
+        for node in changes:
+            self.graph.node_copy(node, self._copies.__getitem__)
+        self.graph.output(apart)
+
     def _call(self, target: Any, args: Any, kwargs: Any, node: fx.Node) -> fx.Node:
         """A call, made once."""
         key = repr((str(target), args, kwargs))  # nodes are told by their names, numbers with their types
@@ -99,8 +109,8 @@ class _Shortening:
             self._made[key].meta = dict(node.meta)
         return self._made[key]
 
-    def _same(self, target: Any, args: Any, kwargs: Any) -> fx.Node | None:
-        """The argument that a call returns unchanged."""
+    def _same(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """The argument that a call returns unchanged; None where it does something."""
         if target in SAME:
             return args[0]
         one, *others = args
@@ -126,14 +136,24 @@ class _Shortening:
         return any(args[at] in self._zeros for at in linear)
 
     def _apart(self, results: Sequence[fx.Node]) -> list[fx.Node]:
-        """Results of which none is another one, so that each may be written into."""
+        """Results that share no memory with another one or an argument, so that each may be written into."""
         seen: set[fx.Node] = set()
         apart = []
         for result in results:
-            again = result in seen or result.op == "placeholder"
+            base = _base(result)
+            again = base in seen or base.op == "placeholder"
             apart.append(self.graph.call_function(aten.clone.default, (result,)) if again else result)
-            seen.add(result)
+            seen.add(base)
         return apart
+
+
+def _base(node: fx.Node) -> fx.Node:
+    """Whose memory the result of a node lies in."""
+    made: Any = node.args[0] if node.target is operator.getitem else node
+    returns = made.target._schema.returns if isinstance(made.target, OpOverload) else ()
+    if any(one.alias_info is not None for one in returns):
+        return _base(made.args[0])
+    return node
 
 
 def _is_backward(target: Any) -> bool:
@@ -160,5 +180,5 @@ def _zeros_like(node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     return (list(value.shape), 0), {"dtype": value.dtype, "device": value.device}
 
 
-def _changes_something(target: Any) -> bool:
+def _is_mutable(target: Any) -> bool:
     return isinstance(target, OpOverload) and target._schema.is_mutable
