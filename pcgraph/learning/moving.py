@@ -72,8 +72,8 @@ class Mover:
     def tensors(self) -> list[Tensor] | None:
         """What changes from step to step: of each group its rates, and the state of each weight.
 
-        States that are not there yet are made as the optimizer would make them. None where weights of one group
-        are at different steps.
+        States that are not there yet are made as the optimizer would make them. None where weights of one
+        group are at different steps.
         """
         found: list[Tensor] = []
         for group in self.optimizer.param_groups:
@@ -115,10 +115,8 @@ class Mover:
         for name in _state_names(group):
             state = self.optimizer.state[weight]
             if state.get(name) is None:
-                like_weight = name != "step"
-                state[name] = (
-                    torch.zeros_like(weight) if like_weight else torch.zeros((), dtype=torch.float32)
-                )
+                zero = torch.zeros((), dtype=torch.float32)
+                state[name] = zero if name == "step" else torch.zeros_like(weight)
             yield state[name]
 
 

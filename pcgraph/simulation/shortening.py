@@ -32,8 +32,8 @@ LINEAR: Mapping[Any, tuple[int, ...]] = {
         (0,),
     ),
 }
-"""Operations whose result is zero once one of these arguments is. Those named ``..._backward`` are, too, of the
-gradient that they are given."""
+"""Operations whose result is zero once one of these arguments is. So is that of those named ``..._backward``
+once the gradient is that they are given."""
 
 
 def shortened(program: fx.GraphModule, tensors: Sequence[Tensor]) -> fx.GraphModule:
@@ -95,8 +95,8 @@ class _Shortening:
     def end(self, nodes: Sequence[fx.Node]) -> None:
         """Hand over the results, and before that write into arguments."""
         *changes, output = nodes
-        (results,) = fx.map_arg(output.args, self._copies.__getitem__)
-        apart = self._apart(results)
+        args: Any = fx.map_arg(output.args, self._copies.__getitem__)
+        apart = self._apart(args[0])
         for node in changes:
             self.graph.node_copy(node, self._copies.__getitem__)
         self.graph.output(apart)

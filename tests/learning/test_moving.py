@@ -1,4 +1,4 @@
-"""The step of an optimizer within a compiled batch is torch's own, and what is not sure to be so is left to it."""
+"""The step of an optimizer within a compiled batch is torch's own; what is not sure to be is left to it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def let_mover(
     optimizer: torch.optim.Optimizer, learned: dict[str, nn.Parameter], step: int, when: bool = True
 ) -> None:
     mover = Mover.find(optimizer, learned)
-    assert mover is not None and mover.form is not None
+    assert mover is not None
+    assert mover.form is not None
     state = mover.tensors()
     assert state is not None
     mover.move(dict(learned), gradients(learned, step), state, torch.tensor(when))
@@ -127,7 +128,8 @@ def test_whoever_watches_the_steps_sees_them() -> None:
     learned = weights()
     optimizer = made(torch.optim.Adam, {}, learned)
     mover = Mover.find(optimizer, learned)
-    assert mover is not None and mover.form is not None
+    assert mover is not None
+    assert mover.form is not None
     before = mover.form
     hook = optimizer.register_step_post_hook(lambda *_: None)
     assert mover.form is None
@@ -145,4 +147,5 @@ def test_weights_at_different_steps_are_left_to_torch() -> None:
     learned["a"].grad = torch.ones_like(learned["a"])
     optimizer.step()
     mover = Mover.find(optimizer, learned)
-    assert mover is not None and mover.tensors() is None
+    assert mover is not None
+    assert mover.tensors() is None

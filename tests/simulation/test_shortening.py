@@ -121,7 +121,7 @@ def convolutional() -> dict[str, Any]:
 
 @pytest.mark.parametrize("steps", [1, 3, 6])
 def test_errors_come_down_one_level_a_step(steps: int) -> None:
-    """After t steps the t highest states have moved: what those below predict is known, and their errors zero."""
+    """After t steps the t highest states have moved: what those below predict is known."""
     network = pcg.build(pcg.parse_spec(convolutional()), seed=0).double()
     clamp = {
         "n0": torch.rand(2, 3, 4, 4, dtype=torch.float64),
@@ -135,7 +135,7 @@ def test_errors_come_down_one_level_a_step(steps: int) -> None:
         short = shortened(plain, tensors)
         for one, other in zip(plain(*tensors), short(*tensors), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
-    # n3 moves at the first step, n2 at the second, n1 at the third; each is read by one edge and predicted by one
+    # n3 moves at the first step, n2 at the second, n1 at the third; one edge reads each, one predicts it
     moved = sum(max(steps - level, 0) for level in (1, 2))
     assert calls(short)[aten.convolution.default] == 3 + moved  # 3 at the start
     assert calls(short)[aten.convolution_backward.default] == moved + 3  # 3 for the weights
