@@ -2,7 +2,8 @@
 
 Where states start at their predictions, every error but those of clamped nodes is zero until the states
 around it have moved, one level a step. Such a step, and a prediction of states that did not move, is known
-when the function is traced. All else is left as it is, so the numbers are the same.
+when the function is traced. All else is left as it is, so the numbers are the same; only, zero times what is
+not finite is zero here, and whoever looks for what is not finite has to look at the states.
 """
 
 from __future__ import annotations
@@ -113,15 +114,14 @@ class _Shortening:
         """The argument that a call returns unchanged; None where it does something."""
         if target in SAME:
             return args[0]
-        one, *others = args
-        if target in (aten.mul.Tensor, aten.div.Tensor, aten.div.Scalar, aten.mul.Scalar):
-            return one if isinstance(others[0], int | float) and others[0] == 1 else None
-        if target in (aten.add.Tensor, aten.sub.Tensor):
-            if others[0] in self._zeros:
-                return one
-            return others[0] if one in self._zeros and target is aten.add.Tensor and not kwargs else None
+        if target in (aten.mul.Tensor, aten.div.Tensor, aten.mul.Scalar, aten.div.Scalar):
+            return args[0] if isinstance(args[1], int | float) and args[1] == 1 else None
+        if target in (aten.add.Tensor, aten.sub.Tensor) and args[1] in self._zeros:
+            return args[0]
+        if target is aten.add.Tensor and args[0] in self._zeros and not kwargs:
+            return args[1]
         if target is aten.addmm.default and kwargs.get("beta", 1) == 1:
-            return one if self._zeros & set(others) else None
+            return args[0] if self._zeros & set(args[1:]) else None
         return None
 
     def _is_zero(self, target: Any, args: Any, kwargs: Any) -> bool:
