@@ -35,7 +35,7 @@ class Update:
     @property
     def total(self) -> float:
         """The energy of all terms."""
-        return float(sum(self.energy.values()))
+        return sum(map(float, self.energy.values()))
 
 
 def learn(
@@ -164,7 +164,7 @@ def find_rule(name: str, compiled: bool = False, optimizer: torch.optim.Optimize
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: loss.detach() for name, loss in losses.items()}
+    return {name: loss.detach() if loss.requires_grad else loss for name, loss in losses.items()}
 
 
 def _check_finite(moment: Moment, steps: int) -> None:

@@ -112,8 +112,9 @@ class Mover:
                     before.copy_(torch.where(when, after, before))
 
     def _state(self, group: Options, weight: Tensor) -> Iterator[Tensor]:
-        for name in _state_names(group):
-            state = self.optimizer.state[weight]
+        names = _state_names(group)
+        state = self.optimizer.state[weight] if names else {}
+        for name in names:
             if state.get(name) is None:
                 zero = torch.zeros((), dtype=torch.float32)
                 state[name] = zero if name == "step" else torch.zeros_like(weight)
