@@ -92,6 +92,8 @@ class Compiled:
         if not found["finite"]["all"]:
             broken = [name for name, value in found["values"].items() if not value.isfinite().all()]
             raise DivergenceError((broken or list(local.network.graph.nodes))[0], steps)
+        if made.mover is not None:
+            made.mover.tell()
         values, moved = {**found["values"], **given}, made.mover is not None
         yield Moment(values, found["energy"], found["start"], found["gradients"], moved)
 

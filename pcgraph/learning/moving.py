@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.optim import optimizer as optimizer_module
 
 Options = Mapping[str, Any]
@@ -110,6 +111,10 @@ class Mover:
                 new = step(group, rates, gradients[name], *old)
                 for before, after in zip(old, new, strict=True):
                     before.copy_(torch.where(when, after, before))
+
+    def tell(self) -> None:
+        """Say that the weights have changed: compiled code writes unseen, and others keep what they made."""
+        increment_version([weight for group in self.optimizer.param_groups for weight in group["params"]])
 
     def _state(self, group: Options, weight: Tensor) -> Iterator[Tensor]:
         names = _state_names(group)

@@ -134,9 +134,20 @@ def _trace(flat: _Flat) -> fx.GraphModule:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     program = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*flat.tensors)
+    _without_alpha(program.graph)
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
+
+
+def _without_alpha(graph: fx.Graph) -> None:
+    """``x + alpha * y`` in two operations: compiling, torch (2.14) forgets the alpha of a matrix product."""
+    add, multiply = torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor
+    for node in graph.find_nodes(op="call_function", target=add):
+        if "alpha" in node.kwargs:
+            with graph.inserting_before(node):
+                product = graph.call_function(multiply, (node.args[1], node.kwargs["alpha"]))
+            node.args, node.kwargs = (node.args[0], product), {}
 
 
 def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapping[str, Any]:

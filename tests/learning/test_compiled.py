@@ -58,6 +58,7 @@ def guessed() -> dict[str, Any]:
 
 GRAPHS: dict[str, Callable[[], dict[str, Any]]] = {
     "layered": lambda: dense("ab", "bc", "cd"),
+    "skip": lambda: dense("ab", "bc", "cd", "bd"),
     "every edge": lambda: dense(*[a + b for a in "abcd" for b in "abcd"]),
     "a slow edge and momentum": lambda: dense(
         "ab", "bc", "cd", "ca", dynamics={**ENERGY, "optimizer": "momentum"}
@@ -205,21 +206,22 @@ def test_gradients_that_are_known_are_added_like_others() -> None:
 
 
 @pytest.mark.heavy
-def test_compiled_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("graph", ["layered", "skip"])
+def test_compiled_learning(graph: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PCGRAPH_CACHE", str(tmp_path / "cache"))
     stepped: list[int] = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda own: stepped.append(step(own) or 1))
     found = []
     for compiled in (False, True, True):
-        network = built(GRAPHS["layered"]())
+        network = built(GRAPHS[graph]())
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=0.1)
         batches = [clamped(network, *one) for one in ((3, 0), (3, 1), (2, 0), (3, 2))]  # one unlike the first
         stepped.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             energies = []
-            for update in learn(network, batches, optimizer, steps=4, compiled=compiled):
+            for update in learn(network, batches, optimizer, steps=3, compiled=compiled):
                 energies.append(update.total)
                 optimizer.param_groups[0]["lr"] *= 0.5
         assert len(stepped) == (1 if compiled else 4)  # the others are in the compiled function
@@ -233,8 +235,10 @@ def test_compiled_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> No
     before = {name: one.clone() for name, one in numbers(network, optimizer).items()}
     bad = clamped(network)
     bad["a"][0, 0] = torch.nan
-    updates = learn(network, [clamped(network), bad], optimizer, steps=4, compiled=True)
+    updates = learn(network, [clamped(network), bad], optimizer, steps=3, compiled=True)
+    versions = [one._version for one in network.parameters()]
     next(updates)
+    assert all(one._version > then for one, then in zip(network.parameters(), versions, strict=True))
     assert any(not torch.equal(one, before[name]) for name, one in numbers(network, optimizer).items())
     before = {name: one.clone() for name, one in numbers(network, optimizer).items()}
     with pytest.raises(DivergenceError):
