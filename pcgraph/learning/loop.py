@@ -62,10 +62,10 @@ def learn(
             assumption; ``zil``: zero-divergence; ``bp``: backpropagation. The last three need a graph
             without cycles.
         steps: Steps of inference; left out, the spec's.
-        compiled: Whether the whole work of a batch becomes one compiled function, of the weights and of batches
-            like the first; with SGD, Adam and AdamW on a processor their step is part of it. It takes a
-            while, and later processes load it (`pcgraph cache`). What cannot be compiled, such as ``ipc``, goes
-            uncompiled after a warning.
+        compiled: Whether the whole work of a batch becomes one compiled function, of the weights and of
+            batches like the first; with SGD, Adam and AdamW on a processor their step is part of it. It takes
+            a while, and later processes load it (`pcgraph cache`). What cannot be compiled, such as ``ipc``,
+            goes uncompiled after a warning.
 
     Yields:
         What was learned from the batch, after the weights have moved.
