@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pcgraph.errors import DivergenceError, PCGraphWarning
 from pcgraph.files.cache import Cache, user_cache
 from pcgraph.learning.local import Local, Values
+from pcgraph.learning.moving import Mover
 from pcgraph.learning.rules import Moment, Rule
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.compiling import is_hooked, missing_compiler
@@ -28,29 +29,45 @@ class _Made:
     """What was compiled for the first batch.
 
     Attributes:
-        package: From the weights and a batch to what `_Batch` gives; None where that cannot be had.
+        package: From the weights, a batch and the optimizer's tensors to what `_Batch` gives.
         weights: All numbers that may change, by name.
-        like: What other batches must be like.
+        mover: The step of the optimizer, if it is part of the package.
+        form: Of the optimizer.
+        like: What the tensors of other batches must be like.
     """
 
-    package: Package | None
+    package: Package
     weights: Mapping[str, Tensor]
+    mover: Mover | None
+    form: Hashable
     like: Hashable
+
+    def arguments(self, given: Values, steps: int) -> list[Tensor] | None:
+        """What the package takes for a batch; None where it does not fit."""
+        if self.mover is not None and self.mover.form != self.form:
+            return None
+        state = self.mover.tensors() if self.mover else []
+        if state is None:
+            return None
+        tensors = [*self.weights.values(), *given.values(), *state]
+        return tensors if _signature(given, steps, tensors) == self.like else None
 
 
 class Compiled:
-    """Does what a rule does, without Python between its steps.
+    """Does what a rule does, without Python between its steps, and the step of the optimizer where it can.
 
     The function is made for batches like the first one; others go uncompiled. It takes the weights as
     arguments, so that they may move. What cannot be compiled goes uncompiled, too, and one warning says why.
 
     Args:
         rule: One that lets the weights move once a batch.
+        optimizer: What moves them; left out, whoever asks.
     """
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule = rule
+    def __init__(self, rule: Rule, optimizer: torch.optim.Optimizer | None = None) -> None:
+        self._rule, self._optimizer = rule, optimizer
         self._made: _Made | None = None
+        self._tried = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __call__(self, local: Local, clamp: Values, steps: int) -> Iterator[Moment]:
@@ -60,52 +77,74 @@ class Compiled:
             InputError: A clamp that does not fit.
             DivergenceError: A state is not finite after the last step.
         """
-        given = given_values(local.network, None, clamp)
-        if self._made is None:
-            self._made = self._make(local, given, steps)
-        made = self._made
-        if made.package is None or made.like != _signature(local.network, made.weights, given, steps):
+        if not self._tried:
+            self._made, self._tried = self._make(local, given_values(local.network, None, clamp), steps), True
+        made, given = self._made, clamp
+        arguments = made and made.arguments(given, steps)
+        if made and not arguments:
+            given = given_values(local.network, None, clamp)
+            arguments = made.arguments(given, steps)
+        if not made or not arguments:
             yield from self._rule(local, clamp, steps)
             return
-        results = made.package.run(*made.weights.values(), *given.values())
-        found = {
-            part: {n: results[at] for n, at in where.items()} for part, where in made.package.form.items()
-        }
+        results, form = made.package.run(*arguments), made.package.form
+        found = {part: {n: results[at] for n, at in where.items()} for part, where in form.items()}
         if not found["finite"]["all"]:
             broken = [name for name, value in found["values"].items() if not value.isfinite().all()]
             raise DivergenceError((broken or list(local.network.graph.nodes))[0], steps)
-        yield Moment(found["values"] | given, found["energy"], found["start"], found["gradients"])
+        if made.mover is not None:
+            made.mover.tell()
+        values, moved = {**found["values"], **given}, made.mover is not None
+        yield Moment(values, found["energy"], found["start"], found["gradients"], moved)
 
-    def _make(self, local: Local, given: Values, steps: int) -> _Made:
+    def _make(self, local: Local, given: Values, steps: int) -> _Made | None:
         network = local.network
         weights = dict(network.named_parameters()) | dict(network.named_buffers())
-        like = _signature(network, weights, given, steps)
+        mover = Mover.find(self._optimizer, weights) if self._optimizer is not None else None
+        form = mover.form if mover else None
+        state = mover.tensors() if mover and form is not None else None
+        if state is None:
+            mover, form, state = None, None, []
         kept = user_cache()
         if kept is None:
             self._folder = tempfile.TemporaryDirectory(prefix="pcgraph-")
             kept = Cache(Path(self._folder.name))
         try:
             _check(network)
-            function = batch_function(self._rule, local, tuple(weights), tuple(given), steps)
+            function = batch_function(self._rule, local, tuple(weights), tuple(given), steps, mover)
             stand_ins = [one.detach().requires_grad_(one.requires_grad) for one in weights.values()]
-            package = load_or_make(function, (*stand_ins, *given.values()), kept)
+            apart = [value.clone() for value in given.values()]  # two nodes may be given one tensor
+            arguments = (*stand_ins, *apart, *state)
+            package = load_or_make(function, arguments, kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
             warnings.warn(f"learning is not compiled: {reason}", PCGraphWarning, stacklevel=2)
-            return _Made(None, weights, like)
-        return _Made(package, weights, like)
+            return None
+        like = _signature(given, steps, [*weights.values(), *given.values(), *state])
+        return _Made(package, weights, mover, form, like)
 
 
 def batch_function(
-    rule: Rule, local: Local, weights: tuple[str, ...], given: tuple[str, ...], steps: int
+    rule: Rule,
+    local: Local,
+    weights: tuple[str, ...],
+    given: tuple[str, ...],
+    steps: int,
+    mover: Mover | None = None,
 ) -> Any:
-    """All that a rule computes of one batch, as a function of tensors: those weights, then those nodes."""
+    """All that a rule computes of one batch, as a function of tensors: those weights, then those nodes.
+
+    With the step of an optimizer its tensors follow, and they and the weights are changed in place.
+    """
     batch = _Batch(local, rule, steps)
 
     def function(*tensors: Tensor) -> dict[str, dict[str, Tensor]]:
-        named = {f"network.{name}": tensor for name, tensor in zip(weights, tensors, strict=False)}
-        clamp = dict(zip(given, tensors[len(weights) :], strict=True))
+        rest = iter(tensors)
+        learned, clamp = (dict(zip(names, rest, strict=False)) for names in (weights, given))
+        named = {f"network.{name}": tensor for name, tensor in learned.items()}
         found: dict[str, dict[str, Tensor]] = torch.func.functional_call(batch, named, (clamp,))
+        if mover is not None:
+            mover.move(learned, found["gradients"], list(rest), found["finite"]["all"])
         return found
 
     return function
@@ -133,7 +172,8 @@ class _Batch(nn.Module):
             "values": {name: value for name, value in moments[0].values.items() if name not in given},
             "energy": dict(moments[0].energy),
             "start": dict(moments[0].start),
-            "gradients": dict(zip(learned, gradients, strict=True)),
+            # copies, as a gradient may be a weight, or that of another one, which is then written into
+            "gradients": {name: one.clone() for name, one in zip(learned, gradients, strict=True)},
         }
         finite = [value.isfinite().all() for part in ("values", "energy") for value in found[part].values()]
         return found | {"finite": {"all": torch.stack(finite).all()}}
@@ -154,11 +194,12 @@ def _check(network: PCNetwork) -> None:
         raise UnfitError("mixed precision scales gradients on their way")
 
 
-def _signature(network: PCNetwork, weights: Values, given: Values, steps: int) -> Hashable:
+def _signature(given: Values, steps: int, tensors: Sequence[Tensor]) -> Hashable:
     """What a package is made for."""
     forms = [
-        (name, one.shape, one.stride(), one.dtype, one.device, one.requires_grad)
-        for named in (weights, given)
-        for name, one in named.items()
+        (one.shape, one.stride(), one.dtype, one.device, one.requires_grad, one.is_inference())
+        if isinstance(one, Tensor)
+        else None
+        for one in tensors
     ]
-    return steps, torch.is_autocast_enabled(network.device.type), tuple(forms)
+    return steps, torch.is_autocast_enabled(tensors[0].device.type), tuple(given), tuple(forms)

@@ -35,7 +35,7 @@ class Update:
     @property
     def total(self) -> float:
         """The energy of all terms."""
-        return float(sum(self.energy.values()))
+        return sum(map(float, self.energy.values()))
 
 
 def learn(
@@ -62,9 +62,10 @@ def learn(
             assumption; ``zil``: zero-divergence; ``bp``: backpropagation. The last three need a graph
             without cycles.
         steps: Steps of inference; left out, the spec's.
-        compiled: Whether the whole work of a batch but for the optimizer becomes one compiled function, of
-            the weights and of batches like the first. It takes a while, and later processes load it
-            (`pcgraph cache`). What cannot be compiled, such as ``ipc``, goes uncompiled after a warning.
+        compiled: Whether the whole work of a batch becomes one compiled function, of the weights and of
+            batches like the first; with SGD, Adam and AdamW on a processor their step is part of it. It takes
+            a while, and later processes load it (`pcgraph cache`). What cannot be compiled, such as ``ipc``,
+            goes uncompiled after a warning.
 
     Yields:
         What was learned from the batch, after the weights have moved.
@@ -78,15 +79,17 @@ def learn(
         >>> for update in learn(network, [{"image": images, "label": one_hot}], optimizer, rule="ipc"):
         ...     print(update.total)
     """
-    local, infer = Local(network), find_rule(rule, compiled)
+    local, infer = Local(network), find_rule(rule, compiled, optimizer)
     steps = network.spec.schedule.steps if steps is None else steps
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    threads = fitting_threads(network)
     for clamp in batches:
-        with fitting_threads(network, len(next(iter(clamp.values()), ()))):
+        with threads(len(next(iter(clamp.values()), ()))):
             for moment in moments(local, infer, clamp, steps):
                 clear(parameters)
                 differentiate(moment.losses, parameters)
-                optimizer.step()
+                if not moment.moved:
+                    optimizer.step()
                 update = Update(moment.values, _detached(moment.energy), _detached(moment.start))
         yield update
 
@@ -150,19 +153,19 @@ def batches(
             yield {name: values[rows.to(values.device)] for name, values in data.items()}
 
 
-def find_rule(name: str, compiled: bool = False) -> Rule:
-    """The learning rule of this name, compiled or not.
+def find_rule(name: str, compiled: bool = False, optimizer: torch.optim.Optimizer | None = None) -> Rule:
+    """The learning rule of this name, compiled or not; with an optimizer its step, too, where that can be.
 
     Raises:
         InputError: There is none.
     """
     if name not in RULES:
         raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, RULES)))
-    return Compiled(RULES[name]) if compiled else RULES[name]
+    return Compiled(RULES[name], optimizer) if compiled else RULES[name]
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: loss.detach() for name, loss in losses.items()}
+    return {name: loss.detach() if loss.requires_grad else loss for name, loss in losses.items()}
 
 
 def _check_finite(moment: Moment, steps: int) -> None:

@@ -29,12 +29,14 @@ class Moment:
         energy: The energy of each error term, averaged over the batch.
         start: What the learned first guesses are from these states; see `Local.guesses`.
         gradients: Of the sum of all losses, by parameter, where they are known already.
+        moved: Whether the weights have moved already.
     """
 
     values: Values
     energy: Mapping[str, Tensor]
     start: Mapping[str, Tensor] = field(default_factory=dict)
     gradients: Mapping[str, Tensor] | None = None
+    moved: bool = False
 
     @property
     def losses(self) -> dict[str, Tensor]:

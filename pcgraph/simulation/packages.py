@@ -23,9 +23,10 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from pcgraph.display.logs import without_log
 from pcgraph.files.cache import Cache
 from pcgraph.simulation.operations import Operations, UnfitError
+from pcgraph.simulation.shortening import shortened
 
 PACKAGE = "package.pt2"
-FORMAT = 2
+FORMAT = 3
 """Goes up when packages are made in another way."""
 
 
@@ -46,13 +47,16 @@ class Package:
         return tree_map(lambda place: None if place is None else results[place], self.form)
 
 
-def load_or_make(function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache) -> Package:
+def load_or_make(
+    function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache, shorten: bool = False
+) -> Package:
     """The package of a function for arguments of these shapes.
 
     Args:
         function: A function of tensors, in any nesting; it is not differentiated.
         arguments: Such as it will be called with; what is no tensor will be the same.
         kept: Where packages are.
+        shorten: Whether to look for what need not be computed; of many steps that is a part, of one nothing.
 
     Raises:
         UnfitError: It returns what is neither a tensor nor made of them, or draws; or the package could not
@@ -64,16 +68,19 @@ def load_or_make(function: Callable[..., Any], arguments: tuple[Any, ...], kept:
     flat = _Flat(function, arguments)
     # autocast keeps the weights that it has cast, and the stand-ins of a trace are not to be kept
     with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False), _as_if_compiled():
-        key = _key(flat)
+        key = _key(flat, shorten)
         entry = kept.find(key)
         program = None if entry is not None else _trace(flat)
+        if program is not None and shorten:
+            program = shortened(program, flat.tensors)
     if program is not None:
         entry = kept.keep(key, partial(_write, program, flat.tensors))
     if entry is None:
         raise UnfitError("its package could not be kept")
     with _quiet():
-        run = torch._inductor.aoti_load_package(str(entry.path / PACKAGE))
-    return Package(run, flat.form)
+        loaded = torch._inductor.aoti_load_package(str(entry.path / PACKAGE))
+    # its own call looks up the form of arguments and results, which are plain lists here, every time
+    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form)
 
 
 class _Flat:
@@ -106,7 +113,7 @@ class _Flat:
         return found
 
 
-def _key(flat: _Flat) -> str:
+def _key(flat: _Flat, shorten: bool = False) -> str:
     """A digest of all that the compiled code depends on."""
     from torch._subclasses import FakeTensorMode
 
@@ -117,7 +124,7 @@ def _key(flat: _Flat) -> str:
         results = flat(*given)
     places = [operations.name(result) for result in results]
     here = (machine(), torch.get_num_threads(), torch.get_float32_matmul_precision())
-    found = hashlib.sha256(repr((FORMAT, flat.form, places, *here)).encode())
+    found = hashlib.sha256(repr((FORMAT, shorten, flat.form, places, *here)).encode())
     found.update(operations.digest)
     return found.hexdigest()
 
@@ -127,9 +134,20 @@ def _trace(flat: _Flat) -> fx.GraphModule:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     program = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*flat.tensors)
+    _without_alpha(program.graph)
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
+
+
+def _without_alpha(graph: fx.Graph) -> None:
+    """``x + alpha * y`` in two operations: compiling, torch (2.14) forgets the alpha of a matrix product."""
+    add, multiply = torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor
+    for node in graph.find_nodes(op="call_function", target=add):
+        if "alpha" in node.kwargs:
+            with graph.inserting_before(node):
+                product = graph.call_function(multiply, (node.args[1], node.kwargs["alpha"]))
+            node.args, node.kwargs = (node.args[0], product), {}
 
 
 def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapping[str, Any]:

@@ -141,7 +141,8 @@ def _move(
     before = moved.get(node)
     if before is None and _descends(plan, node):
         before = moved[node] = torch.zeros_like(state.values[node])
-    if isinstance(gain, Tensor):
+    # compiling, torch (2.14) forgets the alpha of a matrix product
+    if isinstance(gain, Tensor) or torch.compiler.is_compiling():
         moved[node] = (state.values[node] if before is None else before) + gain * direction
     elif before is None:
         moved[node] = torch.add(state.values[node], direction, alpha=gain)

@@ -242,8 +242,9 @@ class _Fit:
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
     ) -> bool:
         """What is left of an epoch; whether it was asked to stop."""
+        threads = fitting_threads(self.task.network)
         for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
-            with fitting_threads(self.task.network, self.settings.batch):
+            with threads(self.settings.batch):
                 losses, stopping = self.batch_step(batch, progress.step, stop)
             progress.batch += 1
             progress.step += 1

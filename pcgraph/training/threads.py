@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -27,17 +27,17 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def fitting_threads(network: PCNetwork, images: int) -> Iterator[None]:
-    """One thread for torch where every layer is small for such a batch; else as many as there are.
+def fitting_threads(network: PCNetwork) -> Callable[[int], AbstractContextManager[None]]:
+    """From images a batch to the threads for it: one where every layer is small; else as many as there are.
 
     Layers of a backbone are not looked at: with one, nothing is changed.
     """
-    if network.drive is not None or images * largest_layer(network) > SMALL:
-        yield
-        return
-    with threads(1):
-        yield
+    most = None if network.drive is not None else largest_layer(network)
+
+    def fitting(images: int) -> AbstractContextManager[None]:
+        return nullcontext() if most is None or images * most > SMALL else threads(1)
+
+    return fitting
 
 
 def largest_layer(network: PCNetwork) -> int:

@@ -18,6 +18,7 @@ from pcgraph.learning import learn, make_task
 from pcgraph.learning.local import Local
 from pcgraph.learning.rules import RULES
 from pcgraph.simulation import packages
+from pcgraph.simulation.shortening import shortened
 from pcgraph.spec import Train
 from pcgraph.training.gradients import Differentiated, differentiate
 from tests.nets import residual
@@ -57,6 +58,7 @@ def guessed() -> dict[str, Any]:
 
 GRAPHS: dict[str, Callable[[], dict[str, Any]]] = {
     "layered": lambda: dense("ab", "bc", "cd"),
+    "skip": lambda: dense("ab", "bc", "cd", "bd"),
     "every edge": lambda: dense(*[a + b for a in "abcd" for b in "abcd"]),
     "a slow edge and momentum": lambda: dense(
         "ab", "bc", "cd", "ca", dynamics={**ENERGY, "optimizer": "momentum"}
@@ -89,7 +91,8 @@ def traced(
     others = [torch.rand_like(value) for value in clamp.values()]
     flat = packages._Flat(function, (*stand_ins, *others))
     with torch.no_grad(), packages._as_if_compiled():
-        results = packages._trace(flat)(*weights.values(), *clamp.values())
+        program = shortened(packages._trace(flat), flat.tensors)
+        results = program(*weights.values(), *clamp.values())
     return {part: {name: results[at] for name, at in where.items()} for part, where in flat.form.items()}
 
 
@@ -205,26 +208,61 @@ def test_gradients_that_are_known_are_added_like_others() -> None:
 @pytest.mark.heavy
 def test_compiled_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PCGRAPH_CACHE", str(tmp_path / "cache"))
-    weights = []
+    stepped: list[int] = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda own: stepped.append(step(own) or 1))
+    found = []
     for compiled in (False, True, True):
-        network = built(GRAPHS["layered"]())
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-        batches = [clamped(network, 3, seed) for seed in range(3)] + [
-            clamped(network, 2)
-        ]  # one unlike the first
+        network = built(GRAPHS["skip"]())
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=0.1)
+        batches = [clamped(network, *one) for one in ((3, 0), (3, 1), (2, 0), (3, 2))]  # one unlike the first
+        stepped.clear()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            updates = list(learn(network, batches, optimizer, steps=4, compiled=compiled))
-        weights.append(([u.total for u in updates], {n: p.detach() for n, p in network.named_parameters()}))
+            energies = []
+            for update in learn(network, batches, optimizer, steps=3, compiled=compiled):
+                energies.append(update.total)
+                optimizer.param_groups[0]["lr"] *= 0.5
+        assert len(stepped) == (1 if compiled else 4)  # the others are in the compiled function
+        found.append((energies, numbers(network, optimizer)))
         if compiled:  # once; from now on nothing may be compiled
             assert len(Cache(tmp_path / "cache").entries()) == 1
             monkeypatch.setattr(packages, "_write", None)
-    for energies, found in weights[1:]:
-        assert energies == pytest.approx(weights[0][0], rel=1e-9)
-        assert_same(found, weights[0][1])
-    bad = clamped(built(GRAPHS["layered"]()))
+    for other, now in found[1:]:
+        assert other == pytest.approx(found[0][0], rel=1e-9)
+        assert_same(now, found[0][1])
+    before = {name: one.clone() for name, one in numbers(network, optimizer).items()}
+    bad = clamped(network)
     bad["a"][0, 0] = torch.nan
-    network = built(GRAPHS["layered"]())
-    updates = learn(network, [bad], torch.optim.SGD(network.parameters(), lr=0.1), steps=4, compiled=True)
+    updates = learn(network, [clamped(network), bad], optimizer, steps=3, compiled=True)
+    versions = [one._version for one in network.parameters()]
+    next(updates)
+    assert all(one._version > then for one, then in zip(network.parameters(), versions, strict=True))
+    assert any(not torch.equal(one, before[name]) for name, one in numbers(network, optimizer).items())
+    before = {name: one.clone() for name, one in numbers(network, optimizer).items()}
     with pytest.raises(DivergenceError):
-        list(updates)
+        next(updates)
+    assert all(torch.equal(one, before[name]) for name, one in numbers(network, optimizer).items())
+
+
+def numbers(network: pcg.PCNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights, their gradients, and the optimizer's state."""
+    found: dict[str, Tensor] = {}
+    for name, one in network.named_parameters():
+        assert one.grad is not None
+        state = {f"{name} {key}": value.double() for key, value in optimizer.state[one].items()}
+        found |= {name: one.detach(), f"{name} grad": one.grad, **state}
+    return found
+
+
+def test_two_nodes_may_be_given_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace must tell them apart, since later batches may."""
+    given = torch.rand(3, 4, dtype=torch.float64)
+    monkeypatch.setattr(module, "load_or_make", lambda function, arguments, *_, **__: seen.append(arguments))
+    seen: list[tuple[Tensor, ...]] = []
+    spec = dense("ab", "bc", "cd")
+    spec["nodes"]["a"]["shape"] = [4]
+    network = built(spec)
+    infer = module.Compiled(RULES["il"])
+    infer._make(Local(network), {"a": given, "b": given}, 2)
+    assert len({id(one) for one in seen[0]}) == len(seen[0]) == 8

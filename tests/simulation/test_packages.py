@@ -144,3 +144,11 @@ def test_a_package_is_for_one_signature() -> None:
     assert all(_signature(other) != _signature(a) for other in others)
     with torch.autocast("cpu", torch.bfloat16):
         assert _signature(a) != _signature(({"x": torch.zeros(2, 3)},))
+
+
+def test_traces_add_without_a_factor() -> None:
+    """Inductor takes ``x + 0.1 * (a @ b)``, written with an alpha, for ``x + a @ b``."""
+    x, a, b = torch.rand(3, 5), torch.rand(3, 4), torch.rand(4, 5)
+    program = packages._trace(packages._Flat(lambda x, a, b: [torch.add(x, a @ b, alpha=0.1)], (x, a, b)))
+    assert not any("alpha" in node.kwargs for node in program.graph.nodes)
+    torch.testing.assert_close(program(x, a, b)[0], x + 0.1 * (a @ b))

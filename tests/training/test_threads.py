@@ -54,20 +54,20 @@ def test_the_size_of_the_work_decides() -> None:
     pair = network([64], [32], ["Linear"])
     most = SMALL // (64 * 32)
     for images, threads in ((most, 1), (most + 1, 2)):
-        with fitting_threads(pair, images):
+        with fitting_threads(pair)(images):
             assert torch.get_num_threads() == threads
         assert torch.get_num_threads() == 2
 
 
 @pytest.mark.heavy
 def test_a_backbone_keeps_its_threads() -> None:
-    with fitting_threads(residual(), 1):
+    with fitting_threads(residual())(1):
         assert torch.get_num_threads() == 2
 
 
 def test_faults_and_pauses_bring_them_back() -> None:
     pair = network([4], [3], ["Linear"])
-    with pytest.raises(ZeroDivisionError), fitting_threads(pair, 1):
+    with pytest.raises(ZeroDivisionError), fitting_threads(pair)(1):
         raise ZeroDivisionError
     assert torch.get_num_threads() == 2
     during: list[int] = []
