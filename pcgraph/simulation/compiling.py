@@ -15,6 +15,7 @@ from pcgraph.dynamics.descent import Pace
 from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache, user_cache
 from pcgraph.network import PCNetwork
+from pcgraph.predictors.fast.lent_tiles import lent, transformed
 from pcgraph.predictors.fast.transposes import Affine, affine
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
@@ -110,11 +111,16 @@ class Compiler:
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
 
     def step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
-        """`evaluate` and `advance` as one compiled function of the tensors in a state."""
+        """`evaluate` and `advance` as one compiled function of the tensors in a state, and of transformed weights."""
+        predictors = plan.network.predictors
+        edges = [block.edges[0].name for block in plan.delayed if not block.in_backbone]
+        found = {name: transformed(predictors[name], state.batch) for name in edges if self.kept is not None}
+        weights = {name: tensors for name, tensors in found.items() if tensors}
 
-        def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
+        def fused(parts: dict[str, Any], pace: Pace | None, weights: dict[str, Any]) -> tuple[Any, ...]:
             given = State(**parts)
-            evaluation = evaluate(plan, given, False, instead=self.constant)
+            in_tiles = {name: lent(predictors[name], tensors) for name, tensors in weights.items()}
+            evaluation = evaluate(plan, given, False, instead={**self.constant, **in_tiles})
             following = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)
@@ -123,7 +129,7 @@ class Compiler:
 
         # without the number of the step and the like, or each step would be compiled
         parts = {name: part for name, part in vars(state).items() if name not in ("step", "seed", "places")}
-        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors())
+        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors(), weights)
         return Evaluation({}, *seen), state.followed_by(values, moments, pace.draws if pace else {})
 
 

@@ -1,0 +1,85 @@
+"""The computation of `tiles` as a compiler joins it best: sums over maps whose channels lie side by side.
+
+The transforms are written as sums of products, which become loops with what comes before and after; as products
+of matrices, they would be calls. The large products of matrices stay calls.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcgraph.predictors.fast.tiles import Layout, Weights, ends, margins
+
+BLOCK = 2**27
+"""Bytes of an intermediate result; more than in `tiles`, as each block is compiled."""
+
+
+def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """See `tiles.predict`."""
+    return torch.cat([_predicted(part, weights, layout) for part in _parts(x, weights, layout)])
+
+
+def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """See `tiles.pull`."""
+    return torch.cat([_pulled(part, weights, layout) for part in _parts(cotangent, weights, layout)])
+
+
+def _predicted(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    side, tile, step, stride = weights.algorithm, layout.tile, layout.step, layout.stride
+    high, wide = layout.axes
+    channels = x.shape[1]
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, *margins(wide, layout), *margins(high, layout)))
+    rows = _transformed(weights.input, padded.unfold(1, tile, step).movedim(-1, 0), 0)
+    values = _transformed(weights.input, rows.unfold(3, tile, step).movedim(-1, 1), 1)
+    products = torch.bmm(values.reshape(side**2, -1, channels), weights.product.mT)
+    products = products.view(side, side, *products.shape[1:])
+    phases = _transformed(weights.output, _transformed(weights.output, products, 0), 1)
+    phases = phases.view(step, step, len(x), high.tiles, wide.tiles, -1, stride, stride, weights.group)
+    whole = phases.permute(2, 3, 0, 6, 4, 1, 7, 5, 8)
+    whole = whole.reshape(len(x), high.tiles * step * stride, wide.tiles * step * stride, -1)
+    inside = slice(high.crop, high.crop + high.result), slice(wide.crop, wide.crop + wide.result)
+    return whole[:, *inside].permute(0, 3, 1, 2)
+
+
+def _pulled(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    side, step, stride = weights.algorithm, layout.step, layout.stride
+    high, wide = layout.axes
+    batch = len(cotangent)
+    padded = F.pad(cotangent.permute(0, 2, 3, 1), (0, 0, *ends(wide, layout), *ends(high, layout)))
+    phases = padded.view(batch, high.tiles, step, stride, wide.tiles, step, stride, -1, weights.group)
+    phases = phases.permute(2, 5, 0, 1, 4, 7, 3, 6, 8)
+    values = _transformed(weights.output.T, _transformed(weights.output.T, phases, 0), 1)
+    products = torch.bmm(values.reshape(side**2, -1, weights.product.shape[1]), weights.product)
+    products = products.view(side, side, batch, high.tiles, wide.tiles, -1)
+    rows = _overlapped(_transformed(weights.input.T, products, 1).movedim(1, 0), step, 3)
+    whole = _overlapped(_transformed(weights.input.T, rows, 0), step, 1)
+    inside = slice(high.front, high.front + high.size), slice(wide.front, wide.front + wide.size)
+    return whole[:, *inside].permute(0, 3, 1, 2)
+
+
+def _parts(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, ...]:
+    """The images whose intermediate results fit into a block."""
+    high, wide = layout.axes
+    values = weights.algorithm**2 * high.tiles * wide.tiles * max(weights.product.shape[1:])
+    return x.split(max(1, BLOCK // (values * x.element_size())))
+
+
+def _transformed(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
+    """A matrix applied along a dimension."""
+    shape = [1] * dim + list(matrix.shape) + [1] * (x.dim() - dim - 1)
+    return (matrix.view(shape) * x.unsqueeze(dim)).sum(dim + 1)
+
+
+def _overlapped(pieces: Tensor, step: int, dim: int) -> Tensor:
+    """Pieces (length, ...) that lie ``step`` apart along ``dim`` of the rest, added up where they overlap."""
+    times = -(-pieces.shape[0] // step)
+    filled = F.pad(pieces, (0, 0) * (pieces.dim() - 1) + (0, times * step - len(pieces)))
+    total: Tensor | None = None
+    for place, part in enumerate(filled.split(step)):
+        ends = (0, 0) * (part.dim() - dim - 2) + (place, times - 1 - place)
+        moved = F.pad(part.movedim(0, dim + 1), (0, 0, *ends))
+        total = moved if total is None else total + moved
+    assert total is not None
+    return total.flatten(dim, dim + 1)
