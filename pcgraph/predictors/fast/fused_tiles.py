@@ -53,8 +53,8 @@ def _pulled(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     values = _transformed(weights.output.T, _transformed(weights.output.T, phases, 0), 1)
     products = torch.bmm(values.reshape(side**2, -1, weights.product.shape[1]), weights.product)
     products = products.view(side, side, batch, high.tiles, wide.tiles, -1)
-    rows = _overlapped(_transformed(weights.input.T, products, 1).movedim(1, 0), step, 3)
-    whole = _overlapped(_transformed(weights.input.T, rows, 0), step, 1)
+    rows = _overlapped(weights.input.T, products, 1, 4, step)
+    whole = _overlapped(weights.input.T, rows, 0, 2, step)
     inside = slice(high.front, high.front + high.size), slice(wide.front, wide.front + wide.size)
     return whole[:, *inside].permute(0, 3, 1, 2)
 
@@ -72,14 +72,19 @@ def _transformed(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
     return (matrix.view(shape) * x.unsqueeze(dim)).sum(dim + 1)
 
 
-def _overlapped(pieces: Tensor, step: int, dim: int) -> Tensor:
-    """Pieces (length, ...) that lie ``step`` apart along ``dim`` of the rest, added up where they overlap."""
-    times = -(-pieces.shape[0] // step)
-    filled = F.pad(pieces, (0, 0) * (pieces.dim() - 1) + (0, times * step - len(pieces)))
-    total: Tensor | None = None
-    for place, part in enumerate(filled.split(step)):
-        ends = (0, 0) * (part.dim() - dim - 2) + (place, times - 1 - place)
-        moved = F.pad(part.movedim(0, dim + 1), (0, 0, *ends))
-        total = moved if total is None else total + moved
-    assert total is not None
-    return total.flatten(dim, dim + 1)
+def _overlapped(matrix: Tensor, x: Tensor, dim: int, tiles: int, step: int) -> Tensor:
+    """A matrix applied along ``dim`` gives tiles, whose values are added up where they overlap.
+
+    Args:
+        matrix: (values of a tile, length of ``dim``).
+        x: What is transformed.
+        dim: Along which; it is left out of the result.
+        tiles: The dimension, behind ``dim``, that counts the tiles; in the result it counts values.
+        step: How far tiles lie apart.
+    """
+    times = -(-len(matrix) // step)
+    parts = F.pad(matrix, (0, 0, 0, times * step - len(matrix))).view(times, step, -1).flip(0).transpose(0, 1)
+    padded = F.pad(x, (0, 0) * (x.dim() - tiles - 1) + (times - 1, times - 1))
+    windows = padded.unfold(tiles, times, 1).movedim(dim, -1).unsqueeze(tiles)
+    parts = parts.reshape(step, *[1] * (windows.dim() - tiles - 3), times, -1)
+    return (windows * parts).sum((-2, -1)).flatten(tiles - 1, tiles)
