@@ -55,8 +55,8 @@ def _pulled(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     products = products.view(side, side, batch, high.tiles, wide.tiles, -1)
     rows = _overlapped(weights.input.T, products, 1, 4, step)
     whole = _overlapped(weights.input.T, rows, 0, 2, step)
-    inside = slice(high.front, high.front + high.size), slice(wide.front, wide.front + wide.size)
-    return whole[:, *inside].permute(0, 3, 1, 2)
+    cut = [-margin for margin in (*margins(wide, layout), *margins(high, layout))]
+    return F.pad(whole, (0, 0, *cut)).permute(0, 3, 1, 2)
 
 
 def _parts(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, ...]:
@@ -87,4 +87,5 @@ def _overlapped(matrix: Tensor, x: Tensor, dim: int, tiles: int, step: int) -> T
     padded = F.pad(x, (0, 0) * (x.dim() - tiles - 1) + (times - 1, times - 1))
     windows = padded.unfold(tiles, times, 1).movedim(dim, -1).unsqueeze(tiles)
     parts = parts.reshape(step, *[1] * (windows.dim() - tiles - 3), times, -1)
-    return (windows * parts).sum((-2, -1)).flatten(tiles - 1, tiles)
+    whole = (windows * parts).sum((-2, -1)).flatten(tiles - 1, tiles)
+    return whole.narrow(tiles - 1, 0, (x.shape[tiles] - 1) * step + len(matrix))
