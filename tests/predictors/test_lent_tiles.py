@@ -1,4 +1,4 @@
-"""Predictors in tiles inside a compiled step: the same predictions and products, with weights that are lent."""
+"""Predictors in tiles inside a compiled step: the same predictions and products, with lent weights."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def test_predictions_and_products(name: str) -> None:
         if isinstance(layer, TiledConvTranspose2d):
             layer.choose({(2, layer.in_channels, 9, 8): 10})
     with _as_if_compiled():
-        found, back = torch.func.vjp(lent(predictor, weights), x)
+        tensors = {key: one.tensors for key, one in weights.items()}
+        found, back = torch.func.vjp(lent(predictor, weights, tensors), x)
         torch.testing.assert_close(found, expected)
         torch.testing.assert_close(back(cotangent)[0], pulled)
-        doubled = {key: (2 * product, *others) for key, (product, *others) in weights.items()}
-        assert not torch.allclose(lent(predictor, doubled)(x), expected)  # they are what is read
+        doubled = {key: (2 * product, *others) for key, (product, *others) in tensors.items()}
+        assert not torch.allclose(lent(predictor, weights, doubled)(x), expected)  # they are what is read
 
 
 def test_what_is_lent_nothing() -> None:

@@ -34,7 +34,9 @@ def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> N
     padding = draw(two(st.integers(0, kernel + 1), st.integers(0, kernel + 1)))
     output_padding = draw(two(st.integers(0, stride - 1), st.integers(0, stride - 1)))
     size = draw(two(st.integers(1, 13), st.integers(1, 13)))
-    batch, channels, targets = draw(two(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2, 3, 12, 64])))
+    batch, channels, targets = draw(
+        two(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2, 3, 12, 64]))
+    )
     result = [
         (s - 1) * stride - 2 * p + kernel + o for s, p, o in zip(size, padding, output_padding, strict=True)
     ]

@@ -104,6 +104,21 @@ def test_compiled_steps_compute_large_kernels_in_tiles(kept: Cache, monkeypatch:
 
 
 @pytest.mark.heavy
+def test_without_a_package_large_kernels_are_computed_directly(
+    kept: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = states(large_kernels(), compiled=False)
+    monkeypatch.setattr(packages, "_write", None)  # as on a full disk
+    scheduler = pcg.Scheduler(large_kernels()).compile(backend="eager")
+    scheduler._stepper.compiler.kept = kept
+    given = torch.randn(2, 4, 20, 20, generator=torch.Generator().manual_seed(1))
+    with pytest.warns(PCGraphWarning, match="is not kept for later processes"):
+        found = scheduler.run(given, 3).state.values
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.heavy
 def test_other_tiles_and_biases_are_other_packages(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     given = torch.randn(2, 4, 20, 20)
     first = keys(monkeypatch, large_kernels(), given)

@@ -1,7 +1,7 @@
 """The computation of `tiles` as a compiler joins it best: sums over maps whose channels lie side by side.
 
-The transforms are written as sums of products, which become loops with what comes before and after; as products
-of matrices, they would be calls. The large products of matrices stay calls.
+The transforms are written as sums of products, which become loops with what comes before and after; as
+products of matrices, they would be calls. The large products of matrices stay calls.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _parts(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, ...]:
     """The images whose intermediate results fit into a block."""
     high, wide = layout.axes
     values = weights.algorithm**2 * high.tiles * wide.tiles * max(weights.product.shape[1:])
-    return x.split(max(1, BLOCK // (values * x.element_size())))
+    return torch.split(x, max(1, BLOCK // (values * x.element_size())))
 
 
 def _transformed(matrix: Tensor, x: Tensor, dim: int) -> Tensor:

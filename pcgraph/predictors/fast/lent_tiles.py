@@ -11,29 +11,36 @@ from torch import Tensor, nn
 
 from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.predictors.fast.tiled_layer import TiledConvTranspose2d
+from pcgraph.predictors.fast.tiles import Weights
 
-Lent = Mapping[tuple[int, int], tuple[Tensor, Tensor, Tensor]]
+Transformed = Mapping[tuple[int, int], Weights]
 """Transformed weights by the layer's place in a predictor and the side of the tiles."""
+Lent = Mapping[tuple[int, int], tuple[Tensor, Tensor, Tensor]]
+"""Their tensors."""
 
 
-def transformed(predictor: nn.Module, batch: int) -> Lent:
+def transformed(predictor: nn.Module, batch: int) -> Transformed:
     """The transformed weights of all tiles that were chosen for a batch size."""
     if not is_plain(*predictor.modules()):
         return {}
     return {
-        (place, tile): layer.transformed(tile).tensors
+        (place, tile): layer.transformed(tile)
         for place, layer in enumerate(_layers(predictor))
         if isinstance(layer, TiledConvTranspose2d) and layer.is_constant
-        for tile in sorted({tile for shape, tile in (layer.tiles or {}).items() if tile and shape[0] == batch})
+        for tile in _chosen(layer, batch)
     }
 
 
-def lent(predictor: nn.Module, weights: Lent) -> nn.Module:
-    """The predictor with these transformed weights."""
-    places = {place for place, _ in weights}
+def _chosen(layer: TiledConvTranspose2d, batch: int) -> list[int]:
+    return sorted({tile for shape, tile in (layer.tiles or {}).items() if tile and shape[0] == batch})
+
+
+def lent(predictor: nn.Module, weights: Transformed, tensors: Lent) -> nn.Module:
+    """The predictor with transformed weights of which these are the tensors."""
+    given = {key: one.lent(tensors[key]) for key, one in weights.items()}
     layers = [
-        _Lent(layer, {tile: tensors for (where, tile), tensors in weights.items() if where == place})
-        if isinstance(layer, TiledConvTranspose2d) and place in places
+        _Lent(layer, {tile: one for (where, tile), one in given.items() if where == place})
+        if isinstance(layer, TiledConvTranspose2d)
         else layer
         for place, layer in enumerate(_layers(predictor))
     ]
@@ -45,15 +52,17 @@ def _layers(predictor: nn.Module) -> list[nn.Module]:
 
 
 class _Lent(nn.Module):
-    """A layer with transformed weights by the side of the tiles."""
+    """A layer with transformed weights by the side of the tiles; without any it is computed directly."""
 
-    def __init__(self, layer: TiledConvTranspose2d, weights: Mapping[int, tuple[Tensor, Tensor, Tensor]]) -> None:
+    def __init__(self, layer: TiledConvTranspose2d, weights: Mapping[int, Weights]) -> None:
         super().__init__()
         self.layer, self.weights = layer, weights
 
     def forward(self, input: Tensor) -> Tensor:
+        """See `TiledConvTranspose2d`, whose own weight is not looked at."""
         tile = (self.layer.tiles or {}).get(tuple(input.shape))
-        if tile is None:
+        known = self.weights.get(tile) if tile else None
+        if tile is None or known is None:
             output: Tensor = self.layer(input)
             return output
-        return self.layer.in_tiles(input, tile, self.layer.transformed(tile).lent(self.weights[tile]))
+        return self.layer.in_tiles(input, tile, known)

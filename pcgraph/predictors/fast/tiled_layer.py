@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,8 +21,8 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
     """A transposed convolution that is computed in tiles where that was chosen, and directly elsewhere.
 
     Parameters and state dict are those of `nn.ConvTranspose2d`. Weights that require a gradient and sizes for
-    which nothing was chosen are computed directly, and so are compiled steps, unless `lent_tiles` replaces the
-    layer.
+    which nothing was chosen are computed directly, and so are compiled steps, unless `lent_tiles` replaces
+    the layer.
 
     The transformed weights are kept from call to call and made anew when the weight has changed, moved or
     become another tensor. PyTorch counts the changes of a tensor; those made behind its back, in
@@ -144,13 +144,16 @@ class _Version:
         return cls(weight._version, weight.data_ptr(), weight.dtype, weight.device, weight.detach())
 
 
+_Compute = Callable[[Tensor, Weights, Layout], Tensor]
+
+
 class _Tiled(torch.autograd.Function):
     """`tiles.predict` or, transposed, `tiles.pull`: linear in ``x``, so that each is the other's gradient."""
 
     @staticmethod
     def forward(x: Tensor, weights: Weights, layout: Layout, transposed: bool) -> Tensor:
-        module = fused_tiles if torch.compiler.is_compiling() else tiles
-        compute = module.pull if transposed else module.predict
+        way = fused_tiles if torch.compiler.is_compiling() else tiles
+        compute: _Compute = way.pull if transposed else way.predict
         with torch.autocast(x.device.type, enabled=False):  # the transforms need all their digits
             return compute(x.to(weights.product.dtype), weights, layout).to(x.dtype)
 

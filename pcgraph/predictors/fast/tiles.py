@@ -102,7 +102,7 @@ class Weights:
 
     Attributes:
         product: (algorithm * algorithm, target channels * stride * stride, channels), float32, or float64
-            where the weights are. The target channels come in groups, each with the phases before the channels.
+            where the weights are. The target channels come in groups, in which the phases come first.
         group: How many they are.
         bytes: What it takes.
         output: See `toom_cook.Algorithm`; like ``input`` in the dtype of ``product``.
@@ -165,9 +165,7 @@ def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
             rows = slice(block.start * stride**2, block.stop * stride**2)
             products = torch.bmm(weights.product[:, rows], values).view(side, side, -1)
             phases = _both_ways(weights.output, products)
-            phases = phases.view(
-                step, step, -1, stride, stride, weights.group, count, high.tiles, wide.tiles
-            )
+            phases = phases.view(step, step, -1, stride, stride, weights.group, count, high.tiles, wide.tiles)
             shuffled = phases.permute(6, 2, 5, 0, 3, 1, 4, 7, 8).flatten(1, 6)
             whole = F.pixel_shuffle(shuffled, step * stride)
             results[images, block] = whole[:, :, *inside]
@@ -257,6 +255,6 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def _blocks(count: int, bytes_each: int, limit: int = 0, multiple: int = 1) -> list[slice]:
-    """``range(count)`` in blocks of at most ``limit`` bytes (of `BLOCK`, if that is more), and of full groups."""
+    """``range(count)`` in blocks of at most ``limit`` bytes; of `BLOCK`, if that is more; no group is cut."""
     step = multiple * max(1, max(BLOCK, limit) // (multiple * bytes_each))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
