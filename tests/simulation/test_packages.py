@@ -103,7 +103,7 @@ def test_compiled_steps_compute_large_kernels_in_tiles(kept: Cache, monkeypatch:
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4 * float(value.abs().max()))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_without_a_package_large_kernels_are_computed_directly(
     kept: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,14 +21,13 @@ Lent = Mapping[tuple[int, int], tuple[Tensor, Tensor, Tensor]]
 
 def transformed(predictor: nn.Module, batch: int) -> Transformed:
     """The transformed weights of all tiles that were chosen for a batch size."""
-    if not is_plain(*predictor.modules()):
-        return {}
-    return {
+    weights = {
         (place, tile): layer.transformed(tile)
         for place, layer in enumerate(_layers(predictor))
         if isinstance(layer, TiledConvTranspose2d) and layer.is_constant
         for tile in _chosen(layer, batch)
     }
+    return weights if weights and is_plain(*predictor.modules()) else {}
 
 
 def _chosen(layer: TiledConvTranspose2d, batch: int) -> list[int]:
