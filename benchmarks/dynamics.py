@@ -66,6 +66,26 @@ def dynamics(name: str, batch: int, compiled: bool = False) -> Measure:
     return measure
 
 
+def in_tiles_compiled(name: str, batch: int) -> Measure:
+    """Large kernels as chosen by measuring, and the steps compiled with them."""
+
+    def measure(steps: int, repeats: int) -> Record:
+        network, hooks = pair(name)
+        given = images(batch)
+        pcg.choose_convolutions(network, batch)
+        scheduler = pcg.Scheduler(network).compile()
+        row = compared(
+            f"{name}, batch {batch}, optimized and compiled",
+            lambda: hooks.run(given, steps),
+            lambda: scheduler.run(given, steps=steps).output[-1],
+            steps,
+            repeats,
+        )
+        return {**row, "compile": row["first"] - steps * row["pcgraph"]}
+
+    return measure
+
+
 def differentiable(name: str, batch: int, checkpoint: bool) -> Measure:
     """The gradient of the last output for the images, through all steps: forward and backward."""
 
@@ -133,6 +153,7 @@ for _batch in (1, 8):
     CASES[f"efficientnet_b0-{_batch}-compiled"] = dynamics("efficientnet_b0", _batch, compiled=True)
 CASES["vgg16-1"] = default("vgg16", 1)
 CASES["vgg16-4"] = default("vgg16", 4)
+CASES["vgg16-1-compiled"] = in_tiles_compiled("vgg16", 1)
 CASES["resnet50-1"] = dynamics("resnet50", 1)
 CASES["resnet50-8"] = dynamics("resnet50", 8)
 CASES["resnet50-8-compiled"] = dynamics("resnet50", 8, compiled=True)

@@ -237,6 +237,7 @@ class Scheduler:
             differentiable=differentiable,
         )
         run = Run(state, tape=to)
+        del state  # else the first one would be kept until the run ends
         with gradients(differentiable):
             course = self._course(run, steps, record, watch, differentiable, checkpoint)
             if to is not None:

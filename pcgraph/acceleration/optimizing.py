@@ -98,8 +98,8 @@ def optimize(
     trial = Trial(network, inputs)
     trial.eager(memory)
     worth = steps * trial.best.seconds > 2 * COMPILING if steps is not None else kept is not None
-    if worth and not trial.best.tiles:  # compiled steps compute large kernels directly
-        trial.measure(Variant(channels_last=True, compiled=True))
+    if worth:
+        trial.measure(Variant(channels_last=True, tiles=trial.best.tiles, compiled=True))
     _lay_out(network, trial.best)
     if kept is not None:
         chosen_place = trial.variants.index(trial.best)
@@ -200,7 +200,7 @@ def _key(network: PCNetwork, inputs: Tensor, memory: float, compiling: bool) -> 
     }
     return digest(
         {
-            "optimize": 2,
+            "optimize": 3,
             "spec": {
                 name: value
                 for name, value in network.spec.dump().items()

@@ -24,7 +24,8 @@ class ChannelsLast:
     """
 
     def __init__(self, start: State) -> None:
-        self._start = start
+        fixed = {name: start.values[name] for name in start.fixed}
+        self._start = replace(start, values=fixed, past={}, moments={})  # what moves is not kept
         self._constants = _laid_out(dict(start.constants), torch.channels_last)
         self._resting = _laid_out(dict(start.resting), torch.channels_last)
 
@@ -47,7 +48,7 @@ class ChannelsLast:
         start = self._start
         return replace(
             state,
-            values=_InRows(state.values, {name: start.values[name] for name in state.fixed}),
+            values=_InRows(state.values, start.values),
             past=_InRows(state.past),
             moments=_InRows(state.moments),
             constants=start.constants,

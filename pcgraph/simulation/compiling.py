@@ -15,6 +15,7 @@ from pcgraph.dynamics.descent import Pace
 from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache, user_cache
 from pcgraph.network import PCNetwork
+from pcgraph.predictors.fast.lent_tiles import Lent, Transformed, lent, transformed
 from pcgraph.predictors.fast.transposes import Affine, affine
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
@@ -110,11 +111,14 @@ class Compiler:
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
 
     def step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
-        """`evaluate` and `advance` as one compiled function of the tensors in a state."""
+        """`evaluate` and `advance` as one compiled function of a state's tensors and transformed weights."""
+        predictors, tiled = plan.network.predictors, self._tiled(plan, state.batch)
 
-        def fused(parts: dict[str, Any], pace: Pace | None) -> tuple[Any, ...]:
+        def fused(parts: dict[str, Any], pace: Pace | None, tensors: dict[str, Lent]) -> tuple[Any, ...]:
             given = State(**parts)
-            evaluation = evaluate(plan, given, False, instead=self.constant)
+            names = () if torch.compiler.is_dynamo_compiling() else tiled  # only packages have tiles
+            in_tiles = {name: lent(predictors[name], tiled[name], tensors[name]) for name in names}
+            evaluation = evaluate(plan, given, False, instead={**self.constant, **in_tiles})
             following = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)
@@ -123,8 +127,17 @@ class Compiler:
 
         # without the number of the step and the like, or each step would be compiled
         parts = {name: part for name, part in vars(state).items() if name not in ("step", "seed", "places")}
-        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors())
+        tensors = {name: {key: one.tensors for key, one in known.items()} for name, known in tiled.items()}
+        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors(), tensors)
         return Evaluation({}, *seen), state.followed_by(values, moments, pace.draws if pace else {})
+
+    def _tiled(self, plan: Plan, batch: int) -> dict[str, Transformed]:
+        """By edge, the transformed weights of predictors that a package computes in tiles."""
+        if self.kept is None:
+            return {}
+        names = [block.edges[0].name for block in plan.delayed if not block.in_backbone]
+        found = {name: transformed(plan.network.predictors[name], batch) for name in names}
+        return {name: weights for name, weights in found.items() if weights}
 
 
 def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:

@@ -28,6 +28,8 @@ from pcgraph.simulation.shortening import shortened
 PACKAGE = "package.pt2"
 FORMAT = 3
 """Goes up when packages are made in another way."""
+OPTIONS = {"freezing": True, "unroll_reductions_threshold": 1}
+"""Weights are packed, and no sum of a tile's transform is made again for each value that reads it."""
 
 
 class Package:
@@ -155,7 +157,7 @@ def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapp
     with torch.no_grad(), torch.autocast(_device(tensors), enabled=False), _quiet():
         exported = torch.export.export(program, tuple(tensors))
         torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True}
+            exported, package_path=str(folder / PACKAGE), inductor_configs=OPTIONS
         )
     return {"operations": len(program.graph.nodes), "torch": torch.__version__}
 

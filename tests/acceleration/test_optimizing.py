@@ -122,6 +122,27 @@ def test_compiling_is_tried_where_it_can_pay_off(times: Times, monkeypatch: pyte
     assert len(tried) == 1
 
 
+def test_steps_are_compiled_with_the_tiles_that_were_chosen(
+    times: Times,
+    tiles_are_fast: None,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times.update({"tiles, first": 0.5, "tiles, last": 0.9})
+    compiling: list[bool] = []
+
+    def find(network: pcg.PCNetwork, options: object) -> None:
+        compiling.append(name_of(pcg.Scheduler(network)) == "tiles, last")
+        times["tiles, last"] = 0.1
+
+    monkeypatch.setattr("pcgraph.scheduler.find_compiler", find)
+    found = network().optimize(image(), steps=1000)
+    assert compiling == [True]
+    assert (found.chosen.compiled, len(found.chosen.tiles)) == (True, 2)
+    assert str(found.chosen) == "tiles, compiled 100 ms"
+    slow = network().optimize(image(), steps=1)
+    assert (slow.chosen.compiled, len(slow.chosen.tiles)) == (False, 2)
+
+
 @pytest.mark.slow
 def test_a_later_process_measures_nothing(times: Times, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times["compiled"] = 0.2

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pcgraph.predictors.fast import fused_tiles, tiles
 from pcgraph.predictors.fast.tile_transforms import ERROR, POINTS, tile_of, toom_cook
 from pcgraph.predictors.fast.tiles import Layout, Weights, predict, pull
 
@@ -33,7 +34,9 @@ def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> N
     padding = draw(two(st.integers(0, kernel + 1), st.integers(0, kernel + 1)))
     output_padding = draw(two(st.integers(0, stride - 1), st.integers(0, stride - 1)))
     size = draw(two(st.integers(1, 13), st.integers(1, 13)))
-    batch, channels, targets = draw(two(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)))
+    batch, channels, targets = draw(
+        two(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 2, 3, 12, 64]))
+    )
     result = [
         (s - 1) * stride - 2 * p + kernel + o for s, p, o in zip(size, padding, output_padding, strict=True)
     ]
@@ -48,8 +51,9 @@ def test_tiles_equal_the_direct_transposed_convolution(data: st.DataObject) -> N
 
     weights = Weights(weight, stride, tile)
     layout = Layout(kernel, stride, padding, output_padding, size, tile)
-    torch.testing.assert_close(predict(x.detach(), weights, layout), expected.detach())
-    torch.testing.assert_close(pull(cotangent, weights, layout), pulled)
+    for way in (tiles, fused_tiles):
+        torch.testing.assert_close(way.predict(x.detach(), weights, layout), expected.detach())
+        torch.testing.assert_close(way.pull(cotangent, weights, layout), pulled)
 
 
 @pytest.mark.parametrize(("tile", "share"), [(6, 5e-6), (8, 2e-5), (10, 1e-4), (11, 1e-5)])
@@ -74,15 +78,18 @@ def test_the_errors_are_those_that_are_told(tile: int, taps: int) -> None:
     assert ERROR[tile] / 10 < error < 1.5 * ERROR[tile]
 
 
-def test_results_made_block_by_block_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("targets", [5, 96])
+def test_results_made_block_by_block_are_the_same(targets: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(5, 7, 9, 9, dtype=torch.float64)
-    weight = torch.randn(7, 5, 6, 6, dtype=torch.float64)
+    weight = torch.randn(7, targets, 6, 6, dtype=torch.float64)
     layout = Layout(6, 2, (2, 2), (0, 0), (9, 9), 6)
     whole = Weights(weight, 2, 6)
     expected = predict(x, whole, layout)
     pulled = pull(expected, whole, layout)
-    monkeypatch.setattr("pcgraph.predictors.fast.tiles.BLOCK", 1)
+    monkeypatch.setattr(tiles, "BLOCK", 1)
+    monkeypatch.setattr(fused_tiles, "BLOCK", 1)
     parts = Weights(weight, 2, 6)
     torch.testing.assert_close(parts.product, whole.product)
-    torch.testing.assert_close(predict(x, parts, layout), expected)
-    torch.testing.assert_close(pull(expected, parts, layout), pulled)
+    for way in (tiles, fused_tiles):
+        torch.testing.assert_close(way.predict(x, parts, layout), expected)
+        torch.testing.assert_close(way.pull(expected, parts, layout), pulled)

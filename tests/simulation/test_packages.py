@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import pcgraph as pcg
+from pcgraph.acceleration.choose import use_tiles
 from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache
 from pcgraph.simulation import packages
@@ -50,6 +51,84 @@ def test_another_process_loads_what_one_compiled(
         assert len(kept.entries()) == 3  # the first pass, the step and the readout
         if not attempt:  # from now on nothing may be compiled
             monkeypatch.setattr(packages, "_write", None)
+
+
+def large_kernels() -> pcg.PCNetwork:
+    """Feedback of 10 x 10 in tiles before a ReLU, and of 7 x 7 behind tanh, direct; no backbone."""
+    torch.manual_seed(0)
+    kernel = {"kernel_size": 7, "padding": 3}
+    layers = {
+        "b->a": [{"ConvTranspose2d": {"kernel_size": 10, "stride": 2, "padding": 4}}, "ReLU"],
+        "c->b": ["Tanh", {"ConvTranspose2d": kernel}],
+    }
+    nodes = {"a": {"shape": [4, 20, 20]}, "b": {"shape": [32, 10, 10]}, "c": {"shape": [6, 10, 10]}}
+    edges = [{"source": e[0], "target": e[-1], "predictor": layer} for e, layer in layers.items()]
+    dynamics = {"rule": "energy", "rate": 0.05}
+    spec = {"name": "large-kernels", "nodes": nodes, "edges": edges, "dynamics": dynamics}
+    network = pcg.build(pcg.parse_spec(spec)).requires_grad_(False)
+    use_tiles(network, (("b->a.0", (2, 32, 10, 10), 10),))
+    return network
+
+
+def states(network: pcg.PCNetwork, compiled: bool) -> dict[str, Tensor]:
+    """After a run with large kernels."""
+    scheduler = pcg.Scheduler(network, direct=True)
+    if compiled:
+        scheduler.compile()
+    else:
+        use_tiles(network, ())
+    given = torch.randn(2, 4, 20, 20, generator=torch.Generator().manual_seed(1))
+    return dict(scheduler.run(given, 3).state.values)
+
+
+@pytest.mark.heavy
+def test_compiled_steps_compute_large_kernels_in_tiles(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = states(large_kernels(), compiled=False)
+    for attempt in range(2):
+        found = states(large_kernels(), compiled=True)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4 * float(value.abs().max()))
+        assert any(not torch.equal(found[name], value) for name, value in expected.items())
+        if not attempt:  # from now on nothing may be compiled
+            monkeypatch.setattr(packages, "_write", None)
+    # transformed weights are arguments: other ones need no other package
+    changed = large_kernels()
+    direct = large_kernels()
+    for network in (changed, direct):
+        with torch.no_grad():
+            network.predictors["b->a"][0].weight.mul_(-2)
+    found, expected = states(changed, compiled=True), states(direct, compiled=False)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-4 * float(value.abs().max()))
+
+
+@pytest.mark.slow
+def test_without_a_package_large_kernels_are_computed_directly(
+    kept: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = states(large_kernels(), compiled=False)
+    monkeypatch.setattr(packages, "_write", None)  # as on a full disk
+    scheduler = pcg.Scheduler(large_kernels()).compile(backend="eager")
+    scheduler._stepper.compiler.kept = kept
+    given = torch.randn(2, 4, 20, 20, generator=torch.Generator().manual_seed(1))
+    with pytest.warns(PCGraphWarning, match="is not kept for later processes"):
+        found = scheduler.run(given, 3).state.values
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.heavy
+def test_other_tiles_and_biases_are_other_packages(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = torch.randn(2, 4, 20, 20)
+    first = keys(monkeypatch, large_kernels(), given)
+    assert keys(monkeypatch, large_kernels(), given) == first
+    other, biased, direct = large_kernels(), large_kernels(), large_kernels()
+    use_tiles(other, (("b->a.0", (2, 32, 10, 10), 11),))
+    with torch.no_grad():
+        biased.predictors["b->a"][0].bias[0] += 1e-6
+    use_tiles(direct, ())
+    found = [keys(monkeypatch, network, given) for network in (other, biased, direct)]
+    assert len({*first, *(key for one in found for key in one)}) == 4
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from pcgraph.predictors.fast import fused_tiles, tiles
 from pcgraph.predictors.fast.large_kernels import PartedConvTranspose2d
 from pcgraph.predictors.fast.tile_transforms import POINTS, tile_of
-from pcgraph.predictors.fast.tiles import Layout, Weights, predict, pull
+from pcgraph.predictors.fast.tiles import Layout, Weights
 
 
 class TiledConvTranspose2d(PartedConvTranspose2d):
     """A transposed convolution that is computed in tiles where that was chosen, and directly elsewhere.
 
-    Parameters and state dict are those of `nn.ConvTranspose2d`. Weights that require a gradient, steps that
-    are compiled and sizes for which nothing was chosen are computed directly.
+    Parameters and state dict are those of `nn.ConvTranspose2d`. Weights that require a gradient and sizes for
+    which nothing was chosen are computed directly, and so are compiled steps, unless `lent_tiles` replaces
+    the layer.
 
     The transformed weights are kept from call to call and made anew when the weight has changed, moved or
     become another tensor. PyTorch counts the changes of a tensor; those made behind its back, in
@@ -84,14 +86,17 @@ class TiledConvTranspose2d(PartedConvTranspose2d):
         """See `nn.ConvTranspose2d`."""
         chosen = {} if torch.compiler.is_compiling() else self.tiles or {}
         tile = chosen.get(tuple(input.shape))
-        if tile is None or output_size is not None or not self._is_constant or isinstance(input, FakeTensor):
+        if tile is None or output_size is not None or not self.is_constant or isinstance(input, FakeTensor):
             return super().forward(input, output_size)
-        layout = self.layout(input.shape, tile)
-        predicted: Tensor = _Tiled.apply(input, self.transformed(tile), layout, False)
+        return self.in_tiles(input, tile, self.transformed(tile))
+
+    def in_tiles(self, input: Tensor, tile: int, weights: Weights) -> Tensor:
+        """What `forward` computes, with transformed weights that are given."""
+        predicted: Tensor = _Tiled.apply(input, weights, self.layout(input.shape, tile), False)
         return predicted if self.bias is None else predicted + self.bias.to(predicted.dtype)[:, None, None]
 
     @property
-    def _is_constant(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether PyTorch counts the weight's changes, and needs no gradient of it."""
         return not (self.weight.requires_grad or self.weight.is_inference())
 
@@ -139,12 +144,16 @@ class _Version:
         return cls(weight._version, weight.data_ptr(), weight.dtype, weight.device, weight.detach())
 
 
+_Compute = Callable[[Tensor, Weights, Layout], Tensor]
+
+
 class _Tiled(torch.autograd.Function):
-    """`predict` or, transposed, `pull`: linear in ``x``, so that each is the other's gradient."""
+    """`tiles.predict` or, transposed, `tiles.pull`: linear in ``x``, so that each is the other's gradient."""
 
     @staticmethod
     def forward(x: Tensor, weights: Weights, layout: Layout, transposed: bool) -> Tensor:
-        compute = pull if transposed else predict
+        way = fused_tiles if torch.compiler.is_compiling() else tiles
+        compute: _Compute = way.pull if transposed else way.predict
         with torch.autocast(x.device.type, enabled=False):  # the transforms need all their digits
             return compute(x.to(weights.product.dtype), weights, layout).to(x.dtype)
 

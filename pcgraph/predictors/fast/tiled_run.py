@@ -98,7 +98,7 @@ class _ForOneRun(TiledConvTranspose2d):
         return super().forward(input, output_size)
 
     @property
-    def _is_constant(self) -> bool:
+    def is_constant(self) -> bool:
         return True
 
 

@@ -7,6 +7,8 @@ transformed tiles, so a layer is one batched matrix product, with the weights tr
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,8 @@ from pcgraph.predictors.fast.tile_transforms import tile_of, toom_cook
 BLOCK = 24 * 2**20
 """Bytes of an intermediate result. Larger ones would leave the processor's caches, and their memory would be
 asked of the system, page by page, each time. Only the images that read large weights together may be more."""
+GROUP = 32
+"""Target channels that lie side by side in a transformed weight; as many as they and this have in common."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ class Weights:
 
     Attributes:
         product: (algorithm * algorithm, target channels * stride * stride, channels), float32, or float64
-            where the weights are.
+            where the weights are. The target channels come in groups, in which the phases come first.
+        group: How many they are.
         bytes: What it takes.
         output: See `toom_cook.Algorithm`; like ``input`` in the dtype of ``product``.
     """
@@ -108,20 +113,31 @@ class Weights:
         taps = -(-kernel // stride)
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         found = toom_cook(algorithm, taps)
-        self.stride, self.algorithm = stride, algorithm
+        self.stride, self.algorithm, self.group = stride, algorithm, math.gcd(targets, GROUP)
         self.output = found.output.to(weight.device, dtype)
         self.input = found.input.to(weight.device, dtype)
         transform = found.kernel.to(weight.device)
         shape = algorithm**2, targets * stride * stride, channels
         self.product = torch.empty(shape, dtype=dtype, device=weight.device)
         missing = taps * stride - kernel
-        for block in _blocks(targets, shape[0] * stride * stride * channels * 8):
+        for block in _blocks(targets, shape[0] * stride * stride * channels * 8, multiple=self.group):
             phases = F.pad(weight[:, block].double(), (0, missing, 0, missing))
-            phases = phases.view(channels, -1, taps, stride, taps, stride).flip(2, 4)
+            phases = phases.view(channels, -1, self.group, taps, stride, taps, stride).flip(3, 5)
             rows = slice(block.start * stride * stride, block.stop * stride * stride)
-            transformed = _both_ways(transform, phases.permute(2, 4, 1, 3, 5, 0).flatten(2))
+            transformed = _both_ways(transform, phases.permute(3, 5, 1, 4, 6, 2, 0).flatten(2))
             self.product[:, rows] = transformed.view(shape[0], -1, channels)
         self.bytes = self.product.numel() * self.product.element_size()
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What a product reads."""
+        return self.product, self.input, self.output
+
+    def lent(self, tensors: tuple[Tensor, Tensor, Tensor]) -> Weights:
+        """The same with other `tensors`."""
+        same = copy.copy(self)
+        same.product, same.input, same.output = tensors
+        return same
 
 
 def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
@@ -145,12 +161,12 @@ def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
     for images in _blocks(batch, values_each * channels, weights.bytes):
         values = _values(x[images], weights.input, layout)
         count = images.stop - images.start
-        for block in _blocks(targets, values_each * stride**2 * count):
+        for block in _blocks(targets, values_each * stride**2 * count, multiple=weights.group):
             rows = slice(block.start * stride**2, block.stop * stride**2)
             products = torch.bmm(weights.product[:, rows], values).view(side, side, -1)
             phases = _both_ways(weights.output, products)
-            phases = phases.view(step, step, -1, stride, stride, count, high.tiles, wide.tiles)
-            shuffled = phases.permute(5, 2, 0, 3, 1, 4, 6, 7).flatten(1, 5)
+            phases = phases.view(step, step, -1, stride, stride, weights.group, count, high.tiles, wide.tiles)
+            shuffled = phases.permute(6, 2, 5, 0, 3, 1, 4, 7, 8).flatten(1, 6)
             whole = F.pixel_shuffle(shuffled, step * stride)
             results[images, block] = whole[:, :, *inside]
     return results
@@ -171,11 +187,11 @@ def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     high, wide = layout.axes
     batch, channels = len(cotangent), weights.product.shape[2]
     product, back = weights.product.transpose(1, 2), weights.input.T
-    cut = [-margin for margin in (*_margins(wide, layout), *_margins(high, layout))]
+    cut = [-margin for margin in (*margins(wide, layout), *margins(high, layout))]
     result = cotangent.new_empty(batch, channels, high.size, wide.size)
     values_each = side**2 * high.tiles * wide.tiles * cotangent.element_size()
     for images in _blocks(batch, values_each * weights.product.shape[1], weights.bytes):
-        values = _pulled_values(cotangent[images], weights.output, layout)
+        values = _pulled_values(cotangent[images], weights, layout)
         count = images.stop - images.start
         for block in _blocks(channels, values_each * count):
             products = torch.bmm(product[:, block], values).view(side, side, -1)
@@ -187,33 +203,40 @@ def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     return result
 
 
-def _pulled_values(cotangent: Tensor, transform: Tensor, layout: Layout) -> Tensor:
+def _pulled_values(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     """The results' tiles, transformed back: (side * side, target channels * stride * stride, tiles)."""
     step, stride = layout.step, layout.stride
     high, wide = layout.axes
-    ends = [(a.crop, a.tiles * step * stride - a.crop - a.result) for a in (wide, high)]
-    phases = F.pixel_unshuffle(F.pad(cotangent, (*ends[0], *ends[1])), step * stride)
-    phases = phases.view(len(cotangent), -1, step, stride, step, stride, high.tiles, wide.tiles)
-    phases = phases.permute(2, 4, 1, 3, 5, 0, 6, 7).reshape(step, step, -1)
+    padded = F.pad(cotangent, (*ends(wide, layout), *ends(high, layout)))
+    phases = F.pixel_unshuffle(padded, step * stride)
+    phases = phases.view(
+        len(cotangent), -1, weights.group, step, stride, step, stride, high.tiles, wide.tiles
+    )
+    phases = phases.permute(3, 5, 1, 4, 6, 2, 0, 7, 8).reshape(step, step, -1)
     tiles = len(cotangent) * high.tiles * wide.tiles
-    return _both_ways(transform.T, phases).view(transform.shape[1] ** 2, -1, tiles)
+    return _both_ways(weights.output.T, phases).view(weights.algorithm**2, -1, tiles)
 
 
 def _values(x: Tensor, transform: Tensor, layout: Layout) -> Tensor:
     """The transformed tiles of some images: (side * side, channels, tiles)."""
     side, tile, step = len(transform), layout.tile, layout.step
     high, wide = layout.axes
-    padded = F.pad(x, (*_margins(wide, layout), *_margins(high, layout)))
+    padded = F.pad(x, (*margins(wide, layout), *margins(high, layout)))
     strips = padded.unfold(2, tile, step).permute(4, 1, 0, 2, 3)  # rows of tiles, as long as the map
     rows = (transform @ strips.reshape(tile, -1)).view(side, x.shape[1], len(x), high.tiles, -1)
     tiles = rows.unfold(4, tile, step).permute(0, 5, 1, 2, 3, 4)
     return torch.matmul(transform, tiles.reshape(side, tile, -1)).view(side**2, x.shape[1], -1)
 
 
-def _margins(axis: Axis, layout: Layout) -> tuple[int, int]:
+def margins(axis: Axis, layout: Layout) -> tuple[int, int]:
     """Zeros before and after the map, so that the tiles cover it."""
     length = axis.tiles * layout.step + layout.taps - 1
     return axis.front, length - axis.front - axis.size
+
+
+def ends(axis: Axis, layout: Layout) -> tuple[int, int]:
+    """Zeros before and after the prediction, so that the tiles' results make it up."""
+    return axis.crop, axis.tiles * layout.step * layout.stride - axis.crop - axis.result
 
 
 def _overlapped(pieces: Tensor, step: int) -> Tensor:
@@ -231,7 +254,7 @@ def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(matrix, rows)
 
 
-def _blocks(count: int, bytes_each: int, limit: int = 0) -> list[slice]:
-    """``range(count)`` in blocks of at most ``limit`` bytes; of `BLOCK`, if that is more."""
-    step = max(1, max(BLOCK, limit) // bytes_each)
+def _blocks(count: int, bytes_each: int, limit: int = 0, multiple: int = 1) -> list[slice]:
+    """``range(count)`` in blocks of at most ``limit`` bytes; of `BLOCK`, if that is more; no group is cut."""
+    step = multiple * max(1, max(BLOCK, limit) // (multiple * bytes_each))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
