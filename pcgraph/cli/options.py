@@ -78,6 +78,14 @@ Fast = Annotated[
         "that takes minutes, as compiling is tried; later processes know the answer.",
     ),
 ]
+FastIfItPays = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Measure which way of computing is the fastest on this machine, and take it; compiling is tried "
+        "where it can pay off within this command. Later processes know the answer.",
+    ),
+]
 ClassOrder = Annotated[
     str | None,
     typer.Option(

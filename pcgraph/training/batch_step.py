@@ -68,7 +68,7 @@ class BatchStep:
             LossError: A loss is not finite.
             InputError: No image of the batch can be read.
         """
-        torch.manual_seed(mixed_seed(self.seed, step, self.accelerator.process_index))
+        self._draw_for(step)
         factor = rate_factor(self.settings.schedule, step, self.per_epoch, self.settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.optimizer.lr * factor
@@ -90,6 +90,27 @@ class BatchStep:
             check_finite(found, f"batch {step + 1}")
             self._move(count / self.settings.batch)
         return {**found, "total": sum(found.values())} if len(found) != 1 else found, stopping
+
+    def rehearse(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The last losses and gradients of a batch, by name; all is left as it was, random streams too."""
+        buffers = {buffer: buffer.clone() for buffer in self.task.network.buffers()}
+        with torch.random.fork_rng():
+            self._draw_for(step)
+            parts = batch.to(self.accelerator.device).parts(self.settings.accumulate)
+            moments = [self.task.moments(part) for part in parts]
+            found: dict[str, Tensor] = {}
+            while (made := self._moment(moments, parts)) is not None:
+                gradients = [one.grad for one in self.parameters if one.grad is not None]
+                found = {f"gradient {place}": one for place, one in enumerate(gradients)}
+                found["losses"] = made[1]
+        clear(self.parameters)
+        for buffer, before in buffers.items():
+            buffer.copy_(before)
+        return found
+
+    def _draw_for(self, step: int) -> None:
+        """Let the task draw what it draws for this batch."""
+        torch.manual_seed(mixed_seed(self.seed, step, self.accelerator.process_index))
 
     def _moment(
         self, moments: list[Iterator[Mapping[str, Tensor]]], parts: list[Batch]
