@@ -42,6 +42,7 @@ class Trial(Generic[T]):
         work: What is timed.
         first: The way in which the work is done anyway.
         tolerance: How far results may be apart; see `alike`.
+        enough: Seconds of a measurement.
 
     Attributes:
         variants: All that give the same results.
@@ -49,11 +50,18 @@ class Trial(Generic[T]):
         taken: What `take` gave for it.
     """
 
-    def __init__(self, take: Take[T], work: Work[T], first: Variant, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self,
+        take: Take[T],
+        work: Work[T],
+        first: Variant,
+        tolerance: float = TOLERANCE,
+        enough: float = ENOUGH,
+    ) -> None:
         self._take, self._work, self._tolerance, self.times = take, work, tolerance, 1
         self.taken = take(first)
         self._work(self.taken, 1)
-        self.times = max(1, min(10, int(ENOUGH / self._seconds(self.taken))))
+        self.times = max(1, min(10, int(enough / self._seconds(self.taken))))
         self._expected = self._work(self.taken, self.times)
         self.best = replace(first, seconds=self._seconds(self.taken))
         self.variants = [self.best]

@@ -86,6 +86,14 @@ FastIfItPays = Annotated[
         "where it can pay off within this command. Later processes know the answer.",
     ),
 ]
+FastStudy = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Measure first, for each wiring, whether it is trained, tuned and measured faster channels-last "
+        "on this machine, and do it so. Results are then those of other machines up to rounding alone.",
+    ),
+]
 ClassOrder = Annotated[
     str | None,
     typer.Option(

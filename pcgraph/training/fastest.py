@@ -42,8 +42,8 @@ class Compilable(Protocol):
 class Fastest:
     """Finds the fastest way when the first batch comes, and computes all batches so.
 
-    A way is the layout of maps in memory; on a processor, one thread or all; and whether the work is compiled,
-    if the task can and it pays off within the training. Measured are the losses and gradients of the first
+    A way is the layout of maps in memory; on a processor, one thread or all; and whether the work is compiled
+    (if the task can, and it pays off within the training). Measured are the losses and gradients of the first
     batch, which must be alike up to rounding; no weight moves meanwhile.
 
     Args:
