@@ -43,6 +43,7 @@ class Trial(Generic[T]):
         first: The way in which the work is done anyway.
         tolerance: How far results may be apart; see `alike`.
         enough: Seconds of a measurement.
+        clock: What tells the seconds.
 
     Attributes:
         variants: All that give the same results.
@@ -57,8 +58,10 @@ class Trial(Generic[T]):
         first: Variant,
         tolerance: float = TOLERANCE,
         enough: float = ENOUGH,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._take, self._work, self._tolerance, self.times = take, work, tolerance, 1
+        self._clock = clock
         self.taken = take(first)
         self._work(self.taken, 1)
         self.times = max(1, min(10, int(enough / self._seconds(self.taken))))
@@ -83,9 +86,9 @@ class Trial(Generic[T]):
     def _seconds(self, taken: T) -> float:
         times = []
         for _ in range(2):
-            begin = time.perf_counter()
+            begin = self._clock()
             self._work(taken, self.times)
-            times.append(time.perf_counter() - begin)
+            times.append(self._clock() - begin)
         return min(times) / self.times
 
 

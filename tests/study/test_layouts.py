@@ -18,7 +18,7 @@ from pcgraph.study import Arms, CellStore, Plan, run_cells
 from pcgraph.study import layouts as module
 from pcgraph.study.cells import CHANNELS_LAST
 from pcgraph.study.layouts import Layouts
-from pcgraph.study.work import MEASURED, PREDICTORS, TUNED
+from pcgraph.study.work import MEASURED, PREDICTORS, TUNED, is_channels_last
 from tests.study.files import EVALUATE, TRAIN, planned, study, written
 
 TUNE = {**TRAIN, "learns": ["dynamics"], "noise": {"gaussian": [0, 1]}, "steps": [2, 2]}
@@ -99,16 +99,19 @@ def test_each_wiring_is_measured_once(
     tmp_path: Path, channels_last_is_faster: list[Trial[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PCGRAPH_CACHE", str(tmp_path / "cache"))
-    given = study(tmp_path, seeds=3, evaluate={**EVALUATE, "noise": {"gaussian": [0.5, 1.0]}})
+    controls = {"plain": {"learns": "backbone", "like": "chain"}}
+    noisy = {**EVALUATE, "noise": {"gaussian": [0.5, 1.0]}}
+    given = study(tmp_path, seeds=3, tune=TUNE, controls=controls, evaluate=noisy)
     found = Layouts(tmp_path / "layouts.json")
     plan = Plan(given, Arms(given), layout=found)
-    assert len(channels_last_is_faster) == 4  # one training, and three wirings that are measured
-    assert all(CHANNELS_LAST.items() <= cell.content.items() for cell in plan.cells)
-    assert str(found).startswith("channels-last for 4 of 4 kinds of cells (0.50 to 0.50 of the time)")
+    assert len(channels_last_is_faster) == 7  # training, two tunings, control, and three measured wirings
+    usual = [one.content for one in plan.cells if not is_channels_last(one.content)]
+    assert all("size" in content and "condition" in content for content in usual)  # of the control
+    assert str(found).startswith("channels-last for 7 of 7 kinds of cells (0.50 to 0.50 of the time)")
     monkeypatch.setattr(module, "_trial", None)
     again = Layouts(tmp_path / "layouts.json")
     assert [cell.key for cell in Plan(given, Arms(given), layout=again).cells] == [c.key for c in plan.cells]
-    assert "4 of them known from before" in str(again)
+    assert "7 of them known from before" in str(again)
     (tmp_path / "layouts.json").write_text(found.text())
     monkeypatch.setenv("PCGRAPH_CACHE", "0")  # the study's own folder knows, wherever it goes on
     again = Layouts(tmp_path / "layouts.json")
