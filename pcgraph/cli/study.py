@@ -93,12 +93,14 @@ def study(
         from pcgraph.study.store import CellStore
 
         given = load_study(file)
-        search = searching(given, trusted(trust))
-        given = search.stand_in if search else given
         folder = out or Path("runs") / given.study
         layouts = faster_layouts(folder / LAYOUTS, given, on, trust) if fast else None
-        planned = Plan(given, Arms(given, trust=trusted(trust)), layout=layouts or usual)
-        missing_files = missing_weights(planned.arms)
+        search = searching(given, trusted(trust))
+        given = search.stand_in if search else given
+        arms = Arms(given, trust=trusted(trust))
+        missing_files = missing_weights(arms)
+        layouts = None if missing_files else layouts
+        planned = Plan(given, arms, layout=layouts or usual)
     if layouts is not None:
         screen.aside(f"Fastest: {layouts}")
     if plan:

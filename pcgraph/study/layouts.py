@@ -18,7 +18,7 @@ from torch import Tensor
 from pcgraph.acceleration.trial import Trial, keep, recall
 from pcgraph.acceleration.ways import Measured, Variant, lay_out
 from pcgraph.datasets import Batch, ImageData, batches, subset
-from pcgraph.errors import InputError
+from pcgraph.errors import Fault, InputError
 from pcgraph.files.seals import digest
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
@@ -32,6 +32,7 @@ WHAT = ("spec", "size", "learning", "batch")
 """What a layout is chosen for: fields of a cell's content. Seeds, conditions and lesions share one."""
 STEPS = 2
 """Of a run that is timed."""
+REMOVE = "Remove it: layouts are then measured again."
 ENOUGH = 0.1
 """Seconds of a measurement: there are many of them, one for each wiring and kind of work."""
 
@@ -63,9 +64,7 @@ class Layouts:
 
     def __call__(self, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """What a cell's content says of its layout: nothing, if it is the usual one."""
-        if (
-            kind == "measure" and "size" in content
-        ):  # a control, which nothing can stand in for before it learned
+        if kind == "measure" and "size" in content:  # a control: before it has learned there is no network
             return {}
         what = {"kind": kind, **{name: content[name] for name in WHAT if name in content}}
         key = digest(what)
@@ -109,9 +108,9 @@ def _read(file: Path) -> dict[str, bool]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InputError(f"'{file}' cannot be read: {error}") from None
+        raise InputError(Fault(f"cannot be read: {error}", hint=REMOVE, where=str(file))) from None
     if not isinstance(found, dict) or not all(isinstance(value, bool) for value in found.values()):
-        raise InputError(f"'{file}' holds no layouts")
+        raise InputError(Fault("holds no layouts", hint=REMOVE, where=str(file)))
     return found
 
 

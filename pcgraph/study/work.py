@@ -176,9 +176,8 @@ class Worker:
     def measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
         """The network of an arm or a lesion."""
         spec = parse_spec(content["spec"])
-        key = _json(
-            [content["spec"], content["seed"], content["cut"], is_channels_last(content)]
-        ).decode() + _digest(needs)
+        what = [content["spec"], content["seed"], content["cut"], is_channels_last(content)]
+        key = _json(what).decode() + _digest(needs)
         if key not in self._networks:
             self._networks.clear()
             network = self._network(spec, content, needs)

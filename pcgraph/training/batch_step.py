@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcgraph.datasets import Batch
 from pcgraph.datasets.noise import mixed_seed
@@ -93,8 +94,7 @@ class BatchStep:
 
     def rehearse(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """The last losses and gradients of a batch, by name; all is left as it was, random streams too."""
-        buffers = {buffer: buffer.clone() for buffer in self.task.network.buffers()}
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), kept_buffers(self.task.network):
             self._draw_for(step)
             parts = batch.to(self.accelerator.device).parts(self.settings.accumulate)
             moments = [self.task.moments(part) for part in parts]
@@ -104,8 +104,6 @@ class BatchStep:
                 found = {f"gradient {place}": one for place, one in enumerate(gradients)}
                 found["losses"] = made[1]
         clear(self.parameters)
-        for buffer, before in buffers.items():
-            buffer.copy_(before)
         return found
 
     def _draw_for(self, step: int) -> None:
@@ -153,6 +151,17 @@ class BatchStep:
             return values
         summed: Tensor = self.accelerator.reduce(values, "sum")
         return summed
+
+
+@contextmanager
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Afterwards running means and the like are what they were."""
+    before = {buffer: buffer.clone() for buffer in module.buffers()}
+    try:
+        yield
+    finally:
+        for buffer, value in before.items():
+            buffer.copy_(value)
 
 
 def check_weights(tensors: Mapping[str, Tensor]) -> None:
