@@ -85,14 +85,14 @@ def test_what_is_learned_is_the_same(
 ) -> None:
     arguments = (command, "small.yaml", "--data", pictures, *LEARN)
     plain = cli(*arguments, "--out", "plain", "--json").json
-    fast = cli(*arguments, "--out", "fast", "--fast")
-    assert fast.status == 0, fast.err
-    assert "Fastest: channels-last" in fast.err
-    again = cli(*arguments, "--out", "again", "--fast", "--json")
-    assert again.err == ""
-    assert "by an earlier process" in cli(*arguments, "--out", "third", "--fast").err
+    fast = cli(*arguments, "--out", "fast", "--fast", "--json")
+    assert fast.err == ""
     for name, value in plain["epochs"][0]["train"].items():
-        assert again.json["epochs"][0]["train"][name] == pytest.approx(value, rel=1e-4)
+        assert fast.json["epochs"][0]["train"][name] == pytest.approx(value, rel=1e-4)
+    again = cli(*arguments, "--out", "again", "--fast")
+    assert again.status == 0
+    assert "Fastest: channels-last" in again.err
+    assert "by an earlier process" in again.err
     learned = load_file("plain/weights.safetensors")
     for name, value in load_file("fast/weights.safetensors").items():
         assert value.is_contiguous()

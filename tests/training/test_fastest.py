@@ -39,6 +39,15 @@ edges:
 dynamics: {rule: energy, rate: 0.1}
 schedule: {steps: 2}
 """
+DENSE = """
+name: dense
+nodes: {image: {shape: [1, 12, 12]}, hidden: {shape: [4]}, label: {shape: [10]}}
+edges:
+  - {source: image, target: hidden, predictor: [Flatten, Linear, Tanh]}
+  - {source: hidden, target: label, predictor: [Linear]}
+dynamics: {rule: energy, rate: 0.1}
+schedule: {steps: 1}
+"""
 
 
 @pytest.fixture
@@ -248,14 +257,14 @@ def test_compiling_is_tried_where_it_can_pay_off(
     times: dict[str, float], tmp_path: Path, kept: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times["compiled"] = 0.1
-    plain, *_ = trained("il", tmp_path / "plain")
-    _, (short,), _ = trained("il", tmp_path / "short", fast=True)  # two batches of a second
-    assert len(short.variants) == 2
+    plain, *_ = trained("il", tmp_path / "plain", spec=DENSE)
+    _, (short,), _ = trained("il", tmp_path / "short", spec=DENSE, fast=True)  # two batches of a second
+    assert len(short.variants) == 1
     monkeypatch.setattr(module, "COMPILING", 0.5)
-    fast, (found,), _ = trained("il", tmp_path / "fast", fast=True)
+    fast, (found,), _ = trained("il", tmp_path / "fast", spec=DENSE, fast=True)
     assert found.chosen.compiled
     assert not found.recalled
     torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5)
-    again, (recalled,), _ = trained("il", tmp_path / "again", fast=True)
+    again, (recalled,), _ = trained("il", tmp_path / "again", spec=DENSE, fast=True)
     assert recalled.recalled
     assert torch.equal(again, fast)
