@@ -142,7 +142,7 @@ def _move(
     if before is None and _descends(plan, node):
         before = moved[node] = torch.zeros_like(state.values[node])
     if isinstance(gain, Tensor) or torch.compiler.is_compiling():
-        # inductor (torch 2.14.1) makes one addmm of a product that is added with `alpha`, and forgets the alpha
+        # inductor (torch 2.14.1) makes one addmm of a product added with `alpha`, and forgets the alpha
         moved[node] = (state.values[node] if before is None else before) + gain * direction
     elif before is None:
         moved[node] = torch.add(state.values[node], direction, alpha=gain)

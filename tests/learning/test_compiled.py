@@ -125,7 +125,7 @@ def test_what_is_compiled_is_what_the_rule_does(graph: str) -> None:
 
 def test_nothing_that_is_compiled_is_added_with_a_factor() -> None:
     """Inductor forgets the factor where a product is added; see also `test_fastest`, which compiles this."""
-    network = built(dense("ab", "bd"))
+    network = built(dense("ab", "bc", "cd", "ad"))  # not the short way of layers
     weights, clamp = dict(network.named_parameters()), clamped(network)
     function = module.batch_function(RULES["il"], Local(network), tuple(weights), tuple(clamp), 2)
     flat = packages._Flat(function, (*weights.values(), *clamp.values()))
