@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,17 @@ class PCNetwork(nn.Module):
             return dict(state.values)
         return scheduler.readout(state, differentiable=differentiable)
 
-    def optimize(self, inputs: Tensor, *, steps: int | None = None, memory: float = 2e9) -> Optimized:
+    def optimize(
+        self,
+        inputs: Tensor | None = None,
+        *,
+        steps: int | None = None,
+        memory: float = 2e9,
+        clamp: Mapping[str, Tensor] | None = None,
+        mask: Mapping[str, Tensor] | None = None,
+        free: Collection[str] = (),
+        record: Iterable[str] = (),
+    ) -> Optimized:
         """Measure how runs on inputs of this shape are fastest, and let the network be run so.
 
         Tried are the network as it is, its large kernels in tiles (`choose_convolutions`), channels-last, and
@@ -132,13 +142,20 @@ class PCNetwork(nn.Module):
             steps: How many steps are to come in this process: compiling is tried if it may pay off within
                 them. Left out, it is tried where later processes can load what was compiled.
             memory: What the transformed weights of tiles may take, in bytes.
+            clamp: Values of other nodes that the runs will hold, with ``mask`` and ``free``; see
+                `Scheduler.run`.
+            mask: Which part of a node they will hold.
+            free: Given nodes that will move.
+            record: What they will keep.
 
         Raises:
             InputError: The inputs do not fit, or ``steps`` is negative.
         """
         from pcgraph import optimize  # which stands above this room, and runs it
 
-        return optimize(self, inputs, steps=steps, memory=memory)
+        return optimize(
+            self, inputs, steps=steps, memory=memory, clamp=clamp, mask=mask, free=free, record=record
+        )
 
     def draws(self, seed: int, places: Sequence[int], step: int) -> dict[str, Tensor]:
         """What a backbone that is random in eval mode draws at a step; empty where none is."""

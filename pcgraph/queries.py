@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pcgraph.acceleration import Measured
 from pcgraph.dynamics.gains import Energy
 from pcgraph.errors import Fault, InputError, closest
 from pcgraph.graph import Edge, Node, PCGraph, edge_name
@@ -36,6 +38,7 @@ class Answer:
         steps: Steps of inference.
         converged: Whether inference stopped because no state changed by more than the tolerance.
         resting: The nodes that do not move: what is read of them is what is expected.
+        fastest: What was measured, where the fastest way was asked for.
     """
 
     read: tuple[str, ...]
@@ -45,6 +48,7 @@ class Answer:
     steps: int
     converged: bool
     resting: frozenset[str]
+    fastest: Measured | None = None
 
     def __getitem__(self, node: str) -> Tensor:
         """What is read of a node: its state; of a node whose rate is 0, what is expected of it.
@@ -68,6 +72,7 @@ def query(
     tolerance: float | None = None,
     generator: torch.Generator | None = None,
     seed: int = 0,
+    fast: bool = False,
 ) -> Answer:
     """Hold what is given, let the rest settle, and read it.
 
@@ -84,6 +89,9 @@ def query(
         tolerance: Stop once no state changes by more than this share of its norm; left out, the spec's.
         generator: Source of the numbers for ``initial: normal``.
         seed: Of what a backbone draws that is random in eval mode.
+        fast: Whether to measure first which way to compute such a query is the fastest on this machine; see
+            `PCNetwork.optimize`, which changes how the network's weights lie in memory. Compiling is tried
+            where it can pay off within the steps.
 
     Raises:
         InputError: A name or a shape that does not fit, or nothing is free.
@@ -107,12 +115,13 @@ def query(
     if soft:
         asked = observed(network, soft)
         given |= {_seen(name): given[name] for name in soft}
-    run = Scheduler(asked).run(
-        clamp=given,
-        mask=mask,
-        free=[name for name in clamp if name not in held and name not in mask],
+    moving = [name for name in clamp if name not in held and name not in mask]
+    how: dict[str, Any] = {"clamp": given, "mask": mask, "free": moving, "record": ["energy"]}
+    steps = network.spec.schedule.steps if steps is None else steps
+    fastest = asked.optimize(**how, steps=steps) if fast else None
+    run = (Scheduler(asked) if fastest is None else fastest.scheduler).run(
+        **how,
         steps=steps,
-        record=["energy"],
         tolerance=tolerance,
         generator=generator,
         seed=seed,
@@ -128,6 +137,7 @@ def query(
         run.steps,
         run.converged,
         frozenset(still),
+        fastest,
     )
 
 

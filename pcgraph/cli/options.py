@@ -78,6 +78,22 @@ Fast = Annotated[
         "that takes minutes, as compiling is tried; later processes know the answer.",
     ),
 ]
+FastIfItPays = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Measure which way of computing is the fastest on this machine, and take it; compiling is tried "
+        "where it can pay off within this command. Later processes know the answer.",
+    ),
+]
+FastStudy = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Measure first, for each wiring, whether it is trained, tuned and measured faster channels-last "
+        "on this machine, and do it so. Results are then those of other machines up to rounding alone.",
+    ),
+]
 ClassOrder = Annotated[
     str | None,
     typer.Option(

@@ -16,6 +16,7 @@ import typer
 from pcgraph.cli.options import (
     AsJson,
     Device,
+    FastIfItPays,
     Force,
     NoVerify,
     Out,
@@ -84,6 +85,7 @@ def query(
     ] = None,
     steps: Steps = None,
     seed: Seed = 0,
+    fast: FastIfItPays = False,
     device: Device = "auto",
     out: Out = None,
     force: Force = False,
@@ -119,7 +121,9 @@ def query(
             network = network.to(find_device(device))
             asked = ask_for(network, clamp, free or [], mask or [], soft or [], noisy, seed)
         with screen.working(f"Asking {given_spec.name}"):
-            answer = asked.answer(network, steps, seed)
+            answer = asked.answer(network, steps, seed, fast)
+        if answer.fastest is not None:
+            screen.aside(f"Fastest: {answer.fastest}")
         answers = item_answers(network, asked, answer)
         record = {
             "kind": "query",

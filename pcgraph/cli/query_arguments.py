@@ -45,8 +45,10 @@ class Asked:
     soft: Mapping[str, float]
     names: Sequence[str]
 
-    def answer(self, network: PCNetwork, steps: int | None, seed: int) -> Answer:
-        """Ask the network."""
+    def answer(self, network: PCNetwork, steps: int | None, seed: int, fast: bool = False) -> Answer:
+        """Ask the network; with ``fast`` its weights become constants."""
+        if fast:
+            network.requires_grad_(False)
         generator = torch.Generator().manual_seed(seed)
         return query(
             network,
@@ -57,6 +59,7 @@ class Asked:
             steps=steps,
             generator=generator,
             seed=seed,
+            fast=fast,
         )
 
     def knows(self, node: str) -> bool:

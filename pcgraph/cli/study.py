@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pcgraph.cli.options import AsJson, Quiet, Trust, trusted
+from pcgraph.cli.options import AsJson, FastStudy, Quiet, Trust, trusted
 from pcgraph.cli.outcome import draw
 from pcgraph.cli.report import REPORT, missing
 from pcgraph.cli.screen import Screen
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from pcgraph.study.comparisons import Comparison
     from pcgraph.study.estimate import Estimate
     from pcgraph.study.file import Study
+    from pcgraph.study.layouts import Layouts
     from pcgraph.study.plan import Plan
     from pcgraph.study.results import Results
     from pcgraph.study.store import CellStore
     from pcgraph.study.trials import Trials
 
 CELLS, ARMS = "cells", "arms"
+LAYOUTS = "layouts.json"
+"""How the networks of a study with ``--fast`` lie in memory."""
 FORMATS = (".png", ".svg", ".pdf")
 NO_REPORT = "No report: {} is not installed (pip install 'pcgraph[plot]')."
 
@@ -62,6 +65,7 @@ def study(
             show_default=False,
         ),
     ] = None,
+    fast: FastStudy = False,
     trust: Trust = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -84,15 +88,21 @@ def study(
         check_available()
         from pcgraph.study.arms import Arms
         from pcgraph.study.file import load_study
+        from pcgraph.study.layouts import usual
         from pcgraph.study.plan import Plan
         from pcgraph.study.store import CellStore
 
         given = load_study(file)
+        folder = out or Path("runs") / given.study
+        layouts = faster_layouts(folder / LAYOUTS, given, on, trust) if fast else None
         search = searching(given, trusted(trust))
         given = search.stand_in if search else given
-        planned = Plan(given, Arms(given, trust=trusted(trust)))
-        missing_files = missing_weights(planned.arms)
-    folder = out or Path("runs") / given.study
+        arms = Arms(given, trust=trusted(trust))
+        missing_files = missing_weights(arms)
+        layouts = None if missing_files else layouts
+        planned = Plan(given, arms, layout=layouts or usual)
+    if layouts is not None:
+        screen.aside(f"Fastest: {layouts}")
     if plan:
         done = CellStore(folder / CELLS).done(planned.cells)
         guess = None
@@ -111,12 +121,15 @@ def study(
         from pcgraph.errors import SpecError
 
         raise SpecError(missing_files)
+    from pcgraph.files import write_text
     from pcgraph.runs.folder import run_folder
 
     with run_folder(given.study, folder, staged=False, resume="study", worth=(CELLS,)) as own:
         store = CellStore(own.work / CELLS)
         count = workers or cores()
         write_record(own.work, given.study, finished=False)
+        if layouts is not None:
+            write_text(own.work / LAYOUTS, layouts.text())
         own.kept = True
         with computing(store, on, count, trust) as compute:
             if search is not None:
@@ -126,7 +139,6 @@ def study(
             with screen.working(f"Studying {given.study}", len(planned.cells)) as advance:
                 compute(planned.cells, advance=advance)
         with screen.working("Comparing"):
-            from pcgraph.files import write_text
             from pcgraph.report import study as report
             from pcgraph.report.power import too_few
             from pcgraph.report.settled import unsettled
@@ -167,6 +179,22 @@ def study(
     lacking = missing()
     page = NO_REPORT.format(lacking) if lacking else f"Report: {one_line(own.path / REPORT)}"
     screen.result(data, f"Study folder: {one_line(own.path)}", page)
+
+
+def faster_layouts(file: Path, given: Study, on: str | None, trust: bool) -> Layouts:
+    """What chooses the layout of each wiring's networks.
+
+    Raises:
+        InputError: It would have to be chosen for other machines, or for wirings that nobody knows yet.
+    """
+    from pcgraph.errors import InputError
+    from pcgraph.study.layouts import Layouts
+
+    if on is not None:
+        raise InputError("--fast measures this machine, and --on computes on others")
+    if given.search is not None:
+        raise InputError("--fast measures each wiring first, and a search finds its wirings on the way")
+    return Layouts(file, trust)
 
 
 def searching(study: Study, trust: bool) -> Trials | None:

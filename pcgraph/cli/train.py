@@ -13,6 +13,7 @@ from pcgraph.cli.options import (
     Device,
     Download,
     Epochs,
+    FastIfItPays,
     Force,
     Limit,
     NoVerify,
@@ -33,6 +34,7 @@ from pcgraph.cli.options import (
     trusted,
 )
 from pcgraph.cli.screen import Screen
+from pcgraph.cli.speed import check_speed
 from pcgraph.cli.training import Training, one_voice
 from pcgraph.cli.training_data import settings_of, training_data
 
@@ -60,6 +62,7 @@ def train(
     resume: Resume = False,
     force: Force = False,
     compiled: CompiledLearning = False,
+    fast: FastIfItPays = False,
     trust: Trust = False,
     no_verify: NoVerify = False,
     as_json: AsJson = False,
@@ -71,6 +74,7 @@ def train(
     and logs. The same command runs in several processes: 'torchrun -m pcgraph train ...', or
     'accelerate launch -m pcgraph train ...'.
     """
+    check_speed(compiled, fast, None)
     given = read_spec(spec)
     data = _one_of(given_data, data)
     from pcgraph.training.accelerator import is_main_process
@@ -88,7 +92,7 @@ def train(
         network = build(given, trust=trusted(trust), seed=seed, verify=not no_verify)
         task = make_task(network, settings, compiled)
         images, held = training_data(network, settings, seed, download, skip_broken, limit, classes)
-    training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force)
+    training = Training("train", given, settings, out, seed, device, workers, tracker, resume, force, fast)
     training.run(screen, task, images, held)
 
 

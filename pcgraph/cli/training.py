@@ -59,6 +59,7 @@ class Training:
         trackers: As typed.
         resume: Whether to go on.
         force: Whether to replace another run.
+        fast: Whether to compute in the fastest way.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Training:
     trackers: list[str] | None
     resume: bool
     force: bool
+    fast: bool = False
 
     def run(self, screen: Screen, task: Task, data: Data, held: Data) -> list[dict[str, dict[str, float]]]:
         """Train, and say what came of it.
@@ -184,6 +186,8 @@ class Training:
                 on_epoch=lambda epoch, measured: screen.aside(_line(epoch, self.settings.epochs, measured)),
                 stop=stop,
                 progress=False,  # the screen has a bar already
+                fast=self.fast,
+                on_fastest=lambda found: screen.aside(f"Fastest: {found}"),
             )
 
     def _folder(self, main: bool) -> AbstractContextManager[RunFolder]:

@@ -10,6 +10,7 @@ from pcgraph.cli.options import (
     Device,
     Download,
     Epochs,
+    FastIfItPays,
     Force,
     NoVerify,
     Out,
@@ -57,6 +58,7 @@ def tune(
     out: Out = None,
     resume: Resume = False,
     force: Force = False,
+    fast: FastIfItPays = False,
     trust: Trust = False,
     no_verify: NoVerify = False,
     as_json: AsJson = False,
@@ -87,7 +89,7 @@ def tune(
             with_noise(pictures(part), settings.noise)
             for part in training_data(network, settings, seed, download, skip_broken, classes=classes)
         )
-    training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force)
+    training = Training("tune", given, settings, out, seed, device, workers, tracker, resume, force, fast)
     means = training.run(screen, task, images, held)
     screen.remark(*values_tables(task), *worse(means))
 

@@ -39,7 +39,8 @@ class ByEnergy:
     def __init__(self, network: PCNetwork, settings: Train, compiled: bool = False) -> None:
         self.network = network
         self.local = Local(network)
-        self.infer = find_rule(settings.rule, compiled)
+        self.rule = settings.rule
+        self.compile(compiled)
         self.steps = network.spec.schedule.steps if settings.steps is None else settings.steps
         graph = network.graph
         self.label = settings.label or (LABEL if LABEL in graph.nodes else None)
@@ -59,6 +60,10 @@ class ByEnergy:
         self.backbone = "backbone" in learns and network.drive is not None
         if self.backbone and network.drive is not None:
             network.drive.requires_grad_(True)
+
+    def compile(self, compiled: bool) -> None:
+        """Let the work of the next batches be compiled, or not."""
+        self.infer = find_rule(self.rule, compiled)
 
     def parameters(self) -> list[nn.Parameter]:
         """All weights that move, learned precisions among them."""

@@ -15,6 +15,10 @@ FORMAT = 3
 """Changed whenever the same content would give other results."""
 
 
+CHANNELS_LAST = {"layout": "channels_last"}
+"""What the content of a cell says whose network's maps lie so; see `pcgraph.study.layouts`."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One piece of work.

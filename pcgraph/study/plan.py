@@ -17,6 +17,7 @@ from pcgraph.study.conditions import conditions_of, unseen_of
 from pcgraph.study.controls import Controls
 from pcgraph.study.file import Looks, Stability, Study
 from pcgraph.study.images import StudyImages
+from pcgraph.study.layouts import Layout, usual
 from pcgraph.study.trainings import Trainings, content_of, learning
 
 
@@ -65,6 +66,7 @@ class Plan:
         study: The file.
         arms: Its wirings.
         trained: Those whose edges are trained together. Left out: all arms.
+        layout: How the maps of a cell's network lie in memory.
 
     Attributes:
         measures: What is measured, in the order of the file.
@@ -79,7 +81,13 @@ class Plan:
         InputError: The images cannot be had.
     """
 
-    def __init__(self, study: Study, arms: Arms, trained: Sequence[Wiring] | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        arms: Arms,
+        trained: Sequence[Wiring] | None = None,
+        layout: Layout = usual,
+    ) -> None:
         self.study, self.arms = study, arms
         self._together = arms.wirings if trained is None else trained
         spec = arms.wirings[0].spec
@@ -92,7 +100,8 @@ class Plan:
         self._check_steps()
         self._check_analyses()
         self.controls = Controls(study, arms, self._images, self.steps)
-        self._trainings = Trainings(study, self._together, self._images, self.controls)
+        self._layout = layout
+        self._trainings = Trainings(study, self._together, self._images, self.controls, layout)
         self.measures = [
             Measure(arm.name, seed, condition, part, self.measure(arm, seed, condition, part))
             for arm in arms.wirings
@@ -220,6 +229,7 @@ class Plan:
             **({"distances": True} if evaluate.distances and part == "test" else {}),
             **self._measured(part),
         }
+        content.update(self._layout("measure", content))
         return Cell("measure", content, *self._trainings.made(arm, seed))
 
     def analysis(

@@ -10,10 +10,11 @@ from pcgraph.files.seals import digest
 from pcgraph.spec import Edge, Spec, Train, Tune, parse_spec
 from pcgraph.spec.source import show
 from pcgraph.study.arms import Wiring
-from pcgraph.study.cells import Cell, key_of
+from pcgraph.study.cells import CHANNELS_LAST, Cell, key_of
 from pcgraph.study.controls import Controls
 from pcgraph.study.file import Study
 from pcgraph.study.images import StudyImages
+from pcgraph.study.layouts import Layout, usual
 from pcgraph.study.values import edge_name
 
 TRAINED = ("source", "target", "predictor", "mask")
@@ -30,15 +31,22 @@ class Trainings:
         wirings: Those whose edges are trained together.
         images: Its images.
         controls: What learns instead of feedback.
+        layout: How the maps of a cell's network lie in memory.
 
     Raises:
         SpecError: The file asks for one training, and edges do not learn apart from each other.
     """
 
     def __init__(
-        self, study: Study, wirings: Sequence[Wiring], images: StudyImages, controls: Controls
+        self,
+        study: Study,
+        wirings: Sequence[Wiring],
+        images: StudyImages,
+        controls: Controls,
+        layout: Layout = usual,
     ) -> None:
         self.study, self.wirings, self._images, self._controls = study, wirings, images, controls
+        self._layout = layout
         self._banks = self._union() if self._shared() else {}
 
     def made(self, arm: Wiring, seed: int) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
@@ -121,13 +129,20 @@ class Trainings:
             return ()
         spec = self._bank_spec(arm.spec, self._bank_of(arm)) if self._banks else arm.spec
         content = {"spec": content_of(spec, "train"), "seed": seed, **self._images.of("train")}
-        return (Cell("train", {**content, **self._images.beside(spec)}),)
+        return (self._cell("train", {**content, **self._images.beside(spec)}),)
+
+    def _cell(
+        self, kind: str, content: dict[str, Any], needs: tuple[Cell, ...] = (), known: tuple[str, ...] = ()
+    ) -> Cell:
+        return Cell(kind, {**content, **self._layout(kind, content)}, needs, known)
 
     def _known(self, arm: Wiring, seed: int) -> tuple[str, ...]:
         """The training of each edge of an arm, whatever other edges were trained with it."""
         if not self._banks:
             return ()
+        trained = [cell.content for cell in self._train(arm, seed)]
         shared = {
+            **{name: value for one in trained for name, value in one.items() if name in CHANNELS_LAST},
             "ground": _ground(arm.spec),
             "seed": seed,
             **self._images.of("train"),
@@ -140,14 +155,16 @@ class Trainings:
         if self.study.tune is None or not arm.edges:
             return needs
         content = {"spec": content_of(arm.spec, "tune"), "seed": seed, **self._images.of("tune")}
-        return (Cell("tune", {**content, **self._images.beside(arm.spec)}, needs, self._known(arm, seed)),)
+        return (
+            self._cell("tune", {**content, **self._images.beside(arm.spec)}, needs, self._known(arm, seed)),
+        )
 
     def _control(self, arm: Wiring, seed: int) -> Cell:
         spec = arm.spec.model_copy(update={"weights": None})
         whole = content_of(spec)
         ground = {name: one for name, one in whole.items() if name in ("name", "backbone", "nodes")}
         content = {"spec": ground, "seed": seed, **self._images.of("tune")}
-        return Cell("control", {**content, **self._controls.content(arm), **self._images.beside(spec)})
+        return self._cell("control", {**content, **self._controls.content(arm), **self._images.beside(spec)})
 
     def _refused(self, message: str, path: FieldPath, hint: str = "") -> SpecError:
         return SpecError(self.study.located(Fault(message, path, hint)))

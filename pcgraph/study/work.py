@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from pcgraph.acceleration.ways import lay_out
 from pcgraph.analysis.lesion import lesioned
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, choice, image_keys, open_data, preprocess_for, split, subset
@@ -29,6 +30,7 @@ from pcgraph.network import PCNetwork
 from pcgraph.spec import Fitting, Spec, Train, TuningNoise, parse_spec
 from pcgraph.spec.wiring import with_gains
 from pcgraph.study.analyses import energy_of, similarity_of, stability_of
+from pcgraph.study.cells import CHANNELS_LAST
 from pcgraph.study.denoiser import Size, learns_alone, without_feedback
 from pcgraph.study.measuring import followed
 from pcgraph.training import Task, fit
@@ -107,6 +109,8 @@ class Worker:
     def learning(self, kind: str, content: Mapping[str, Any], needs: Sequence[Files]) -> Learning:
         """What a cell of kind ``train``, ``tune`` or ``control`` learns."""
         task, settings, noise, weights = self._tasks[kind](content, needs)
+        if is_channels_last(content):
+            lay_out(task.network, True)
         whole = self._images(parse_spec(content["spec"]), content["data"], "train")
         data, held = split(whole, settings.validation, content["seed"])
         if noise is not None:
@@ -172,12 +176,15 @@ class Worker:
     def measured(self, content: Mapping[str, Any], needs: Sequence[Files]) -> PCNetwork:
         """The network of an arm or a lesion."""
         spec = parse_spec(content["spec"])
-        key = _json([content["spec"], content["seed"], content["cut"]]).decode() + _digest(needs)
+        what = [content["spec"], content["seed"], content["cut"], is_channels_last(content)]
+        key = _json(what).decode() + _digest(needs)
         if key not in self._networks:
             self._networks.clear()
             network = self._network(spec, content, needs)
             if content["cut"] is not None:
                 network = lesioned(network, content["cut"])
+            if is_channels_last(content):
+                lay_out(network, True)
             self._networks[key] = network.to(self.device)
         return self._networks[key]
 
@@ -269,6 +276,11 @@ def tuned_spec(spec: Spec, needs: Sequence[Files]) -> Spec:
             tuned = parse_spec({**spec.dump(), "dynamics": json.loads(files[TUNED])}, spec.folder)
             spec = with_gains(tuned, json.loads(files.get(GAINS, b"{}")))
     return spec
+
+
+def is_channels_last(content: Mapping[str, Any]) -> bool:
+    """Whether a cell is computed so."""
+    return CHANNELS_LAST.items() <= content.items()
 
 
 def _size(content: Mapping[str, Any]) -> Size | None:

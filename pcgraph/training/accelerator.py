@@ -22,6 +22,11 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def process_count() -> int:
+    """How many processes train together; known before accelerate is started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def start_accelerator(
     device: str = "auto",
     precision: Precision = "float32",

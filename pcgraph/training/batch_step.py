@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pcgraph.datasets import Batch
 from pcgraph.datasets.noise import mixed_seed
@@ -68,7 +69,7 @@ class BatchStep:
             LossError: A loss is not finite.
             InputError: No image of the batch can be read.
         """
-        torch.manual_seed(mixed_seed(self.seed, step, self.accelerator.process_index))
+        self._draw_for(step)
         factor = rate_factor(self.settings.schedule, step, self.per_epoch, self.settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.optimizer.lr * factor
@@ -90,6 +91,24 @@ class BatchStep:
             check_finite(found, f"batch {step + 1}")
             self._move(count / self.settings.batch)
         return {**found, "total": sum(found.values())} if len(found) != 1 else found, stopping
+
+    def rehearse(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The last losses and gradients of a batch, by name; all is left as it was, random streams too."""
+        with torch.random.fork_rng(), kept_buffers(self.task.network):
+            self._draw_for(step)
+            parts = batch.to(self.accelerator.device).parts(self.settings.accumulate)
+            moments = [self.task.moments(part) for part in parts]
+            found: dict[str, Tensor] = {}
+            while (made := self._moment(moments, parts)) is not None:
+                gradients = [one.grad for one in self.parameters if one.grad is not None]
+                found = {f"gradient {place}": one for place, one in enumerate(gradients)}
+                found["losses"] = made[1]
+        clear(self.parameters)
+        return found
+
+    def _draw_for(self, step: int) -> None:
+        """Let the task draw what it draws for this batch."""
+        torch.manual_seed(mixed_seed(self.seed, step, self.accelerator.process_index))
 
     def _moment(
         self, moments: list[Iterator[Mapping[str, Tensor]]], parts: list[Batch]
@@ -132,6 +151,17 @@ class BatchStep:
             return values
         summed: Tensor = self.accelerator.reduce(values, "sum")
         return summed
+
+
+@contextmanager
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Afterwards running means and the like are what they were."""
+    before = {buffer: buffer.clone() for buffer in module.buffers()}
+    try:
+        yield
+    finally:
+        for buffer, value in before.items():
+            buffer.copy_(value)
 
 
 def check_weights(tensors: Mapping[str, Tensor]) -> None:

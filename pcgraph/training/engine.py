@@ -9,7 +9,7 @@ draw alike is drawn from the batch's own seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcgraph.acceleration import Measured
 from pcgraph.datasets import (
     Batch,
     ImageData,
@@ -33,9 +34,10 @@ from pcgraph.display.progress import progress_bar
 from pcgraph.errors import Fault, InputError
 from pcgraph.files.free_space import check_room
 from pcgraph.spec.training import Fitting
-from pcgraph.training.accelerator import is_main_process, start_accelerator
+from pcgraph.training.accelerator import is_main_process, process_count, start_accelerator
 from pcgraph.training.batch_step import BatchStep, check_finite, check_weights
 from pcgraph.training.checkpoints import Progress, load_checkpoint, moving_tensors, save_checkpoint
+from pcgraph.training.fastest import Fastest
 from pcgraph.training.identity import identity
 from pcgraph.training.losses import TRAIN, VALIDATION, LossTable
 from pcgraph.training.measuring import measured
@@ -44,6 +46,8 @@ from pcgraph.training.task import Finishing, Task
 from pcgraph.training.threads import fitting_threads
 
 LOSSES, CHECKPOINTS, LOGS = "losses.csv", "checkpoints", "logs"
+FASTEST = "fastest"
+"""The way of computing, among the settings of a checkpoint."""
 FREE = ("checkpoint", "keep")
 """Settings that may differ when a training goes on."""
 
@@ -87,6 +91,8 @@ def fit(
     on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
+    fast: bool = False,
+    on_fastest: Callable[[Measured], None] | None = None,
 ) -> Fitted:
     """Train.
 
@@ -110,6 +116,10 @@ def fit(
         stop: Asked after every batch; once it is true in any process, all write a checkpoint and stop.
         progress: Whether to show a bar, where standard error is a terminal (`PCGRAPH_PROGRESS=0` in the
             environment forbids it).
+        fast: Whether to measure, at the first batch, which way of computing is the fastest on this machine,
+            and to take it; one process alone can. Results differ from others by rounding. A training that
+            goes on keeps its way.
+        on_fastest: Called with what was measured.
 
     Raises:
         InputError: Something that does not fit; a folder that holds something; a package that is not
@@ -117,6 +127,8 @@ def fit(
         DivergenceError: A state is not finite.
     """
     folder = Path(folder)
+    if fast and process_count() > 1:
+        raise InputError("the fastest way is looked for by one process, and there are several")
     if is_main_process() and not resume:
         _check_empty(folder)
     with torch.random.fork_rng():
@@ -127,6 +139,8 @@ def fit(
                 advance(progress.step)
                 (on_step or _nothing)(progress, losses)
 
+            if fast:
+                training.hasten(on_fastest or _nothing)
             return training.run(resume, on_begin or _nothing, step, on_epoch or _nothing, stop)
 
 
@@ -185,6 +199,12 @@ class _Fit:
             **resolved,
         }
         self.passed_over: list[Path] = []
+        self.fastest: Fastest | None = None
+        self._threads = fitting_threads(task.network)
+
+    def hasten(self, tell: Callable[[Measured], None]) -> None:
+        """Compute in the fastest way."""
+        self.fastest = Fastest(self.batch_step, self.settings.epochs * self.per_epoch, tell)
 
     @contextmanager
     def bar(self, shown: bool) -> Iterator[Callable[[int], None]]:
@@ -228,6 +248,8 @@ class _Fit:
                 stopping = self._epoch(progress, table, on_step, stop)
                 if not stopping:
                     self._end_of_epoch(progress, table, on_epoch)
+        if self.fastest is not None:
+            self.fastest.end()
         if not stopping:
             check_weights(self._tensors())
         if not stopping and isinstance(self.task, Finishing):
@@ -242,9 +264,8 @@ class _Fit:
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]
     ) -> bool:
         """What is left of an epoch; whether it was asked to stop."""
-        threads = fitting_threads(self.task.network)
         for batch in self._batches(self.data, progress.epoch, progress.batch, train=True):
-            with threads(self.settings.batch):
+            with self._computing(batch, progress):
                 losses, stopping = self.batch_step(batch, progress.step, stop)
             progress.batch += 1
             progress.step += 1
@@ -257,6 +278,12 @@ class _Fit:
             if stopping:
                 return True
         return False
+
+    def _computing(self, batch: Batch, progress: Progress) -> AbstractContextManager[None]:
+        """How a batch is computed."""
+        if self.fastest is None:
+            return self._threads(self.settings.batch)
+        return self.fastest(batch, progress.step)
 
     def _end_of_epoch(self, progress: Progress, table: LossTable, on_epoch: Callable[..., None]) -> None:
         found = self._measure(progress.epoch)
@@ -296,6 +323,8 @@ class _Fit:
         if not self.accelerator.is_main_process:
             return
         progress.losses, progress.losses_sha256 = table.size(), table.sha256()
+        if self.fastest is not None:
+            progress.settings[FASTEST] = self.fastest.way
         state: dict[str, Any] = {"optimizer": self.batch_step.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
@@ -315,6 +344,9 @@ class _Fit:
         other = {
             name for name, value in self.settings_used.items() if found.progress.settings.get(name) != value
         }
+        way = found.progress.settings.get(FASTEST)
+        if (way is None) != (self.fastest is None):
+            other.add("fast")
         tensors = self._tensors()
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         if other or shapes != {name: tensor.shape for name, tensor in found.tensors.items()}:
@@ -326,6 +358,8 @@ class _Fit:
             for name, tensor in tensors.items():
                 tensor.copy_(found.tensors[name])
         self.batch_step.optimizer.load_state_dict(found.state["optimizer"])
+        if self.fastest is not None and way is not None:
+            self.fastest.go_on(way)
         if "scaler" in found.state:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         return found.progress

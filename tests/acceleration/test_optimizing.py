@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 import pcgraph as pcg
 from pcgraph.acceleration import TiledConvTranspose2d
 from pcgraph.acceleration import optimizing as module
-from pcgraph.acceleration.optimizing import Trial
+from pcgraph.acceleration.trial import Trial
 from tests.acceleration.test_choose import image, network, tiles_are_fast  # noqa: F401
 from tests.nets import residual
 
@@ -100,13 +101,13 @@ def test_weights_that_learn_have_no_tiles(times: Times) -> None:
 
 def test_a_way_that_makes_other_states_is_not_taken(times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
     times["last"] = 0.1
-    run = Trial._run
+    run = module._run
 
-    def wrong(trial: Trial, scheduler: pcg.Scheduler) -> dict[str, Tensor]:
+    def wrong(scheduler: pcg.Scheduler, steps: int, how: Any) -> dict[str, Tensor]:
         shift = 0.01 if name_of(scheduler) == "last" else 0.0
-        return {name: value + shift * value.abs().max() for name, value in run(trial, scheduler).items()}
+        return {name: value + shift * value.abs().max() for name, value in run(scheduler, steps, how).items()}
 
-    monkeypatch.setattr(Trial, "_run", wrong)
+    monkeypatch.setattr(module, "_run", wrong)
     found = residual().optimize(images(), steps=10)
     assert name_of(found.scheduler) == "first"
     assert len(found.variants) == 1

@@ -126,6 +126,20 @@ def test_what_is_compiled_is_what_the_rule_does(graph: str) -> None:
     assert any(bool(one.abs().max() > 0) for one in gradients.values())
 
 
+def test_nothing_that_is_compiled_is_added_with_a_factor() -> None:
+    """Inductor forgets the factor where a product is added; see also `test_fastest`, which compiles this."""
+    network = built(dense("ab", "bc", "cd", "ad"))  # not the short way of layers
+    weights, clamp = dict(network.named_parameters()), clamped(network)
+    function = module.batch_function(RULES["il"], Local(network), tuple(weights), tuple(clamp), 2)
+    flat = packages._Flat(function, (*weights.values(), *clamp.values()))
+    with torch.no_grad(), packages._as_if_compiled():
+        operations = list(packages._trace(flat).graph.nodes)
+    assert any("aten.mm" in str(one.target) for one in operations)
+    added = [one for one in operations if "aten.add" in str(one.target) and "addmm" not in str(one.target)]
+    assert added
+    assert not any("alpha" in one.kwargs for one in added)
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("rule", ["fpa", "zil", "bp"])
 def test_other_rules_with_one_moment_are_compiled_too(rule: str) -> None:
