@@ -120,12 +120,15 @@ class Weights:
         shape = algorithm**2, targets * stride * stride, channels
         self.product = torch.empty(shape, dtype=dtype, device=weight.device)
         missing = taps * stride - kernel
-        for block in _blocks(targets, shape[0] * stride * stride * channels * 8, multiple=self.group):
-            phases = F.pad(weight[:, block].double(), (0, missing, 0, missing))
-            phases = phases.view(channels, -1, self.group, taps, stride, taps, stride).flip(3, 5)
-            rows = slice(block.start * stride * stride, block.stop * stride * stride)
-            transformed = _both_ways(transform, phases.permute(3, 5, 1, 4, 6, 2, 0).flatten(2))
-            self.product[:, rows] = transformed.view(shape[0], -1, channels)
+        groups = self.product.view(shape[0], -1, stride, stride, self.group, channels)
+        for start in range(0, targets, self.group):
+            for block in _blocks(self.group, shape[0] * stride * stride * channels * 8):
+                kernels = weight[:, start : start + self.group][:, block].double()
+                phases = F.pad(kernels, (0, missing, 0, missing))
+                phases = phases.view(channels, -1, taps, stride, taps, stride).flip(2, 4)
+                made = _both_ways(transform, phases.permute(2, 4, 1, 3, 5, 0).flatten(2))
+                made = made.view(shape[0], -1, stride, stride, channels).permute(0, 2, 3, 1, 4)
+                groups[:, start // self.group, :, :, block] = made
         self.bytes = self.product.numel() * self.product.element_size()
 
     @property
