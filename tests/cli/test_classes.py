@@ -34,6 +34,7 @@ def accuracy(folder: Path) -> float:
     return next(float(row["value"]) for row in rows if row["metric"] == "accuracy" and row["step"] == "0")
 
 
+@pytest.mark.heavy
 def test_evaluate(cli: Cli, words: Path, tmp_path: Path) -> None:
     run = ("evaluate", "digits", "--data", f"folder:{words}", "--steps", 1, *FAST, "--force")
     done = cli(*run, "--json")

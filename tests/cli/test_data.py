@@ -74,6 +74,7 @@ def test_a_folder_may_be_called_like_a_part(
     assert len(open_data("folder:odd:test:0", "train", shape=(3, 16, 16))) == 10
 
 
+@pytest.mark.heavy
 def test_run_and_evaluate_take_them(cli: Cli, tmp_path: Path) -> None:
     run = cli("run", "digits", "digits:test:3,5", "--steps", 1, "--out", "r", "--json")
     assert run.status == 0, run.err

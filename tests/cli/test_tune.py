@@ -14,6 +14,7 @@ from .conftest import Cli
 COMMON = ("--trust", "--tracker", "none", "--device", "cpu", "--epochs", "1", "--batch", "4")
 
 
+@pytest.mark.heavy
 def test_writes_a_spec_that_holds_the_tuned_numbers(
     cli: Cli, small: Path, pictures: str, tmp_path: Path
 ) -> None:

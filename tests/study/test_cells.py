@@ -128,6 +128,7 @@ def test_a_place_is_no_part_of_a_name(tmp_path: Path) -> None:
     assert [cell.key for cell in found[0]] == [cell.key for cell in found[1]]
 
 
+@pytest.mark.heavy
 def test_the_union_trains_each_edge_as_if_it_were_alone(tmp_path: Path) -> None:
     """Bit for bit, the answers of the arms too."""
     worker = Worker()
