@@ -232,7 +232,7 @@ def test_compiled_learning(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> No
         batches = [clamped(network, *one) for one in ((3, 0), (3, 1), (2, 0), (3, 2))]  # one unlike the first
         stepped.clear()
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", PCGraphWarning)
             energies = []
             for update in learn(network, batches, optimizer, steps=3, compiled=compiled):
                 energies.append(update.total)
