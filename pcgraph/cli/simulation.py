@@ -66,7 +66,7 @@ class Setup:
         from pcgraph.errors import DivergenceError
         from pcgraph.report.advice import explain_growth
         from pcgraph.report.summary import class_labels
-        from pcgraph.report.trajectory import follow
+        from pcgraph.report.trajectory import follow, followed
         from pcgraph.scheduler import Scheduler
         from pcgraph.tracing.facts import categories_of
 
@@ -76,7 +76,7 @@ class Setup:
         terms: list[str] = []
         classes = 0
         plain = Scheduler(network)
-        whole, size = whole_batches(network, self.compiled, self.fast, tell), 0
+        whole, size = whole_batches(network, self.compiled, self.fast, tell, followed(network, record)), 0
         bfloat16 = self.dtype == Precision.bfloat16
         growth: list[Fault] = []
         for batch in batches:

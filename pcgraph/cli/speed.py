@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def check_speed(compiled: bool, fast: bool, memory: str | None) -> None:
 
 
 def whole_batches(
-    network: PCNetwork, compiled: bool, fast: bool, tell: Callable[[str], None]
+    network: PCNetwork, compiled: bool, fast: bool, tell: Callable[[str], None], record: Sequence[str] = ()
 ) -> Callable[[Tensor], Scheduler] | None:
     """What makes the scheduler of whole batches when it is given the first; None for the usual one.
 
@@ -39,6 +39,7 @@ def whole_batches(
         compiled: Whether steps are compiled.
         fast: Whether the fastest way is looked for.
         tell: Is told which that is.
+        record: What the runs will keep.
     """
     if not (compiled or fast):
         return None
@@ -50,7 +51,7 @@ def whole_batches(
         if not made and compiled:
             made.append(Scheduler(network).compile())
         elif not made:
-            found = network.requires_grad_(False).optimize(inputs)
+            found = network.requires_grad_(False).optimize(inputs, record=record)
             tell(f"Fastest: {found}")
             made.append(found.scheduler)
         return made[0]

@@ -93,7 +93,7 @@ class Local:
         made: dict[str, Tensor] = {}
         with torch.inference_mode(False), torch.enable_grad():
             constants = plan.constants({}) if plan.constants else {}
-            for block in (*plan.delayed, *plan.observed):
+            for block in (*plan.delayed, *plan.observed()):
                 resting = state.resting.get(block.names[0])
                 if resting is not None and resting.requires_grad:  # made at the start, of the same weights
                     made[block.names[0]] = resting

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcgraph.errors import Fault, InputError
 from pcgraph.learning.stability import EnergyWatch
+from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
 from pcgraph.simulation.recording import Run
 from pcgraph.simulation.tape import Tape
@@ -85,7 +86,7 @@ def follow(
         A trajectory for each image of a batch, and the batch's run with what was recorded.
     """
     network = scheduler.network
-    kept = ["energy", *(["output"] if network.drive else []), *record]
+    kept = followed(network, record)
     for names, inputs in batches:
         precision: AbstractContextManager[object] = nullcontext()
         if bfloat16:
@@ -107,6 +108,11 @@ def follow(
             )
         first += len(names)
         yield trajectories(names, run), run
+
+
+def followed(network: PCNetwork, record: Sequence[str] = ()) -> list[str]:
+    """What runs keep that are followed, with what else is wanted of them."""
+    return ["energy", *(["output"] if network.drive else []), *record]
 
 
 def trajectories(names: Sequence[str], run: Run) -> list[Trajectory]:

@@ -110,7 +110,9 @@ class Compiler:
         # a CUDA graph writes its results to the same place every time
         return tree_map_only(Tensor, torch.clone, results) if self.on_gpu else results
 
-    def step(self, plan: Plan, state: State, pace: Pace | None) -> tuple[Evaluation, State]:
+    def step(
+        self, plan: Plan, state: State, pace: Pace | None
+    ) -> tuple[Evaluation, State, dict[str, Tensor]]:
         """`evaluate` and `advance` as one compiled function of a state's tensors and transformed weights."""
         predictors, tiled = plan.network.predictors, self._tiled(plan, state.batch)
 
@@ -119,17 +121,18 @@ class Compiler:
             names = () if torch.compiler.is_dynamo_compiling() else tiled  # only packages have tiles
             in_tiles = {name: lent(predictors[name], tiled[name], tensors[name]) for name in names}
             evaluation = evaluate(plan, given, False, instead={**self.constant, **in_tiles})
-            following = advance(plan, given, evaluation, pace)
+            following, instant = advance(plan, given, evaluation, pace)
             if not plan.watched:  # then only the gradients can have been asked for
                 evaluation = Evaluation(pulls=evaluation.pulls)
             seen = (evaluation.predictions, evaluation.errors, evaluation.pulls)
-            return *seen, following.values, following.moments
+            return *seen, following.values, following.moments, instant
 
         # without the number of the step and the like, or each step would be compiled
         parts = {name: part for name, part in vars(state).items() if name not in ("step", "seed", "places")}
         tensors = {name: {key: one.tensors for key, one in known.items()} for name, known in tiled.items()}
-        *seen, values, moments = self(plan, fused, parts, pace and pace.as_tensors(), tensors)
-        return Evaluation({}, *seen), state.followed_by(values, moments, pace.draws if pace else {})
+        *seen, values, moments, instant = self(plan, fused, parts, pace and pace.as_tensors(), tensors)
+        following = state.followed_by(values, moments, pace.draws if pace else {})
+        return Evaluation({}, *seen), following, instant
 
     def _tiled(self, plan: Plan, batch: int) -> dict[str, Transformed]:
         """By edge, the transformed weights of predictors that a package computes in tiles."""

@@ -7,7 +7,7 @@ in one pass. A plan leaves out every block that nobody reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -134,21 +134,28 @@ class Plan:
         self.delayed = self._blocks(edge for edge in others if edge.delay)
         instant = [edge for edge in others if edge.delay == 0]
         self._watched_instant = tuple(edge for edge in instant if edge.bundle in watched)
+        self._observed: dict[tuple[str, ...], tuple[Block, ...]] = {}
         self.terms = {name: members for name, members in graph.terms.items() if name in needed}
         self.energy = {name: network.energy(name) for name in self.terms}
         self.groups = tuple(self._groups())
         self.visits = tuple(self._visits([edge for edge in instant if edge.target in self._moves]))
 
     @cached_property
-    def observed(self) -> tuple[Block, ...]:
-        """Blocks of the watched delay-0 predictions, to be evaluated on a finished state."""
-        return self._blocks(self._watched_instant)
-
-    @cached_property
     def head(self) -> Stage:
         """Stage that computes the backbone's output from a finished state."""
         assert self.network.drive is not None
         return self.network.drive.stages([["output"]], self.fixed)[0]
+
+    def observed(self, known: Collection[str] = ()) -> tuple[Block, ...]:
+        """Blocks of the watched delay-0 predictions, to be evaluated on a finished state.
+
+        Args:
+            known: The edges whose predictions are there already.
+        """
+        edges = {edge.name: edge for edge in self._watched_instant if edge.name not in known}
+        if tuple(edges) not in self._observed:
+            self._observed[tuple(edges)] = self._blocks(edges.values())
+        return self._observed[tuple(edges)]
 
     def pull_gain(self, owner: tuple[str, str]) -> Scalar:
         """``b_e * s_e`` of an edge and one of its sources."""

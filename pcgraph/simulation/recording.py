@@ -189,7 +189,7 @@ class Recorder:
     def _errors(self, plan: Plan, state: State, evaluation: Evaluation) -> None:
         predictions, errors = dict(evaluation.predictions), dict(evaluation.errors)
         env: dict[str, Any] = {**state.constants, **state.draws, **state.values}
-        for block in plan.observed:
+        for block in plan.observed(predictions):
             predictions.update(zip(block.names, block.function(env), strict=True))
         for name in self.request.predictions:
             self.run.add("predictions", name, predictions[name])

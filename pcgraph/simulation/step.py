@@ -168,20 +168,28 @@ def _force(plan: Plan, term: str, state: State, predictions: Mapping[str, Tensor
     return plan.energy[term].force(target, summed(plan, term, predictions))
 
 
-def advance(plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None) -> State:
+def advance(
+    plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None
+) -> tuple[State, dict[str, Tensor]]:
     """Finish the moves of all nodes; delay-0 edges are evaluated on the way, in the sweep's order.
 
     These belong to the state that follows, and so to what a random backbone draws for it.
+
+    Returns:
+        The state that follows, and those of its delay-0 predictions that are watched and were made here.
     """
     draws = pace.draws if pace is not None else {}
     env: dict[str, Any] = {**state.constants, **draws, **state.values}
     values, moments, moved = dict(state.values), dict(state.moments), evaluation.moved
+    seen: dict[str, Tensor] = {}
     descent = plan.network.dynamics.descent
     for visit in plan.visits:
         node, before = visit.node, state.values[visit.node]
         predictions = dict(state.resting)
         for block in visit.blocks:
-            predictions.update(zip(block.names, block.function(env), strict=True))
+            made = dict(zip(block.names, block.function(env), strict=True))
+            predictions.update(made)
+            seen.update((edge.name, made[edge.name]) for edge in block.edges if edge.bundle in plan.watched)
         for term, gain in visit.draws:
             _move(plan, moved, state, node, -gain, _force(plan, term, state, predictions))
         value = moved.get(node, before)
@@ -192,7 +200,7 @@ def advance(plan: Plan, state: State, evaluation: Evaluation, pace: Pace | None)
         if held is not None:
             value = torch.where(held, before, value)
         values[node] = env[node] = value
-    return state.followed_by(values, moments, draws)
+    return state.followed_by(values, moments, draws), seen
 
 
 def summed(plan: Plan, term: str, predictions: Mapping[str, Tensor]) -> Tensor:

@@ -89,7 +89,7 @@ class Stepper:
             if self.compiler is not None and not differentiable:
                 moved = self.compiler.step(plan, newest, pace)[1]
             else:
-                moved = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
+                moved, _ = advance(plan, newest, evaluate(plan, newest, differentiable, False), pace)
             newest = replace(state, values=moved.values, moments=moved.moments)
         return state.followed_by(newest.values, newest.moments, pace.draws if pace else {})
 
@@ -110,7 +110,8 @@ class Stepper:
 class Course:
     """The steps of one run: each state is shown to whoever wants to see it before it is left.
 
-    Where it can be, what is shown and what moves the states is evaluated once.
+    Where it can be, what is shown and what moves the states is evaluated once: a step makes the delay-0
+    predictions of the state that follows, and they are shown with it.
 
     Args:
         stepper: Makes the steps.
@@ -144,6 +145,7 @@ class Course:
         self._last = stepper.plan(state.fixed, state.batch, request.watched, acting=bool(request.gradients))
         self.moving = self._plan.moving
         self._apart: Step | None = None if stepper.at_once else stepper.step
+        self._instant: dict[str, Tensor] = {}  # watched predictions of the state to come
         self._checkpointed: dict[int, Step] = {}
         if checkpoint and differentiable:
             self._checkpointed = dict.fromkeys(checkpoint, checkpointed(stepper.step, stepper.learning))
@@ -160,12 +162,14 @@ class Course:
             self._show(plan, state)
             return apart(state, pace, self._differentiable)
         if compiler is not None and not self._differentiable:
-            evaluation, following = compiler.step(plan, state, pace)
+            evaluation, following, instant = compiler.step(plan, state, pace)
             self._shown(plan, state, evaluation)
+            self._instant = instant
             return following
         evaluation = evaluate(plan, state, self._differentiable, self._keep, self._instead)
         self._shown(plan, state, evaluation)
-        return advance(plan, state, evaluation, pace)
+        following, self._instant = advance(plan, state, evaluation, pace)
+        return following
 
     def end(self, state: State) -> State:
         """Show the last state; the same as it is handed over."""
@@ -180,6 +184,8 @@ class Course:
 
     def _shown(self, plan: Plan, state: State, evaluation: Evaluation | None) -> None:
         evaluation = evaluation if self._keep else None
+        if evaluation is not None:
+            evaluation.predictions.update(self._instant)
         if self._layout is not None:
             state = self._layout.shown(state)
             evaluation = evaluation and in_rows(evaluation)

@@ -617,3 +617,24 @@ def test_predify_replaces_its_shares_of_the_state() -> None:
     for step in range(steps + 1):
         expected = middle + (1 - beta - lam) ** step * (p - middle)
         assert run.values["b"][step].item() == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize("clamp", [(), ("e3",)])
+def test_a_run_that_records_energies_makes_no_prediction_twice(clamp: tuple[str, ...]) -> None:
+    """What a sweep predicts on its way belongs to the state that it ends in."""
+    network = backbone_network(torch.float64)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    held = {name: torch.ones(2, *network.graph.nodes[name].shape, dtype=torch.float64) for name in clamp}
+    calls: list[str] = []
+    assert network.drive is not None
+    for name, module in network.drive.model.named_children():
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    run = pcg.Scheduler(network).run(images, 3, clamp=held, record=["values", "errors", "energy"])
+    asked = {name: calls.count(name) for name in ("0", "2", "4")}  # the convolutions
+    # e1 once a run; the others to start, where they are free, and for each of four states
+    assert asked == {"0": 1, "2": 1 + 4, "4": 4 if clamp else 1 + 4}
+    model = network.drive.model
+    for t in range(4):
+        before, node = run.values["e2"][t], run.values["e3"][t]
+        expected = node - model[5](model[4](before.clone()))
+        torch.testing.assert_close(run.errors["e2->e3"][t], expected, **EXACT)
