@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``pcgraph --help`` answ
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -74,3 +75,5 @@ def main() -> None:
         app(prog_name="pcgraph")
     except KeyboardInterrupt:  # before the command began, or when it had ended
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()  # else Python looks through all that torch made for unused objects, for a second, to end

@@ -24,6 +24,7 @@ from pcgraph.display.logs import without_log
 from pcgraph.files.cache import Cache
 from pcgraph.simulation.operations import Operations, UnfitError
 from pcgraph.simulation.shortening import shortened
+from pcgraph.tracing.numberless import numberless
 
 PACKAGE = "package.pt2"
 FORMAT = 3
@@ -117,13 +118,11 @@ class _Flat:
 
 def _key(flat: _Flat, shorten: bool = False) -> str:
     """A digest of all that the compiled code depends on."""
-    from torch._subclasses import FakeTensorMode
-
-    shapes = FakeTensorMode(allow_non_fake_inputs=True)
-    given = [shapes.from_tensor(tensor, static_shapes=True) for tensor in flat.tensors]
-    operations = Operations(given)
-    with shapes, operations:
-        results = flat(*given)
+    with numberless() as shapes:
+        given = [shapes.from_tensor(tensor, static_shapes=True) for tensor in flat.tensors]
+        operations = Operations(given)
+        with operations:
+            results = flat(*given)
     places = [operations.name(result) for result in results]
     here = (machine(), torch.get_num_threads(), torch.get_float32_matmul_precision())
     found = hashlib.sha256(repr((FORMAT, shorten, flat.form, places, *here)).encode())

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot, make_fx
 
 from pcgraph.display.interruptions import uninterrupted
@@ -16,6 +15,7 @@ from pcgraph.spec.layout import Layout, Shape, convention
 from pcgraph.tracing.axes import Atom, Axis, Dim, Dims, meaning, size_of, unknown, whole
 from pcgraph.tracing.axis_rules import apply_rule
 from pcgraph.tracing.lengths import known_constants
+from pcgraph.tracing.numberless import numberless
 from pcgraph.tracing.operands import Known, shape_of
 from pcgraph.tracing.snapshot import Snapshot
 
@@ -256,10 +256,10 @@ def operations(
     tensors = [*root.parameters(), *root.buffers()]
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
     device = tensors[0].device if tensors else torch.device("cpu")
-    fake = FakeTensorMode(allow_non_fake_inputs=True) if not values else contextlib.nullcontext()
+    tensors_are = numberless() if not values else contextlib.nullcontext()
     before = Snapshot(root)  # modules may keep what they computed, and that is no number here
     try:
-        with uninterrupted(), torch.no_grad(), known_constants(), fake:
+        with uninterrupted(), torch.no_grad(), known_constants(), tensors_are:
             image = torch.zeros(2, *input_shape, dtype=dtype, device=device)
             traced = make_fx(lambda x: follow.run(x), tracing_mode="real", pre_dispatch=True)(image)
     finally:
