@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from hook_style import HookNetwork
+from safetensors.torch import save_file
 from torch import nn
 
 import pcgraph as pcg
@@ -51,6 +53,18 @@ def keep_baseline(name: str, path: Path) -> Path:
     """Write what `hooks_alone.py` makes the baseline of; the path."""
     torch.save(network_and_parts(name)[1], path)
     return path
+
+
+def keep_both(name: str, folder: Path) -> tuple[Path, Path]:
+    """Write a network as a spec with its weights, and what the baseline of it is made of; both paths."""
+    network, parts = network_and_parts(name)
+    torch.save(parts, folder / "parts.pt")
+    save_file(parts["model"].state_dict(), folder / "model.safetensors")
+    network.save_weights(folder / "predictors.safetensors")
+    spec = network.spec.model_dump(mode="json", exclude_unset=True)
+    spec["backbone"]["weights"] = "model.safetensors"
+    (folder / "spec.json").write_text(json.dumps({**spec, "weights": "predictors.safetensors"}))
+    return folder / "spec.json", folder / "parts.pt"
 
 
 def layer_by_layer(predictor: nn.Module) -> nn.Module:

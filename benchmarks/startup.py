@@ -12,8 +12,12 @@ import unittest.mock
 from collections.abc import Sequence
 from pathlib import Path
 
-from networks import keep_baseline
-from table import Group, Measure, Record
+import numpy as np
+import torch
+from hook_style import images
+from networks import keep_both
+from safetensors.torch import load_file
+from table import Group, Measure, Record, check_agreement
 
 HERE = Path(__file__).parent
 NOTHING = ("-c", "pass")
@@ -25,22 +29,18 @@ pcg.build(shipped_spec('efficientnet_b0'), weights=False)
 """
 
 RUN = """
-import sys
 import torch, torchvision
 from hook_style import images
 import pcgraph as pcg
-from pcgraph.files.shipped import shipped_spec
-torch.manual_seed(0)
-model = torchvision.models.efficientnet_b0().eval()
-network = pcg.build(shipped_spec('efficientnet_b0'), model=model).requires_grad_(False)
-pcg.Scheduler(network).compile().run(images(BATCH), steps=20)
+network = pcg.build(SPEC).requires_grad_(False)
+run = pcg.Scheduler(network).compile().run(images(BATCH), steps=STEPS)
+torch.save(run.output[-1], FOUND)
 """
 BASELINE = """
 import torch, torchvision
 from hook_style import HookNetwork, images
-model = torchvision.models.efficientnet_b0().eval().requires_grad_(False)
-parts = torch.load(PARTS, weights_only=False)
-HookNetwork(**{**parts, 'model': model}).run(images(BATCH), 20)
+found = HookNetwork(**torch.load(PARTS, weights_only=False)).run(images(BATCH), STEPS)
+torch.save(found, FOUND)
 """
 
 
@@ -66,25 +66,45 @@ def started(case: str, baseline: Sequence[str], ours: Sequence[str]) -> Measure:
     return measure
 
 
-def compiled(batch: int) -> Measure:
-    """Twenty steps of EfficientNetB0 with the start of the process, against the hook-style baseline's.
+def script(text: str, **values: object) -> tuple[str, str]:
+    """A program, with values in place of their names."""
+    for name, value in values.items():
+        text = text.replace(name, repr(str(value) if isinstance(value, Path) else value))
+    return "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{text}"
 
-    Both make the model anew; the baseline's process reads its predictors, and does not import pcgraph.
+
+def second(batch: int, steps: int, command: bool = False) -> Measure:
+    """Steps of EfficientNetB0 with the start of the process, against the hook-style baseline's.
+
+    An earlier process has compiled them. The baseline's process reads its model and predictors, and does not
+    import pcgraph. Ours is a script that compiles steps, or ``pcgraph run --fast``, which also verifies
+    what it has read of the model, draws its figures and writes its page.
     """
 
-    def script(text: str) -> tuple[str, str]:
-        return "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{text.replace('BATCH', str(batch))}"
-
-    def measure(steps: int, repeats: int) -> Record:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            unittest.mock.patch.dict(os.environ, PCGRAPH_CACHE=str(Path(folder) / "cache")),
-        ):
-            parts = keep_baseline("efficientnet_b0", Path(folder) / "parts.pt")
-            ours = script(RUN)
+    def measure(times: int, repeats: int) -> Record:
+        with tempfile.TemporaryDirectory() as name, unittest.mock.patch.dict(os.environ, PCGRAPH_CACHE=name):
+            folder = Path(name) / "files"
+            folder.mkdir()
+            spec, parts = keep_both("efficientnet_b0", folder)
+            theirs, found = folder / "theirs.pt", folder / "found.pt"
+            baseline = script(BASELINE, PARTS=parts, BATCH=batch, STEPS=steps, FOUND=theirs)
+            ours = script(RUN, SPEC=spec, BATCH=batch, STEPS=steps, FOUND=found)
+            if command:
+                given = folder / "images.npy"
+                np.save(given, images(batch).numpy())
+                options = f"--fast --steps {steps} --batch {batch} --record output --quiet --force --out"
+                ours = ("-m", "pcgraph", "run", str(spec), str(given), *options.split(), str(folder / "run"))
             first = seconds(ours)
-            case = f"20 steps of efficientnet_b0, batch {batch}, compiled by an earlier process (baseline)"
-            row = started(case, script(BASELINE.replace("PARTS", repr(str(parts)))), ours)(steps, repeats)
+            how = "pcgraph run --fast" if command else "compiled"
+            made = "one step" if steps == 1 else f"{steps} steps"
+            case = f"{made} of efficientnet_b0, batch {batch}, {how}, second process (baseline)"
+            row = started(case, baseline, ours)(times, repeats)
+            output = (
+                load_file(folder / "run" / "tensors.safetensors")["output"][-1]
+                if command
+                else torch.load(found)
+            )
+            row["difference"] = check_agreement(case, torch.load(theirs), output)
         return {**row, "ratio": row["pcgraph"] / row["baseline"], "first": first}
 
     return measure
@@ -96,8 +116,11 @@ CASES: dict[str, Measure] = {
     "startup-build": started(
         "build EfficientNetB0, no weights (import torch, torchvision)", LIBRARIES, ("-c", EFFICIENTNET)
     ),
-    "startup-compiled-1": compiled(1),
-    "startup-compiled-8": compiled(8),
+    "startup-compiled-first": second(1, 1),
+    "startup-compiled-1": second(1, 20),
+    "startup-compiled-8": second(8, 20),
+    "startup-fast-1": second(1, 20, command=True),
+    "startup-fast-8": second(8, 20, command=True),
 }
 GROUP = Group(
     "Start-up in seconds, of a new process each",
@@ -106,6 +129,7 @@ GROUP = Group(
         "pcgraph": ("pcgraph", ".2f"),
         "more": ("more", ".2f"),
         "ratio": ("ratio", ".2f"),
+        "difference": ("difference", ".0e"),
         "first": ("the process that compiles", ".0f"),
     },
     CASES,
