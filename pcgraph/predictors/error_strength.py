@@ -11,9 +11,10 @@ from pcgraph.dynamics.amplification import pull, stretch
 from pcgraph.dynamics.automatic import Carried
 from pcgraph.graph import PCGraph
 from pcgraph.predictors.bounds import linear_stretch, stretch_bound
-from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose3d
+from pcgraph.predictors.fast.upsampling import UpsampledConvTranspose2d, UpsampledConvTranspose3d
 from pcgraph.predictors.reach import POINTWISE, without_last_activations
 
+UPSAMPLED = (UpsampledConvTranspose2d, UpsampledConvTranspose3d)
 PART = 12
 """Side of the part of a map by which convolutions are judged: their norm is that of the whole, nearly."""
 
@@ -40,15 +41,17 @@ def measure_carried(
     for name in predictors if only is None else only:
         predictor = predictors[name]
         edge = graph.edges[name]
-        by_products = isinstance(predictor, UpsampledConvTranspose3d)  # which its layers alone are not
-        linear = predictor if by_products else without_last_activations(predictor)
+        linear = without_last_activations(predictor)
         crowd = _crowd(graph, name)
         for index, node in enumerate(edge.sources if edge.delay else ()):
             sources = [states[source].clone() for source in edge.sources]
             pulled = pull(predictor, sources, states[edge.target], index) if start else 0.0
             stretched = linear_stretch(linear)
             if stretched is None:
-                stretched = stretch(*_parts(linear, sources), index)
+                measured, given = _parts(linear, sources)
+                if measured is linear and isinstance(predictor, UPSAMPLED):
+                    measured = predictor  # by products, which its layers alone are not
+                stretched = stretch(measured, given, index)
             found[name, node] = Carried(crowd * stretched, pulled)
     return found
 
