@@ -28,17 +28,17 @@ from torch import Tensor
 import pcgraph as pcg
 
 HONEST = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(MIB)}
-RUNS = ("pcgraph", "compiled")
-WAYS = (*RUNS, "differentiable", "checkpointed")
-STEPS = 20
-"""Of a run that is not differentiable: so many that the default call does what pays off."""
+STEPS = {"pcgraph": 20, "compiled": 20, "direct": 3}
+"""Of what is not differentiable: the default call does then what pays off, and direct steps are alike."""
+WAYS = (*STEPS, "differentiable", "checkpointed")
 
 
 def one(way: str, name: str, batch: int, steps: int, result: Path) -> None:
     """One way, in this process."""
-    given, scheduler = images(batch), pcg.Scheduler(network_and_parts(name)[0])
+    given = images(batch)
+    scheduler = pcg.Scheduler(network_and_parts(name)[0], direct=way == "direct")
     work: Callable[[], Tensor]
-    if way in RUNS:
+    if way in STEPS:
         work = partial(last_output, scheduler.compile() if way == "compiled" else scheduler, given, steps)
     else:
         work = through_steps(scheduler, given.requires_grad_(), steps, way == "checkpointed")
@@ -71,11 +71,11 @@ def memory(name: str, batch: int, way: str) -> Measure:
     """One way against the baseline."""
 
     def measure(steps: int, repeats: int) -> Record:
-        steps = STEPS if way in RUNS else steps
+        steps = STEPS.get(way, steps)
         title = f"{name}, batch {batch}, {steps} steps" + ("" if way == "pcgraph" else f", {way}")
         with tempfile.TemporaryDirectory() as folder:
             parts = keep_baseline(name, Path(folder) / "parts.pt")
-            of = () if way in RUNS else ("--differentiable",)
+            of = () if way in STEPS else ("--differentiable",)
             expected, before = apart("hooks_alone.py", parts, batch, steps, *of)
         if way == "compiled":  # by another process
             apart("memory.py", way, name, batch, steps)
@@ -101,6 +101,8 @@ CASES: dict[str, Measure] = {
     "memory-efficientnet_b0-8-compiled": memory("efficientnet_b0", 8, "compiled"),
     "memory-vgg16-1": memory("vgg16", 1, "pcgraph"),
     "memory-vgg16-4": memory("vgg16", 4, "pcgraph"),
+    "memory-vgg16-1-direct": memory("vgg16", 1, "direct"),
+    "memory-vgg16-4-direct": memory("vgg16", 4, "direct"),
     "memory-efficientnet_b0-4-differentiable": memory("efficientnet_b0", 4, "differentiable"),
     "memory-efficientnet_b0-4-checkpointed": memory("efficientnet_b0", 4, "checkpointed"),
 }

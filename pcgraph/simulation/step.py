@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from pcgraph.dynamics.gains import Scalar
 from pcgraph.graph import Edge
 from pcgraph.network import read
 from pcgraph.predictors.fast.transposes import transpose
+from pcgraph.simulation.image_parts import image_parts, of_images
 from pcgraph.simulation.plan import Block, Group, Plan
 from pcgraph.simulation.pullback import Differentiable, pullback
 from pcgraph.state import State
@@ -55,9 +56,29 @@ def evaluate(
         instead: Predictors by edge, which compute what the network's do, with weights that are constant.
     """
     evaluation = Evaluation(predictions=dict(state.resting))
+    whole = keep or differentiable or torch.compiler.is_compiling()
     for group in plan.groups:
-        _evaluate_group(plan, group, state, differentiable, keep, instead, evaluation)
+        parts = [] if whole else image_parts(plan, group, state, instead)
+        if parts:
+            _evaluate_parts(plan, group, state, parts, evaluation.moved)
+        else:
+            _evaluate_group(plan, group, state, differentiable, keep, instead, evaluation)
     return evaluation
+
+
+def _evaluate_parts(
+    plan: Plan, group: Group, state: State, parts: Sequence[slice], moved: dict[str, Tensor]
+) -> None:
+    """One group, some images at a time: what it does to targets and sources."""
+    nodes = [plan.terms[term][0].target for term in group.draws]
+    nodes += [source for block in group.blocks for source in block.pulled]
+    for node in nodes:
+        if node not in moved:
+            value = state.values[node]
+            moved[node] = torch.zeros_like(value) if _descends(plan, node) else value.clone()
+    for images in parts:
+        some = Evaluation(moved={node: moved[node][images] for node in nodes})
+        _evaluate_group(plan, group, of_images(state, images), False, False, {}, some)
 
 
 def _evaluate_group(

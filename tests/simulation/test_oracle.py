@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import event, given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 import pcgraph as pcg
+from pcgraph.simulation import image_parts
 from tests.examples import examples
 from tests.reference import Record, Reference, written_edges
 
@@ -261,6 +263,19 @@ def test_every_quantity_at_every_step(case: Case) -> None:
     assert_same(run, expected)
     for name, value in run.state.values.items():
         assert_close(value, expected.values[name][-1], f"the last state of {name}")
+
+
+@examples(40)
+@given(cases())
+def test_large_predictions_are_made_a_few_images_at_a_time(case: Case) -> None:
+    network = build(case)
+    arguments = case.arguments()
+    layers = (*image_parts.APART, nn.Linear, nn.Conv2d, nn.Tanh, nn.Softplus, nn.Flatten, nn.Unflatten)
+    with patch.object(image_parts, "PART", 1), patch.object(image_parts, "APART", layers):
+        run = pcg.Scheduler(network).run(steps=case.steps, record=["values"], **arguments)
+    with torch.no_grad():
+        expected = reference_run(case, network, arguments)
+    assert_same(run, expected, ["values"])
 
 
 @st.composite

@@ -23,8 +23,9 @@ MEMORY = 10**9
 MARGIN = 1.3
 """How many times what the tiles take must be saved; more than the estimate is off."""
 MAKE, READ, VALUE = 500, 20, 150
-"""What it takes to transform a weight, to read it, and to transform a value of a map there and back; in the
-multiply-adds that large products of matrices make in that time. Measured on two cores with AVX2."""
+"""What it takes to transform a weight (twice that, as its memory is to pay off, too), to read it, and to
+transform a value of a map there and back; in the multiply-adds that large products of matrices make in that
+time. Measured on two cores."""
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pcgraph.predictors.fast.tile_transforms import tile_of, toom_cook
 
-BLOCK = 24 * 2**20
+BLOCK = 2**24
 """Bytes of an intermediate result. Larger ones would leave the processor's caches, and their memory would be
 asked of the system, page by page, each time. Only the images that read large weights together may be more."""
 GROUP = 32
@@ -110,26 +110,26 @@ class Weights:
 
     def __init__(self, weight: Tensor, stride: int, algorithm: int) -> None:
         channels, targets, kernel, _ = weight.shape
-        taps = -(-kernel // stride)
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        found = toom_cook(algorithm, taps)
+        found = toom_cook(algorithm, -(-kernel // stride))
         self.stride, self.algorithm, self.group = stride, algorithm, math.gcd(targets, GROUP)
         self.output = found.output.to(weight.device, dtype)
         self.input = found.input.to(weight.device, dtype)
-        transform = found.kernel.to(weight.device)
         shape = algorithm**2, targets * stride * stride, channels
         self.product = torch.empty(shape, dtype=dtype, device=weight.device)
-        missing = taps * stride - kernel
-        groups = self.product.view(shape[0], -1, stride, stride, self.group, channels)
-        for start in range(0, targets, self.group):
-            for block in _blocks(self.group, shape[0] * stride * stride * channels * 8):
-                kernels = weight[:, start : start + self.group][:, block].double()
-                phases = F.pad(kernels, (0, missing, 0, missing))
-                phases = phases.view(channels, -1, taps, stride, taps, stride).flip(2, 4)
-                made = _both_ways(transform, phases.permute(2, 4, 1, 3, 5, 0).flatten(2))
-                made = made.view(shape[0], -1, stride, stride, channels).permute(0, 2, 3, 1, 4)
-                groups[:, start // self.group, :, :, block] = made
+        groups = self.product.view(algorithm, algorithm, -1, stride, stride, self.group, channels)
+        # both phases and taps at once: for each phase, the taps that it reads, from the last to the first
+        of_phases = torch.kron(found.kernel.flip(1), torch.eye(stride, dtype=torch.float64))
+        transform = of_phases[:, :kernel].to(weight.device)
+        for target in range(targets):
+            rows = transform @ weight[:, target].double().permute(1, 2, 0)
+            made = (transform @ rows.view(kernel, -1)).view(algorithm, stride, algorithm, stride, channels)
+            groups[:, :, target // self.group, :, :, target % self.group] = made.permute(0, 2, 1, 3, 4)
         self.bytes = self.product.numel() * self.product.element_size()
+
+    def of(self, targets: slice) -> Tensor:
+        """`product` of some target channels, whole groups of them."""
+        return self.product[:, targets.start * self.stride**2 : targets.stop * self.stride**2]
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,16 +162,15 @@ def predict(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
     results = x.new_empty(batch, targets, high.result, wide.result)
     values_each = side**2 * high.tiles * wide.tiles * x.element_size()  # bytes, for an image and a channel
     for images in _blocks(batch, values_each * channels, weights.bytes):
-        values = _values(x[images], weights.input, layout)
+        values = _values(x[images], weights.input, layout).mT
         count = images.stop - images.start
         for block in _blocks(targets, values_each * stride**2 * count, multiple=weights.group):
-            rows = slice(block.start * stride**2, block.stop * stride**2)
-            products = torch.bmm(weights.product[:, rows], values).view(side, side, -1)
+            products = torch.bmm(values, weights.of(block).mT).view(side, side, -1)
             phases = _both_ways(weights.output, products)
-            phases = phases.view(step, step, -1, stride, stride, weights.group, count, high.tiles, wide.tiles)
-            shuffled = phases.permute(6, 2, 5, 0, 3, 1, 4, 7, 8).flatten(1, 6)
-            whole = F.pixel_shuffle(shuffled, step * stride)
-            results[images, block] = whole[:, :, *inside]
+            phases = phases.view(step, step, count, high.tiles, wide.tiles, -1, stride, stride, weights.group)
+            whole = phases.permute(2, 3, 0, 6, 4, 1, 7, 5, 8)
+            whole = whole.reshape(count, high.tiles * step * stride, wide.tiles * step * stride, -1)
+            results[images, block] = whole[:, *inside].permute(0, 3, 1, 2)
     return results
 
 
@@ -186,23 +185,25 @@ def pull(cotangent: Tensor, weights: Weights, layout: Layout) -> Tensor:
     Returns:
         (batch, channels, *layout.size).
     """
-    side, tile, step = weights.algorithm, layout.tile, layout.step
+    side, tile, step, stride = weights.algorithm, layout.tile, layout.step, layout.stride
     high, wide = layout.axes
-    batch, channels = len(cotangent), weights.product.shape[2]
-    product, back = weights.product.transpose(1, 2), weights.input.T
+    batch, targets = cotangent.shape[:2]
+    channels, back = weights.product.shape[2], weights.input.T
     cut = [-margin for margin in (*margins(wide, layout), *margins(high, layout))]
     result = cotangent.new_empty(batch, channels, high.size, wide.size)
     values_each = side**2 * high.tiles * wide.tiles * cotangent.element_size()
     for images in _blocks(batch, values_each * weights.product.shape[1], weights.bytes):
-        values = _pulled_values(cotangent[images], weights, layout)
         count = images.stop - images.start
-        for block in _blocks(channels, values_each * count):
-            products = torch.bmm(product[:, block], values).view(side, side, -1)
-            tiles = torch.matmul(back, products).view(side, tile, -1, count, high.tiles, wide.tiles)
-            rows = _overlapped(tiles.movedim(1, 0), step)
-            strips = (back @ rows.view(side, -1)).view(tile, -1, count, high.tiles, rows.shape[-1])
-            padded = _overlapped(strips.transpose(-1, -2), step).transpose(-1, -2)
-            result[images, block] = F.pad(padded, cut).transpose(0, 1)
+        products = cotangent.new_zeros(side**2, count * high.tiles * wide.tiles, channels)
+        for block in _blocks(targets, values_each * stride**2 * count, multiple=weights.group):
+            values = _pulled_values(cotangent[images, block], weights, layout).mT
+            products.baddbmm_(values, weights.of(block))
+        tiles = torch.matmul(back, products.view(side, side, -1))
+        tiles = tiles.view(side, tile, count, high.tiles, wide.tiles, channels)
+        rows = _overlapped(tiles.movedim(1, 0), 3, step)
+        strips = (back @ rows.view(side, -1)).view(tile, count, high.tiles, -1, channels)
+        whole = F.pad(_overlapped(strips, 1, step), (0, 0, *cut))
+        result[images] = whole.permute(0, 3, 1, 2)
     return result
 
 
@@ -242,12 +243,14 @@ def ends(axis: Axis, layout: Layout) -> tuple[int, int]:
     return axis.crop, axis.tiles * layout.step * layout.stride - axis.crop - axis.result
 
 
-def _overlapped(pieces: Tensor, step: int) -> Tensor:
-    """Pieces (length, ..., count) that lie ``step`` apart, added up where they overlap: (..., whole)."""
-    length, *others, count = pieces.shape
-    whole = pieces.new_zeros(*others, (count - 1) * step + length)
-    for place in range(length):
-        whole[..., place : place + (count - 1) * step + 1 : step] += pieces[place]
+def _overlapped(pieces: Tensor, dim: int, step: int) -> Tensor:
+    """Pieces (length, ...) that lie ``step`` apart along ``dim`` of the rest, added up where they overlap."""
+    length, *shape = pieces.shape
+    reach = (shape[dim] - 1) * step + 1
+    shape[dim] = reach + length - 1
+    whole = pieces.new_zeros(shape)
+    for place, piece in enumerate(pieces):
+        whole.narrow(dim, place, reach).unfold(dim, 1, step).squeeze(-1).add_(piece)
     return whole
 
 
