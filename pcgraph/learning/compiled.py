@@ -113,8 +113,7 @@ class Compiled:
             _check(network)
             function = batch_function(self._rule, local, tuple(weights), tuple(given), steps, mover)
             stand_ins = [one.detach().requires_grad_(one.requires_grad) for one in weights.values()]
-            apart = [value.clone() for value in given.values()]  # two nodes may be given one tensor
-            arguments = (*stand_ins, *apart, *state)
+            arguments = (*stand_ins, *given.values(), *state)
             package = load_or_make(function, arguments, kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             reason = str(fault).strip().partition("\n")[0] or type(fault).__name__

@@ -40,6 +40,7 @@ class Compiler:
             weights packed for the processor).
         constant: The predictors that steps replace by their constant form, by edge.
         kept: Where compiled functions are kept for later processes; None makes them anew in each.
+        freezing: Whether weights are frozen; those of float64 cannot be packed.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Compiler:
         options: Options,
         constant: Mapping[str, Affine] | None = None,
         kept: Cache | None = None,
+        freezing: bool = True,
     ) -> None:
         self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
         self.options = options or {
             "options": {
-                "freezing": True,
+                "freezing": freezing,
                 "triton.cudagraphs": self.on_gpu,
                 "guard_filter_fn": _only_arguments,
             }
@@ -164,7 +166,8 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
     network.to(memory_format=torch.channels_last)
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
-    return Compiler(network.device, options, dict(_constant_predictors(network)), kept)
+    freezing = network.dtype != torch.float64
+    return Compiler(network.device, options, dict(_constant_predictors(network)), kept, freezing)
 
 
 def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:

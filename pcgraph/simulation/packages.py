@@ -90,14 +90,14 @@ class _Flat:
     """A function from tensors to tensors.
 
     Attributes:
-        tensors: Those among the arguments.
+        tensors: Those among the arguments; one that comes twice is there twice, as later calls may give two.
         form: The results, with the place of each tensor instead of it; known once it has run.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function = function
         self._leaves, self._structure = tree_flatten(arguments)
-        self.tensors = _tensors(arguments)
+        self.tensors = _apart(_tensors(arguments))
         self.form: Any = None
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
@@ -155,10 +155,16 @@ def _write(program: fx.GraphModule, tensors: list[Tensor], folder: Path) -> Mapp
     """Compile a trace into a folder."""
     with torch.no_grad(), torch.autocast(_device(tensors), enabled=False), _quiet():
         exported = torch.export.export(program, tuple(tensors))
-        torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(folder / PACKAGE), inductor_configs=OPTIONS
-        )
+        options = {**OPTIONS, "freezing": not _in_float64(program)}
+        path = str(folder / PACKAGE)
+        torch._inductor.aoti_compile_and_package(exported, package_path=path, inductor_configs=options)
     return {"operations": len(program.graph.nodes), "torch": torch.__version__}
+
+
+def _in_float64(program: fx.GraphModule) -> bool:
+    """Whether there are weights that the processor's library cannot pack."""
+    weights = [getattr(program, node.target) for node in program.graph.find_nodes(op="get_attr")]
+    return any(isinstance(one, Tensor) and one.dtype == torch.float64 for one in weights)
 
 
 @cache
@@ -174,6 +180,12 @@ def machine() -> tuple[str, ...]:
 
 def _tensors(values: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _apart(tensors: list[Tensor]) -> list[Tensor]:
+    """The same numbers in tensors of which no two are one: a trace reads those as a single argument."""
+    known = {id(one): place for place, one in reversed([*enumerate(tensors)])}
+    return [one if known[id(one)] == place else one.clone() for place, one in enumerate(tensors)]
 
 
 def _device(values: Any) -> str:

@@ -267,16 +267,3 @@ def numbers(network: pcg.PCNetwork, optimizer: torch.optim.Optimizer) -> dict[st
         state = {f"{name} {key}": value.double() for key, value in optimizer.state[one].items()}
         found |= {name: one.detach(), f"{name} grad": one.grad, **state}
     return found
-
-
-def test_two_nodes_may_be_given_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trace must tell them apart, since later batches may."""
-    given = torch.rand(3, 4, dtype=torch.float64)
-    monkeypatch.setattr(module, "load_or_make", lambda function, arguments, *_, **__: seen.append(arguments))
-    seen: list[tuple[Tensor, ...]] = []
-    spec = dense("ab", "bc", "cd")
-    spec["nodes"]["a"]["shape"] = [4]
-    network = built(spec)
-    infer = module.Compiled(RULES["il"])
-    infer._make(Local(network), {"a": given, "b": given}, 2)
-    assert len({id(one) for one in seen[0]}) == len(seen[0]) == 8

@@ -17,7 +17,7 @@ from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache
 from pcgraph.simulation import packages
 from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
-from tests.nets import Residual, residual
+from tests.nets import Residual, TupleOutput, residual
 
 
 def images(batch: int = 2) -> Tensor:
@@ -231,3 +231,27 @@ def test_traces_add_without_a_factor() -> None:
     program = packages._trace(packages._Flat(lambda x, a, b: [torch.add(x, a @ b, alpha=0.1)], (x, a, b)))
     assert not any("alpha" in node.kwargs for node in program.graph.nodes)
     torch.testing.assert_close(program(x, a, b)[0], x + 0.1 * (a @ b))
+
+
+def test_a_tensor_that_comes_twice_is_two_in_a_trace() -> None:
+    """Two nodes are given one image, say, or dropout gives its argument back; later they differ."""
+    x, y = torch.rand(2, 3, 5).unbind()
+    flat = packages._Flat(lambda a, b: [a - 2 * b], (x, x))
+    torch.testing.assert_close(packages._trace(flat)(x, y)[0], x - 2 * y)
+    assert packages._key(flat) == packages._key(packages._Flat(lambda a, b: [a - 2 * b], (x, y)))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("package", [True, False])
+def test_convolutions_in_float64_are_compiled(package: bool, kept: Cache) -> None:
+    """The library that packs weights for the processor has none of float64."""
+    backbone, nodes = {"input": [3, 8, 8]}, {"a": "conv"}
+    spec = {"name": "maps", "backbone": backbone, "nodes": nodes, "dynamics": {"rule": "energy"}}
+    network = pcg.build(pcg.parse_spec(spec), model=TupleOutput()).double()
+    given = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    scheduler = pcg.Scheduler(network).compile()
+    if not package:
+        scheduler._stepper.compiler.kept = None
+    free = scheduler.start(given, free=["input"])
+    torch.testing.assert_close(free.values["a"], network.drive.model.conv(given))
+    assert len(kept.entries()) == package
