@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -38,10 +38,11 @@ class Package:
     Attributes:
         run: From the tensors of the arguments to those of the results.
         form: The results, with the place of each tensor instead of it.
+        path: Its file.
     """
 
-    def __init__(self, run: Callable[..., list[Tensor]], form: Any) -> None:
-        self.run, self.form = run, form
+    def __init__(self, run: Callable[..., list[Tensor]], form: Any, path: Path) -> None:
+        self.run, self.form, self.path = run, form, path
 
     def __call__(self, *arguments: Any) -> Any:
         """The results of the function that it was made of."""
@@ -79,10 +80,18 @@ def load_or_make(
         entry = kept.keep(key, partial(_write, program, flat.tensors))
     if entry is None:
         raise UnfitError("its package could not be kept")
+    path = entry.path / PACKAGE
     with _quiet():
-        loaded = torch._inductor.aoti_load_package(str(entry.path / PACKAGE))
+        loaded = torch._inductor.aoti_load_package(str(path))
     # its own call looks up the form of arguments and results, which are plain lists here, every time
-    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form)
+    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form, path)
+
+
+def stand_ins(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors like these for `load_or_make`, to which one that is given twice would be one argument."""
+    return [
+        torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=one.device) for one in tensors
+    ]
 
 
 class _Flat:

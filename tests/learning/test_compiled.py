@@ -270,8 +270,8 @@ def numbers(network: pcg.PCNetwork, optimizer: torch.optim.Optimizer) -> dict[st
 
 
 def test_two_nodes_may_be_given_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trace must tell them apart, since later batches may."""
-    given = torch.rand(3, 4, dtype=torch.float64)
+    """The trace must tell them apart, since later batches may; they lie in memory as the batch does."""
+    given = torch.rand(3, 9, dtype=torch.float64)[:, 2:6]
     monkeypatch.setattr(module, "load_or_make", lambda function, arguments, *_, **__: seen.append(arguments))
     seen: list[tuple[Tensor, ...]] = []
     spec = dense("ab", "bc", "cd")
@@ -280,3 +280,4 @@ def test_two_nodes_may_be_given_one_tensor(monkeypatch: pytest.MonkeyPatch) -> N
     infer = module.Compiled(RULES["il"])
     infer._make(Local(network), {"a": given, "b": given}, 2)
     assert len({id(one) for one in seen[0]}) == len(seen[0]) == 8
+    assert [one.stride() for one in seen[0][-2:]] == [(9, 1)] * 2
