@@ -16,6 +16,7 @@ from pcgraph.errors import DivergenceError, PCGraphWarning
 from pcgraph.files.cache import Cache, user_cache
 from pcgraph.learning.local import Local, Values
 from pcgraph.learning.moving import Mover
+from pcgraph.learning.parts import Parts, count_parts, cut
 from pcgraph.learning.rules import Moment, Rule
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.compiling import is_hooked, missing_compiler
@@ -36,7 +37,7 @@ class _Made:
         like: What the tensors of other batches must be like.
     """
 
-    package: Package
+    package: Package | Parts
     weights: Mapping[str, Tensor]
     mover: Mover | None
     form: Hashable
@@ -62,10 +63,11 @@ class Compiled:
     Args:
         rule: One that lets the weights move once a batch.
         optimizer: What moves them; left out, whoever asks.
+        threads: Into how many parts a batch may be cut where one thread is all that it would use.
     """
 
-    def __init__(self, rule: Rule, optimizer: torch.optim.Optimizer | None = None) -> None:
-        self._rule, self._optimizer = rule, optimizer
+    def __init__(self, rule: Rule, optimizer: torch.optim.Optimizer | None = None, threads: int = 1) -> None:
+        self._rule, self._optimizer, self._threads = rule, optimizer, threads
         self._made: _Made | None = None
         self._tried = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -111,16 +113,29 @@ class Compiled:
             kept = Cache(Path(self._folder.name))
         try:
             _check(network)
-            function = batch_function(self._rule, local, tuple(weights), tuple(given), steps, mover)
-            stand_ins = [one.detach().requires_grad_(one.requires_grad) for one in weights.values()]
-            arguments = (*stand_ins, *given.values(), *state)
-            package = load_or_make(function, arguments, kept, shorten=True)
+            names = tuple(weights), tuple(given)
+            parts = self._parts(network, given)
+            package: Package | Parts | None = None
+            if parts > 1:
+                function = batch_function(self._rule, local, *names, steps)
+                images = [value.chunk(parts)[0] for value in given.values()]
+                package = cut(function, _copies(weights), images, state, mover, parts, kept)
+            if package is None:
+                function = batch_function(self._rule, local, *names, steps, mover)
+                arguments = (*_copies(weights).values(), *given.values(), *state)
+                package = load_or_make(function, arguments, kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
             warnings.warn(f"learning is not compiled: {reason}", PCGraphWarning, stacklevel=2)
             return None
         like = _signature(given, steps, [*weights.values(), *given.values(), *state])
         return _Made(package, weights, mover, form, like)
+
+    def _parts(self, network: PCNetwork, given: Values) -> int:
+        """Into how many parts batches like this one are cut."""
+        if torch.get_num_threads() > 1:
+            return 1
+        return count_parts(network, len(next(iter(given.values()))), self._threads)
 
 
 def batch_function(
@@ -176,6 +191,10 @@ class _Batch(nn.Module):
         }
         finite = [value.isfinite().all() for part in ("values", "energy") for value in found[part].values()]
         return found | {"finite": {"all": torch.stack(finite).all()}}
+
+
+def _copies(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: one.detach().requires_grad_(one.requires_grad) for name, one in weights.items()}
 
 
 def _check(network: PCNetwork) -> None:

@@ -79,7 +79,7 @@ def learn(
         >>> for update in learn(network, [{"image": images, "label": one_hot}], optimizer, rule="ipc"):
         ...     print(update.total)
     """
-    local, infer = Local(network), find_rule(rule, compiled, optimizer)
+    local, infer = Local(network), find_rule(rule, compiled, optimizer, torch.get_num_threads())
     steps = network.spec.schedule.steps if steps is None else steps
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     threads = fitting_threads(network)
@@ -153,15 +153,17 @@ def batches(
             yield {name: values[rows.to(values.device)] for name, values in data.items()}
 
 
-def find_rule(name: str, compiled: bool = False, optimizer: torch.optim.Optimizer | None = None) -> Rule:
-    """The learning rule of this name, compiled or not; with an optimizer its step, too, where that can be.
+def find_rule(
+    name: str, compiled: bool = False, optimizer: torch.optim.Optimizer | None = None, threads: int = 1
+) -> Rule:
+    """The learning rule of this name, compiled or not; see `Compiled`.
 
     Raises:
         InputError: There is none.
     """
     if name not in RULES:
         raise InputError(Fault(f"there is no learning rule '{name}'", hint=closest(name, RULES)))
-    return Compiled(RULES[name], optimizer) if compiled else RULES[name]
+    return Compiled(RULES[name], optimizer, threads) if compiled else RULES[name]
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

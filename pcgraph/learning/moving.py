@@ -134,27 +134,27 @@ def _state_names(group: Options) -> tuple[str, ...]:
 
 
 def adam_rates(group: Options, done: float) -> list[float]:
-    """How far the step after those goes, how far the mean square has come, and what is left of a weight.
+    """How far the next step goes, what the root of the mean square lacks, and what is left of a weight.
 
     They are computed here as they need more digits than float32 has.
     """
     fast, slow = group["betas"]
     rate, step = float(group["lr"]), done + 1
-    return [rate / (1 - fast**step), math.sqrt(1 - slow**step), 1 - rate * group["weight_decay"]]
+    return [rate / (1 - fast**step), 1 / math.sqrt(1 - slow**step), 1 - rate * group["weight_decay"]]
 
 
 def adam(
     group: Options, rates: Sequence[Tensor], gradient: Tensor, weight: Tensor, *state: Tensor
 ) -> list[Tensor]:
     """Weight, number of steps and both means after a step of Adam or AdamW (Loshchilov and Hutter 2019)."""
-    (size, come, left), (step, mean, square), (fast, slow) = rates, state, group["betas"]
+    (size, lack, left), (step, mean, square), (fast, slow) = rates, state, group["betas"]
     if group["decoupled_weight_decay"]:
         weight = weight * left
     elif group["weight_decay"]:
         gradient = gradient + group["weight_decay"] * weight
     mean = torch.lerp(mean, gradient, 1 - fast)
     square = square * slow + gradient * gradient * (1 - slow)
-    return [weight - size * mean / (square.sqrt() / come + group["eps"]), step + 1, mean, square]
+    return [weight - size * mean / (square.sqrt() * lack + group["eps"]), step + 1, mean, square]
 
 
 def sgd(

@@ -39,10 +39,11 @@ class Package:
     Attributes:
         run: From the tensors of the arguments to those of the results.
         form: The results, with the place of each tensor instead of it.
+        path: Its file.
     """
 
-    def __init__(self, run: Callable[..., list[Tensor]], form: Any) -> None:
-        self.run, self.form = run, form
+    def __init__(self, run: Callable[..., list[Tensor]], form: Any, path: Path) -> None:
+        self.run, self.form, self.path = run, form, path
 
     def __call__(self, *arguments: Any) -> Any:
         """The results of the function that it was made of."""
@@ -80,10 +81,11 @@ def load_or_make(
         entry = kept.keep(key, partial(_write, program, flat.tensors))
     if entry is None:
         raise UnfitError("its package could not be kept")
+    path = entry.path / PACKAGE
     with _quiet():
-        loaded = torch._inductor.aoti_load_package(str(entry.path / PACKAGE))
+        loaded = torch._inductor.aoti_load_package(str(path))
     # its own call looks up the form of arguments and results, which are plain lists here, every time
-    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form)
+    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form, path)
 
 
 class _Flat:
@@ -183,9 +185,13 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def _apart(tensors: list[Tensor]) -> list[Tensor]:
-    """The same numbers in tensors of which no two are one: a trace reads those as a single argument."""
+    """Tensors that lie in memory as these, no two of which are one: a trace reads those as one argument."""
     known = {id(one): place for place, one in reversed([*enumerate(tensors)])}
-    return [one if known[id(one)] == place else one.clone() for place, one in enumerate(tensors)]
+
+    def another(one: Tensor) -> Tensor:
+        return torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device=one.device)
+
+    return [one if known[id(one)] == place else another(one) for place, one in enumerate(tensors)]
 
 
 def _device(values: Any) -> str:

@@ -239,6 +239,8 @@ def test_a_tensor_that_comes_twice_is_two_in_a_trace() -> None:
     flat = packages._Flat(lambda a, b: [a - 2 * b], (x, x))
     torch.testing.assert_close(packages._trace(flat)(x, y)[0], x - 2 * y)
     assert packages._key(flat) == packages._key(packages._Flat(lambda a, b: [a - 2 * b], (x, y)))
+    part = torch.rand(3, 9)[:, 2:6]
+    assert [one.stride() for one in packages._Flat(max, (part, part)).tensors] == [(9, 1)] * 2
 
 
 @pytest.mark.heavy
