@@ -53,14 +53,16 @@ class Scheduler:
         self.network = network if isinstance(network, PCNetwork) else build(network)
         self.direct = direct
         self._stepper = Stepper(self.network)
+        self._options: dict[str, Any] = {}
 
     def compile(self, **options: Any) -> Scheduler:
         """Compile the steps that are not differentiated, when they are first made; returns itself.
 
         The whole step becomes one function without a graph break: predictions, errors, the
         vector-Jacobian product and the updates. The backbone's first pass and the readout become two more.
-        The weights become constants of them, so change none afterwards; they and the states become
-        channels-last. Another batch size or another set of clamped nodes is compiled anew. On a processor
+        The weights become constants of them: after they changed, `start` and `run` compile anew (writing into
+        ``weight.data`` is not seen). They and the states become channels-last.
+        Another batch size or another set of clamped nodes is compiled anew, too. On a processor
         later processes load what was compiled (`pcgraph cache`). Measure before you rely on it.
 
         Args:
@@ -69,6 +71,7 @@ class Scheduler:
                 GPU. Where nothing is installed that could compile, a warning says so and all goes on
                 uncompiled.
         """
+        self._options = options
         self._stepper.compiler = find_compiler(self.network, options)
         return self
 
@@ -103,6 +106,8 @@ class Scheduler:
             InputError: A name or a shape that does not fit.
         """
         stepper = self._stepper
+        if stepper.compiler is not None and not stepper.compiler.knows(self.network):
+            self.compile(**self._options)
         with gradients(differentiable):
             return start_state(
                 self.network,

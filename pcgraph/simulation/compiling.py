@@ -41,6 +41,7 @@ class Compiler:
         constant: The predictors that steps replace by their constant form, by edge.
         kept: Where compiled functions are kept for later processes; None makes them anew in each.
         freezing: Whether weights are frozen; those of float64 cannot be packed.
+        weights: What becomes constants.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Compiler:
         constant: Mapping[str, Affine] | None = None,
         kept: Cache | None = None,
         freezing: bool = True,
+        weights: Sequence[Tensor] = (),
     ) -> None:
         self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
@@ -60,8 +62,17 @@ class Compiler:
                 "guard_filter_fn": _only_arguments,
             }
         }
+        self._weights = [(one, _changes(one)) for one in weights]
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._packages: dict[Hashable, Package | None] = {}
+
+    def knows(self, network: PCNetwork) -> bool:
+        """Whether the weights are those that became constants, and nothing was written into them."""
+        weights = _weights(network)
+        same = zip(weights, self._weights, strict=False)
+        return len(weights) == len(self._weights) and all(
+            one is known and _changes(one) == changes for one, (known, changes) in same
+        )
 
     def __call__(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, compiled; the function of a key is the one that first came with it."""
@@ -166,8 +177,17 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
     network.to(memory_format=torch.channels_last)
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
-    freezing = network.dtype != torch.float64
-    return Compiler(network.device, options, dict(_constant_predictors(network)), kept, freezing)
+    constant, freezing = dict(_constant_predictors(network)), network.dtype != torch.float64
+    return Compiler(network.device, options, constant, kept, freezing, _weights(network))
+
+
+def _weights(network: PCNetwork) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _changes(tensor: Tensor) -> int:
+    """How often something was written into a tensor; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _constant_predictors(network: PCNetwork) -> Iterator[tuple[str, Affine]]:

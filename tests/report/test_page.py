@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as torch_save
 
 import pcgraph as pcg
 from pcgraph.report.page import report_page
@@ -82,6 +85,19 @@ def test_everything_is_on_the_page_and_nothing_comes_from_elsewhere(every: list[
     assert inside <= set(page.ids)
     assert page.tags.count("img") == 3 * 4 + 1  # state, prediction, difference of four images; the answers
     assert len(text) < 1_000_000
+
+
+def test_predictions_in_bfloat16_are_shown(every: list[Path]) -> None:
+    """A run with ``--dtype bfloat16`` predicts in it, and numpy does not know it."""
+    file = every[0] / "tensors.safetensors"
+    tensors = load_file(file)
+    pictures = []
+    for dtype in (torch.bfloat16, torch.float32):
+        torch_save({name: tensor.to(dtype) for name, tensor in tensors.items()}, file)
+        pictures.append(re.findall(r"data:image/png[^\"]*", report_page(every[:1])))
+        tensors = load_file(file)
+    assert len(pictures[0]) == 12
+    assert pictures[0] == pictures[1]
 
 
 def test_names_are_text_and_not_markup(every: list[Path]) -> None:

@@ -55,6 +55,30 @@ def test_a_state_starts_as_a_tensor_of_its_own(compiled: bool) -> None:
     assert state.values["e1"].data_ptr() != state.constants["e1.prediction"].data_ptr()
 
 
+def test_weights_that_change_are_compiled_anew() -> None:
+    network, images = residual("predify", "sweep"), torch.randn(2, 3, 16, 16)
+    scheduler = pcg.Scheduler(network).compile(backend="eager")
+
+    def compiler() -> Compiler:
+        scheduler.start(images)
+        assert scheduler._stepper.compiler.options == {"backend": "eager"}
+        return scheduler._stepper.compiler
+
+    first = compiler()
+    assert compiler() is first
+    with torch.no_grad():
+        network.predictors["e2->e1"][-1].bias += 1
+    second = compiler()
+    assert second is not first
+    network.predictors["e2->e1"][-1].bias = torch.nn.Parameter(
+        torch.zeros_like(network.predictors["e2->e1"][-1].bias)
+    )
+    third = compiler()
+    assert third is not second
+    network.load_state_dict(network.state_dict())
+    assert compiler() is not third
+
+
 def test_a_differentiable_run_is_not_compiled() -> None:
     scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="nothing would take this")
     images = torch.randn(2, 3, 16, 16, requires_grad=True)

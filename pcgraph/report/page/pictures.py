@@ -47,19 +47,27 @@ def reconstructions(run: RunFolder, named: bool) -> list[Strip]:
                     target = edge.rpartition("->")[2]
                     if f"values:{target}" not in names:
                         continue
-                    series = tensors.get_slice(f"predictions:{edge}"), tensors.get_slice(f"values:{target}")
-                    shapes = [one.get_shape() for one in series]
+                    both = f"predictions:{edge}", f"values:{target}"
+                    shapes = [tensors.get_slice(name).get_shape() for name in both]
                     if any(len(shape) != 5 or shape[1] <= place for shape in shapes):
                         continue
-                    predicted, value = (
-                        one[one.get_shape()[0] - 1 :, place : place + 1][0, 0] for one in series
-                    )
+                    predicted, value = (_last(file, tensors, name, place) for name in both)
                     image = str(images[place].get("name", place))
                     title = f"{run.label}: {image}, {edge}" if named else f"{image}, {edge}"
                     strips.append(_strip(title, value, predicted, _preprocess(run.record, target)))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(Fault(f"cannot be read: {error}", where=str(file))) from None
     return strips
+
+
+def _last(file: Path, tensors: Any, name: str, place: int) -> Pixels:
+    """One image's map at the last step; numpy has no bfloat16, torch has."""
+    series = tensors.get_slice(name)
+    here = slice(series.get_shape()[0] - 1, None), slice(place, place + 1)
+    if series.get_dtype() != "BF16":
+        return series[here][0, 0].astype(np.float32)  # type: ignore[no-any-return]
+    with safe_open(file, framework="pt") as same:
+        return same.get_slice(name)[here][0, 0].float().numpy()  # type: ignore[no-any-return]
 
 
 def _edges(record: Mapping[str, Any], names: Set[str]) -> list[str]:
@@ -69,8 +77,7 @@ def _edges(record: Mapping[str, Any], names: Set[str]) -> list[str]:
     return [edge for edge in known if edge in there]
 
 
-def _strip(title: str, value: Any, predicted: Any, colours: tuple[Pixels, Pixels] | None) -> Strip:
-    value, predicted = value.astype(np.float32), predicted.astype(np.float32)
+def _strip(title: str, value: Pixels, predicted: Pixels, colours: tuple[Pixels, Pixels] | None) -> Strip:
     error = (value - predicted).mean(axis=0)
     wide = float(np.abs(error).max()) or 1.0
     shown = [("state", _picture(value, colours, None)), ("prediction", _picture(predicted, colours, value))]
