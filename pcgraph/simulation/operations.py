@@ -12,6 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
+LARGE = 2**25
+"""Bytes from which on a matrix is lent."""
+
 
 class UnfitError(Exception):
     """Something about a function that no package can hold."""
@@ -24,8 +27,13 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     functions of the same digest compute the same of whatever they are given, unless they look at numbers:
     let them run on tensors that have none (`FakeTensorMode`).
 
+    Large matrices are lent: their numbers are not noted, as they are to be arguments of what is made of it.
+
     Args:
         given: The function's arguments.
+
+    Attributes:
+        lent: Constants that are, in the order in which they first come.
 
     Raises:
         UnfitError: On the way: the function draws random numbers.
@@ -36,6 +44,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._noted = hashlib.sha256()
         self._names: Any = WeakTensorKeyDictionary()
         self._held: list[Tensor] = []
+        self.lent: list[Tensor] = []
         self._made = 0
         for tensor in given:
             self._hold(tensor, "given")
@@ -48,6 +57,10 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def name(self, tensor: Tensor) -> str:
         """What a tensor is called in the notes; one that was not seen before is a constant."""
         if tensor not in self._names:
+            if tensor.dim() == 2 and tensor.nbytes >= LARGE:
+                self._hold(tensor, "lent")
+                self.lent.append(tensor)
+                return str(self._names[tensor])
             self._hold(tensor, "constant")
             with _disable_current_modes():
                 numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

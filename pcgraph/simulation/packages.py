@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from pcgraph.simulation.shortening import shortened
 from pcgraph.tracing.numberless import numberless
 
 PACKAGE = "package.pt2"
-FORMAT = 3
+FORMAT = 4
 """Goes up when packages are made in another way."""
 OPTIONS = {"freezing": True, "unroll_reductions_threshold": 1}
 """Weights are packed, and no sum of a tile's transform is made again for each value that reads it."""
@@ -40,10 +40,13 @@ class Package:
         run: From the tensors of the arguments to those of the results.
         form: The results, with the place of each tensor instead of it.
         path: Its file.
+        lent: What the function in the file takes besides.
     """
 
-    def __init__(self, run: Callable[..., list[Tensor]], form: Any, path: Path) -> None:
-        self.run, self.form, self.path = run, form, path
+    def __init__(
+        self, run: Callable[..., list[Tensor]], form: Any, path: Path, lent: Sequence[Tensor] = ()
+    ) -> None:
+        self.run, self.form, self.path, self.lent = run, form, path, lent
 
     def __call__(self, *arguments: Any) -> Any:
         """The results of the function that it was made of."""
@@ -72,20 +75,24 @@ def load_or_make(
     flat = _Flat(function, arguments)
     # autocast keeps the weights that it has cast, and the stand-ins of a trace are not to be kept
     with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False), _as_if_compiled():
-        key = _key(flat, shorten)
+        key, lent = _key(flat, shorten)
         entry = kept.find(key)
-        program = None if entry is not None else _trace(flat)
+        program = None if entry is not None else _trace(flat, lent)
         if program is not None and shorten:
-            program = shortened(program, flat.tensors)
+            program = shortened(program, [*flat.tensors, *lent])
     if program is not None:
-        entry = kept.keep(key, partial(_write, program, flat.tensors))
+        entry = kept.keep(key, partial(_write, program, [*flat.tensors, *lent]))
     if entry is None:
         raise UnfitError("its package could not be kept")
     path = entry.path / PACKAGE
     with _quiet():
         loaded = torch._inductor.aoti_load_package(str(path))
-    # its own call looks up the form of arguments and results, which are plain lists here, every time
-    return Package(lambda *tensors: loaded.loader.boxed_run(list(tensors)), flat.form, path)
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        # its own call looks up the form of arguments and results, which are plain lists here, every time
+        return loaded.loader.boxed_run([*tensors, *lent])
+
+    return Package(run, flat.form, path, lent)
 
 
 class _Flat:
@@ -118,8 +125,8 @@ class _Flat:
         return found
 
 
-def _key(flat: _Flat, shorten: bool = False) -> str:
-    """A digest of all that the compiled code depends on."""
+def _key(flat: _Flat, shorten: bool = False) -> tuple[str, list[Tensor]]:
+    """A digest of all that the compiled code depends on, and what is lent to it."""
     with numberless() as shapes:
         given = [shapes.from_tensor(tensor, static_shapes=True) for tensor in flat.tensors]
         operations = Operations(given)
@@ -129,18 +136,35 @@ def _key(flat: _Flat, shorten: bool = False) -> str:
     here = (machine(), torch.get_num_threads(), torch.get_float32_matmul_precision())
     found = hashlib.sha256(repr((FORMAT, shorten, flat.form, places, *here)).encode())
     found.update(operations.digest)
-    return found.hexdigest()
+    return found.hexdigest(), [matrix.detach() for matrix in operations.lent]
 
 
-def _trace(flat: _Flat) -> fx.GraphModule:
-    """All operations of a function as a graph."""
+def _trace(flat: _Flat, lent: Sequence[Tensor] = ()) -> fx.GraphModule:
+    """All operations of a function as a graph, whose last arguments are what is lent."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     program = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*flat.tensors)
+    _lend(program, lent)
     _without_alpha(program.graph)
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
+
+
+def _lend(program: fx.GraphModule, lent: Sequence[Tensor]) -> None:
+    """Constants become further arguments."""
+    graph = program.graph
+    constants = {node: getattr(program, node.target) for node in graph.find_nodes(op="get_attr")}
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for index, tensor in enumerate(lent):
+        with graph.inserting_before(first):
+            argument = graph.placeholder(f"lent_{index}")
+        for node, constant in constants.items():
+            if isinstance(constant, Tensor) and constant.is_set_to(tensor):
+                node.replace_all_uses_with(argument)
+    graph.eliminate_dead_code()
+    for name in {node.target for node in constants} - {n.target for n in graph.find_nodes(op="get_attr")}:
+        delattr(program, name)
 
 
 def _without_alpha(graph: fx.Graph) -> None:

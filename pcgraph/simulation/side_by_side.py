@@ -55,11 +55,13 @@ class Unlocked:
         weakref.finalize(self, library.AOTInductorModelContainerDelete, handle).atexit = False
         _check(library.AOTInductorModelContainerGetNumOutputs(handle, ctypes.byref(results)))
         self._library, self._handle, self._results = library, handle, results.value
+        self._lent = package.lent
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         """From the tensors of the arguments to those of the results."""
         aoti = torch._C._aoti
-        taken = [_pointer(one, None) for one in aoti.unsafe_alloc_void_ptrs_from_tensors(list(tensors))]
+        pointers = aoti.unsafe_alloc_void_ptrs_from_tensors([*tensors, *self._lent])
+        taken = [_pointer(one, None) for one in pointers]
         arguments, results = (ctypes.c_void_p * len(taken))(*taken), (ctypes.c_void_p * self._results)()
         sizes = ctypes.c_size_t(len(taken)), ctypes.c_size_t(self._results)
         run = self._library.AOTInductorModelContainerRun

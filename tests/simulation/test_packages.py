@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import pcgraph as pcg
 from pcgraph.acceleration.choose import use_tiles
 from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache
-from pcgraph.simulation import packages
+from pcgraph.simulation import operations, packages
 from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
 from tests.nets import Residual, TupleOutput, residual
 
@@ -149,7 +149,7 @@ def keys(monkeypatch: pytest.MonkeyPatch, network: pcg.PCNetwork, given: Tensor)
 
     def load(function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache) -> Callable[..., Any]:
         with torch.no_grad(), packages._as_if_compiled():
-            found.add(packages._key(packages._Flat(function, arguments)))
+            found.add(packages._key(packages._Flat(function, arguments))[0])
         return function
 
     monkeypatch.setattr("pcgraph.simulation.compiling.load_or_make", load)
@@ -257,3 +257,18 @@ def test_convolutions_in_float64_are_compiled(package: bool, kept: Cache) -> Non
     free = scheduler.start(given, free=["input"])
     torch.testing.assert_close(free.values["a"], network.drive.model.conv(given))
     assert len(kept.entries()) == package
+
+
+@pytest.mark.heavy
+def test_large_matrices_are_lent(kept: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "LARGE", 4 * 64 * 32)
+    torch.manual_seed(0)
+    large, small = nn.Linear(64, 32), nn.Linear(32, 8)
+    x = torch.randn(2, 64)
+    package = packages.load_or_make(lambda x: [small(large(x))], (x,), kept)
+    torch.testing.assert_close(package(x)[0], small(large(x)).detach())
+    other = nn.Linear(64, 32)
+    other.bias = large.bias
+    monkeypatch.setattr(packages, "_write", None)  # the same package
+    package = packages.load_or_make(lambda x: [small(other(x))], (x,), kept)
+    torch.testing.assert_close(package(x)[0], small(other(x)).detach())
