@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pcgraph.building.network import build
-from pcgraph.errors import InputError
+from pcgraph.errors import InputError, PCGraphWarning
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.batch_parts import check_divisible, run_in_parts
 from pcgraph.simulation.channels_last import ChannelsLast
@@ -107,6 +108,9 @@ class Scheduler:
         """
         stepper = self._stepper
         if stepper.compiler is not None and not stepper.compiler.knows(self.network):
+            if stepper.compiler.used:
+                message = "weights have changed since steps were compiled with them: they are compiled anew"
+                warnings.warn(message, PCGraphWarning, stacklevel=2)
             self.compile(**self._options)
         with gradients(differentiable):
             return start_state(

@@ -20,7 +20,7 @@ def cache(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what [b]--compile[/] and [b]--fast[/] keep for later processes, and where; or forget it.
+    """Show what --compile and --fast keep for later processes, and where; or forget it.
 
     The folder is that of the variable PCGRAPH_CACHE ('0' keeps nothing), or 'pcgraph' in the user's cache.
     What was not used longest goes first when all together takes more than 4 GB.

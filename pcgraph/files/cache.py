@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pcgraph.errors import InputError
+from pcgraph.files.moving import remove
 from pcgraph.files.seals import FILES, check_file, check_record, seal, to_json
 from pcgraph.files.writing import whole_folder
 
@@ -79,7 +80,7 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._is_ours():
             return None
-        shutil.rmtree(path, ignore_errors=True)  # a damaged one
+        remove(path)  # a damaged one
         try:
             with whole_folder(path) as partial:
                 about = make(partial)

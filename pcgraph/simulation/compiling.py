@@ -66,6 +66,11 @@ class Compiler:
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._packages: dict[Hashable, Package | None] = {}
 
+    @property
+    def used(self) -> bool:
+        """Whether something was compiled."""
+        return bool(self._compiled or self._packages)
+
     def knows(self, network: PCNetwork) -> bool:
         """Whether the weights are those that became constants, and nothing was written into them."""
         weights = _weights(network)

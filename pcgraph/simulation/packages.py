@@ -83,7 +83,7 @@ def load_or_make(
     if program is not None:
         entry = kept.keep(key, partial(_write, program, [*flat.tensors, *lent]))
     if entry is None:
-        raise UnfitError("its package could not be kept")
+        raise UnfitError(f"nothing can be kept in {kept.folder}, where only its owner may write")
     path = entry.path / PACKAGE
     with _quiet():
         loaded = torch._inductor.aoti_load_package(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def test_what_is_kept_is_found(tmp_path: Path) -> None:
     assert cache.find("a") is None
 
 
-@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "record"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "record", "file"])
 def test_a_damaged_entry_is_lacking_and_made_again(tmp_path: Path, damage: str) -> None:
     cache = Cache(tmp_path / "cache")
     keep(cache, "a")
@@ -48,6 +49,9 @@ def test_a_damaged_entry_is_lacking_and_made_again(tmp_path: Path, damage: str) 
         data.unlink()
     if damage == "record":
         (cache.folder / "a" / RECORD).write_text("{")
+    if damage == "file":
+        shutil.rmtree(cache.folder / "a")
+        (cache.folder / "a").touch()
     assert cache.find("a") is None
     keep(cache, "a", "new")
     assert data.read_text() == "new"

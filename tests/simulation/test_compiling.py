@@ -9,6 +9,7 @@ from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
+from pcgraph.errors import PCGraphWarning
 from pcgraph.simulation.compiling import Compiler, _only_arguments
 from tests.nets import residual
 
@@ -68,15 +69,18 @@ def test_weights_that_change_are_compiled_anew() -> None:
     assert compiler() is first
     with torch.no_grad():
         network.predictors["e2->e1"][-1].bias += 1
-    second = compiler()
+    with pytest.warns(PCGraphWarning, match="compiled anew"):
+        second = compiler()
     assert second is not first
     network.predictors["e2->e1"][-1].bias = torch.nn.Parameter(
         torch.zeros_like(network.predictors["e2->e1"][-1].bias)
     )
-    third = compiler()
+    with pytest.warns(PCGraphWarning, match="compiled anew"):
+        third = compiler()
     assert third is not second
     network.load_state_dict(network.state_dict())
-    assert compiler() is not third
+    with pytest.warns(PCGraphWarning, match="compiled anew"):
+        assert compiler() is not third
 
 
 def test_a_differentiable_run_is_not_compiled() -> None:
