@@ -319,7 +319,8 @@ def test_compiled_runs_and_evaluations_give_the_same(
     compilations = CompileCounterWithBackend("aot_eager")
 
     def find_compiler(network: pcg.PCNetwork, options: dict[str, object]) -> Compiler:
-        return Compiler(network.device, {"backend": compilations})
+        weights = [*network.parameters(), *network.buffers()]
+        return Compiler(network.device, {"backend": compilations}, weights=weights)
 
     monkeypatch.setattr("pcgraph.scheduler.find_compiler", find_compiler)
     evaluation = ["--data", "photos", "--limit", "3", "--batch", "2", "--steps", "2"]
