@@ -99,11 +99,8 @@ def second(batch: int, steps: int, command: bool = False) -> Measure:
             made = "one step" if steps == 1 else f"{steps} steps"
             case = f"{made} of efficientnet_b0, batch {batch}, {how}, second process (baseline)"
             row = started(case, baseline, ours)(times, repeats)
-            output = (
-                load_file(folder / "run" / "tensors.safetensors")["output"][-1]
-                if command
-                else torch.load(found)
-            )
+            kept = folder / "run" / "tensors.safetensors"
+            output = load_file(kept)["output"][-1] if command else torch.load(found)
             row["difference"] = check_agreement(case, torch.load(theirs), output)
         return {**row, "ratio": row["pcgraph"] / row["baseline"], "first": first}
 

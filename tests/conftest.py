@@ -36,6 +36,14 @@ def fixed_seed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As outside of tests, where torch has several."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def tiny_networks() -> Iterator[None]:
     """Shapes are computed and not imagined, which is faster for tensors of a few numbers.

@@ -152,16 +152,22 @@ def _trace(flat: _Flat, lent: Sequence[Tensor] = ()) -> fx.GraphModule:
 
 
 def _lend(program: fx.GraphModule, lent: Sequence[Tensor]) -> None:
-    """Constants become further arguments."""
+    """Constants become further arguments.
+
+    Raises:
+        UnfitError: One is not there as it is; a package with its numbers would be found for others.
+    """
     graph = program.graph
     constants = {node: getattr(program, node.target) for node in graph.find_nodes(op="get_attr")}
     first = next(node for node in graph.nodes if node.op != "placeholder")
     for index, tensor in enumerate(lent):
         with graph.inserting_before(first):
             argument = graph.placeholder(f"lent_{index}")
-        for node, constant in constants.items():
-            if isinstance(constant, Tensor) and constant.is_set_to(tensor):
-                node.replace_all_uses_with(argument)
+        same = [n for n, one in constants.items() if isinstance(one, Tensor) and one.is_set_to(tensor)]
+        if not same:
+            raise UnfitError("a large matrix is not read as it is")
+        for node in same:
+            node.replace_all_uses_with(argument)
     graph.eliminate_dead_code()
     for name in {node.target for node in constants} - {n.target for n in graph.find_nodes(op="get_attr")}:
         delattr(program, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,19 +19,12 @@ from pcgraph.learning.rules import RULES
 from pcgraph.simulation import packages
 from tests.learning.test_compiled import ENERGY, GRAPHS, assert_same, built, clamped, dense, numbers
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 OPTIMIZERS: dict[str, Any] = {
     "SGD": lambda learned: torch.optim.SGD(learned, lr=0.1, momentum=0.9),
     "Adam": lambda learned: torch.optim.Adam(learned, lr=0.01),
     "AdamW": lambda learned: torch.optim.AdamW(learned, lr=0.01, weight_decay=0.1),
 }
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 class Uncompiled:

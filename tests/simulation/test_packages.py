@@ -17,6 +17,7 @@ from pcgraph.errors import PCGraphWarning
 from pcgraph.files.cache import Cache
 from pcgraph.simulation import operations, packages
 from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
+from pcgraph.simulation.operations import UnfitError
 from tests.nets import Residual, TupleOutput, residual
 
 
@@ -272,3 +273,13 @@ def test_large_matrices_are_lent(kept: Cache, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(packages, "_write", None)  # the same package
     package = packages.load_or_make(lambda x: [small(other(x))], (x,), kept)
     torch.testing.assert_close(package(x)[0], small(other(x)).detach())
+
+
+def test_what_is_lent_must_be_there() -> None:
+    """Else its numbers, which no key holds, would be part of the package."""
+    x, matrix = torch.rand(1, 4), torch.rand(4, 3)
+    flat = packages._Flat(lambda x: [x @ matrix], (x,))
+    other = torch.rand(4, 3)
+    torch.testing.assert_close(packages._trace(flat, [matrix])(x, other)[0], x @ other)
+    with pytest.raises(UnfitError, match="large matrix"):
+        packages._trace(flat, [other])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,7 @@ from pcgraph.learning import learn
 from pcgraph.training.threads import SMALL, fitting_threads, largest_layer
 from tests.nets import residual
 
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def network(source: list[int], target: list[int], predictor: list[Any]) -> pcg.PCNetwork:
