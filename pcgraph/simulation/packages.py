@@ -85,12 +85,12 @@ def load_or_make(
     if entry is None:
         raise UnfitError(f"nothing can be kept in {kept.folder}, where only its owner may write")
     path = entry.path / PACKAGE
-    with _quiet():
-        loaded = torch._inductor.aoti_load_package(str(path))
+    # as torch._inductor.aoti_load_package, which first imports the compiler; and its model looks up the form
+    # of arguments and results, which are plain lists here, at each call
+    loaded = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
 
     def run(*tensors: Tensor) -> list[Tensor]:
-        # its own call looks up the form of arguments and results, which are plain lists here, every time
-        return loaded.loader.boxed_run([*tensors, *lent])
+        return loaded.boxed_run([*tensors, *lent])
 
     return Package(run, flat.form, path, lent)
 
