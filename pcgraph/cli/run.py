@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -34,9 +34,6 @@ from pcgraph.cli.screen import Screen
 from pcgraph.cli.simulation import Precision, Setup, find_device, recorded_bytes
 from pcgraph.cli.speed import check_speed
 from pcgraph.display.safe import one_line
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(

@@ -102,22 +102,6 @@ def run_folder(
         _unmake(made)
 
 
-def new_run_folder(name: str, out: Path | None, force: bool) -> Path:
-    """Make a run folder, which no other process gets at the same time; see `run_folder`, which holds it.
-
-    Raises:
-        InputError: ``out`` cannot be written to, or holds something; with ``force``, something but a run.
-    """
-    made: list[Path] = []
-    try:
-        path = _make(name, out, made)
-        _check_contents(path, force)
-    except InputError:
-        _unmake(made)
-        raise
-    return path
-
-
 def work_of(path: Path) -> Path:
     """Where the run in a folder writes that is to replace an older one; the folder itself, without one."""
     return path / PARTIAL if (path / PARTIAL / RECORD).is_file() else path

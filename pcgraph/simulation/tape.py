@@ -18,7 +18,6 @@ from torch import Tensor
 from pcgraph.errors import Fault, InputError
 from pcgraph.files import naming, whole_file
 
-SUFFIX = ".safetensors"
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",

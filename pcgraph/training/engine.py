@@ -64,13 +64,11 @@ class Fitted:
         step: Batches done since it began.
         resumed: Batches that were done before this call.
         passed_over: Checkpoints that were damaged, so that an older one was taken.
-        is_main: Whether this process is the one that prints and writes.
     """
 
     finished: bool
     step: int
     resumed: int
-    is_main: bool
     passed_over: list[Path] = field(default_factory=list)
 
 
@@ -258,7 +256,7 @@ class _Fit:
             self.task.save(self.folder)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return Fitted(not stopping, progress.step, resumed, main, self.passed_over)
+        return Fitted(not stopping, progress.step, resumed, self.passed_over)
 
     def _epoch(
         self, progress: Progress, table: LossTable, on_step: Callable[..., None], stop: Callable[[], bool]

@@ -15,9 +15,8 @@ import pytest
 from safetensors.torch import load_file
 
 from pcgraph.errors import InputError
-from pcgraph.files import whole_folder
 from pcgraph.runs import folder as run_folders
-from pcgraph.runs.folder import new_run_folder, run_folder
+from pcgraph.runs.folder import run_folder
 from tests.cli.conftest import Cli
 
 from . import contents, everything, hidden
@@ -113,8 +112,8 @@ def test_what_cannot_be_written_to_is_refused_before_the_work(
 
 def test_the_default_in_a_folder_that_is_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/proc")
-    with pytest.raises(InputError, match="cannot be written to"):
-        new_run_folder("net", None, False)
+    with pytest.raises(InputError, match="cannot be written to"), run_folder("net"):
+        pass
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate"])
@@ -153,11 +152,12 @@ def test_runs_of_the_same_second_are_both_there(tmp_path: Path, monkeypatch: pyt
             return times.pop()
 
     monkeypatch.setattr(run_folders, "datetime", Clock)
-    folders = [new_run_folder("net", None, False) for _ in range(4)]
-    assert len({str(folder) for folder in folders}) == 4
-    for number, folder in enumerate(folders):
-        with whole_folder(folder) as partial:
-            (partial / "number").write_text(str(number))
+    with ExitStack() as all_at_once:
+        owned = [all_at_once.enter_context(run_folder("net")) for _ in range(4)]
+        assert len({str(own.path) for own in owned}) == 4
+        for number, own in enumerate(owned):
+            (own.work / "number").write_text(str(number))
+            own.finish()
     assert sorted(file.read_text() for file in Path("runs").glob("*/number")) == ["0", "1", "2", "3"]
 
 
