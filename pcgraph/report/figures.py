@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
 from numpy.typing import NDArray
 
 from pcgraph.display.safe import figure_text
@@ -111,7 +112,24 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Numbers], what: str, share: bool
         axes.set_ylim(-0.03, 1.03)
     elif lines:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(PowerFormatter())
+        axes.yaxis.set_minor_formatter(PowerFormatter())
     name_lines(axes)
+
+
+class PowerFormatter(LogFormatterSciNotation):
+    """``10⁻⁵`` and ``2·10⁻⁵`` at the ticks where matplotlib writes formulas, which take it long to set."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty where it has none."""
+        digits, _, exponent = f"{x:.5e}".partition("e")
+        return times_ten(f"{float(digits):g}", int(exponent)) if super().__call__(x, pos) else ""
+
+
+def times_ten(digits: str, exponent: int) -> str:
+    """A number with its power of ten: ``2·10⁶``, and ``10⁶`` for one of them."""
+    ten = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return ten if digits == "1" else f"{digits}·{ten}"
 
 
 def name_lines(axes: Axes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,14 @@ def best_place(
         others: Lines that it should not hide.
         taken: Boxes that it should not hide, which is worse.
     """
+    hidden = np.concatenate([np.empty((0, 2)), *others])
     best: tuple[float, Point, Box] | None = None
     for line, against in lines:
         for index in range(4, len(line) - 4, 2):
             x, y = float(line[index, 0]), float(line[index, 1])
             box = Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
             cost = sum(box.overlap(other) for other in taken) * 200
-            cost += sum(box.holds(other) for other in others) * 0.6
+            cost += box.holds(hidden) * 0.6
             cost += abs(index / (len(line) - 1) - 0.5) * 2 + against
             if best is None or cost < best[0]:
                 best = cost, (x, y), box
@@ -69,12 +71,18 @@ def best_place(
     return best[1], best[2]
 
 
+@cache
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of the widest line, in inches."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
     lines = [line for line in text.splitlines() if line.strip()]
-    widths = [TextPath((0, 0), line, size=size, prop=font).get_extents().width for line in lines]
-    return float(max(widths, default=0.0)) / 72
+    return max((_reach(TextPath((0, 0), line, size=size, prop=font)) for line in lines), default=0.0) / 72
+
+
+def _reach(outline: Path) -> float:
+    """From the left to the right of an outline; glyphs have points wherever they reach furthest."""
+    x = np.asarray(outline.vertices)[np.asarray(outline.codes) != Path.CLOSEPOLY, 0]
+    return float(np.ptp(x)) if len(x) else 0.0
 
 
 def sampled(path: Path, count: int = 61) -> Line:

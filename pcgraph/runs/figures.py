@@ -23,7 +23,16 @@ def save_figure(figure: Figure, path: Path) -> None:
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
     with matplotlib.rc_context({"svg.hashsalt": "pcgraph"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
+        lay_out(figure)
         figure.savefig(path, dpi=160, metadata=metadata)
+
+
+def lay_out(figure: Figure) -> None:
+    """Lay a figure out for good; else matplotlib does so each time it is saved, and draws it twice then."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def save_figures(folder: Path, figures: Mapping[str, Figure], suffixes: Sequence[str]) -> None:

@@ -8,8 +8,10 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from rich.console import Console
 
 import pcgraph as pcg
@@ -17,6 +19,7 @@ from pcgraph.analysis.cost import step_cost
 from pcgraph.network import PCNetwork
 from pcgraph.report.description import describe
 from pcgraph.report.figures import name_lines
+from pcgraph.report.label_places import text_width
 from pcgraph.report.tree import wiring_tree
 from pcgraph.report.wiring import MANY, wiring_figure
 
@@ -43,6 +46,14 @@ def ring() -> PCNetwork:
 def texts(network: PCNetwork) -> list[str]:
     axes = wiring_figure(network).axes[0]
     return [item.get_text() for item in axes.findobj(Text) if item.get_text()]
+
+
+@pytest.mark.parametrize("text", ["Ωg@j &8", "β 0.3   λ 0.1\ndelay 12", r"\$a\$", "$x^2$", " ", ""])
+def test_texts_are_as_wide_as_their_outlines(text: str) -> None:
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    outlines = [TextPath((0, 0), line, size=9, prop=font) for line in text.splitlines() if line.strip()]
+    wide = max((outline.get_extents().width for outline in outlines), default=0)  # of the curves themselves
+    assert text_width(text, 9, bold=True) == pytest.approx(wide / 72)
 
 
 def test_every_node_and_edge_is_drawn(ring: PCNetwork) -> None:

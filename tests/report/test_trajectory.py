@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import pcgraph as pcg
 from pcgraph.errors import InputError
-from pcgraph.report.figures import run_figure
+from pcgraph.report.figures import PowerFormatter, run_figure
 from pcgraph.report.summary import class_labels, first_class, held, mean_energy
 from pcgraph.report.trajectory import TOP, Trajectory, class_probabilities, follow
+from pcgraph.runs.figures import save_figure
 from pcgraph.simulation.recording import Run
 from tests.goldens.nets import chain
 
@@ -103,6 +107,27 @@ def test_names_of_equal_lines_keep_apart() -> None:
     heights = sorted(text.xy[1] for text in figure.axes[-1].texts)
     assert min(np.diff(heights)) > 0.05
     assert heights[-1] < 1.05
+
+
+def test_every_text_is_on_the_picture(tmp_path: Path) -> None:
+    one = trajectory("one", [[0.5, 0.5]] * 2, [[2.0, 2.01], [2.1, 2.2], [1.9, 2.0]])
+    names = ["a->a_very_long_name_of_a_node", "b->a", "a->b"]
+    figure = run_figure("run", names, ["cat", "soft-coated wheaten terrier"], [one])
+    for suffix, dpi in ((".png", 160), (".svg", 72)):
+        save_figure(figure, tmp_path / f"figure{suffix}")
+        figure.dpi = dpi
+        drawn = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+        width, height = figure.get_size_inches()
+        assert 0 < drawn.x0 < drawn.x1 < width
+        assert 0 < drawn.y0 < drawn.y1 < height
+        first = (tmp_path / f"figure{suffix}").read_bytes()
+        save_figure(figure, tmp_path / f"figure{suffix}")
+        assert (tmp_path / f"figure{suffix}").read_bytes() == first
+
+
+@pytest.mark.parametrize(("value", "label"), [(1e-5, "10⁻⁵"), (1, "10⁰"), (2.35e6, "2.35·10⁶")])
+def test_powers_are_plain_text(value: float, label: str) -> None:
+    assert PowerFormatter()(value) == label
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -18,7 +18,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from pcgraph.display.safe import printable
-from pcgraph.report.figures import CYCLE, FADED, GRID, INK
+from pcgraph.report.figures import CYCLE, FADED, GRID, INK, times_ten
+from pcgraph.runs.figures import lay_out
 
 Numbers = NDArray[np.float64]
 SIZE = (4.3, 2.75)
@@ -182,10 +183,7 @@ def _tick(value: float) -> str:
     """``0.25``, ``1000``, and ``2·10⁶`` for the very large and the very small."""
     text = f"{value:.4g}"
     digits, _, power = text.partition("e")
-    if not power:
-        return text
-    tens = "10" + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return tens if digits == "1" else f"{digits}·{tens}"
+    return times_ten(digits, int(power)) if power else text
 
 
 def _draw_line(axes: Axes, index: int, line: Line) -> None:
@@ -233,6 +231,7 @@ def svg(figure: Figure, title: str, tips: dict[str, list[str]] | None = None, *,
     title, buffer = printable(title), io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False}):
+        lay_out(figure)
         figure.savefig(buffer, format="svg", metadata=nothing)
     root = ET.fromstring(_NOT_XML.sub("\ufffd", buffer.getvalue()))  # our own drawing, nobody's file
     for line, said in (tips or {}).items():

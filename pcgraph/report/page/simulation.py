@@ -174,7 +174,7 @@ def _energy_table(runs: Sequence[RunFolder], series: dict[str, Series]) -> Table
     rows = []
     for run in runs:
         for name, images in series[run.label].items():
-            mean, _, _ = mean_interval(held(np.stack(list(images.values()))))
+            mean = held(np.stack(list(images.values()))).mean(axis=0)
             cells = [run.label] if len(runs) > 1 else []
             rows.append([*cells, name, f"{mean[0]:.4g}", f"{mean.min():.4g}", f"{mean[-1]:.4g}"])
     head = ["run"] if len(runs) > 1 else []
