@@ -12,11 +12,12 @@ from torch import Tensor
 
 from pcgraph.acceleration.choose import choose_convolutions, chosen_tiles, has_large_kernels, use_tiles
 from pcgraph.acceleration.trial import COMPILING, LOW_PRECISION, TOLERANCE, Trial, keep, key_of, recall
-from pcgraph.acceleration.ways import Measured, Variant, has_maps, is_channels_last, lay_out
+from pcgraph.acceleration.ways import Measured, Variant, has_maps, is_channels_last
 from pcgraph.errors import InputError
 from pcgraph.files.cache import user_cache
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
+from pcgraph.simulation.channels_last import lay_out
 from pcgraph.simulation.start import given_values
 
 LARGE = 5

@@ -65,14 +65,6 @@ class Measured:
         return f"{measured}, in {self.seconds:.1f} s{paid}"
 
 
-def lay_out(module: nn.Module, channels_last: bool) -> None:
-    """Let the maps among a module's numbers lie so in memory; the numbers stay."""
-    form = torch.channels_last if channels_last else torch.contiguous_format
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=form)
-
-
 def has_maps(module: nn.Module) -> bool:
     """Whether it has weights that can lie channels-last."""
     return any(weight.dim() == 4 for weight in module.parameters())

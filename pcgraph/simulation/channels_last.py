@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from pcgraph.simulation.step import Evaluation
@@ -64,6 +64,15 @@ class ChannelsLast:
 def in_rows(evaluation: Evaluation) -> Evaluation:
     """The same with maps in rows."""
     return Evaluation(*(_laid_out(part, torch.contiguous_format) for part in vars(evaluation).values()))
+
+
+def lay_out(module: nn.Module, channels_last: bool) -> None:
+    """Let the maps among a module's numbers lie so in memory; the tensors and their numbers stay."""
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    with torch.inference_mode(False):  # what is made there could not be differentiated later
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=form)
 
 
 def _laid_out(values: Any, form: torch.memory_format) -> Any:

@@ -17,6 +17,7 @@ from pcgraph.files.cache import Cache, user_cache
 from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.lent_tiles import Lent, Transformed, lent, transformed
 from pcgraph.predictors.fast.transposes import Affine, affine
+from pcgraph.simulation.channels_last import lay_out
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.step import Evaluation, advance, evaluate
@@ -179,7 +180,7 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
     if missing:
         warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
         return None
-    network.to(memory_format=torch.channels_last)
+    lay_out(network, channels_last=True)
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
     constant, freezing = dict(_constant_predictors(network)), network.dtype != torch.float64
@@ -236,7 +237,7 @@ def _signature(arguments: tuple[Any, ...]) -> Hashable:
 def _laid_out(value: Tensor) -> Tensor:
     """Maps channels-last and all else in rows, with the strides that such tensors have when they are new."""
     form = torch.channels_last if value.dim() == 4 else torch.contiguous_format
-    value = value.contiguous(memory_format=form)
+    value = value.resolve_neg().contiguous(memory_format=form)  # packages read the memory as it is
     strides = _strides(tuple(value.shape), form)
     return value if value.stride() == strides else value.as_strided(value.shape, strides)
 

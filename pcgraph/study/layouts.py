@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from pcgraph.acceleration.trial import Trial, keep, recall
-from pcgraph.acceleration.ways import Measured, Variant, lay_out
+from pcgraph.acceleration.ways import Measured, Variant
 from pcgraph.datasets import Batch, ImageData, batches, subset
 from pcgraph.errors import Fault, InputError
 from pcgraph.files.seals import digest
 from pcgraph.network import PCNetwork
 from pcgraph.scheduler import Scheduler
+from pcgraph.simulation.channels_last import lay_out
 from pcgraph.simulation.packages import machine
 from pcgraph.study.cells import CHANNELS_LAST
 from pcgraph.study.work import Worker

@@ -15,7 +15,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from pcgraph.acceleration.ways import lay_out
 from pcgraph.analysis.lesion import lesioned
 from pcgraph.building.network import build, measured
 from pcgraph.datasets import ImageData, choice, image_keys, open_data, preprocess_for, split, subset
@@ -27,6 +26,7 @@ from pcgraph.learning.dynamics import DynamicsTask, with_noise
 from pcgraph.learning.saving import BACKBONE, PREDICTORS
 from pcgraph.learning.tasks import make_task
 from pcgraph.network import PCNetwork
+from pcgraph.simulation.channels_last import lay_out
 from pcgraph.spec import Fitting, Spec, Train, TuningNoise, parse_spec
 from pcgraph.spec.wiring import with_gains
 from pcgraph.study.analyses import energy_of, similarity_of, stability_of

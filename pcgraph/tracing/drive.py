@@ -248,6 +248,11 @@ class _Places:
                 f"the value of '{asked}' has no batch dimension in front",
                 hint=f"Choose a node with one. {closest(asked, self._usable())}",
             )
+        if not value.shape:
+            return Fault(
+                f"the value of '{asked}' is one number an image, without a dimension besides the batch",
+                hint=f"Choose a node before that dimension is dropped. {closest(asked, self._usable())}",
+            )
         if not value.fits(self.dtype):
             return Fault(
                 f"the value of '{asked}' is of type {_name(value.dtype)}, and states are of the type of the "
@@ -261,7 +266,7 @@ class _Places:
             qualified
             for qualified, name in self.names.items()
             if name in self.reached
-            and self.values[name].shape is not None
+            and self.values[name].shape
             and self.values[name].fits(self.dtype)
             and name != self.image
         ]

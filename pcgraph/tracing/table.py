@@ -39,7 +39,7 @@ class Candidate:
         name: Qualified name, what a spec writes.
         op: Class of the module, or name of the function or tensor method.
         shape: Shape of the value without the batch; None when the value is no single tensor of real numbers
-            with a batch in front, and so cannot be a state.
+            with a batch in front and a dimension besides, and so cannot be a state.
         parameters: Weights that are used here and nowhere earlier.
         cost: Multiply-adds for one image.
         trunk: Whether every path from the image to the output passes here.
@@ -204,7 +204,7 @@ def trace(
         cost[place] += values[node.name].cost
         if node.op.startswith("call_") and node.name in reached and node.name in qualified:
             name, value = qualified[node.name], values[node.name]
-            shape_here = value.shape if value.fits(reading.dtype) else None
+            shape_here = value.shape if value.shape and value.fits(reading.dtype) else None
             rows[place] = Candidate(name, _op(node, reading.root), shape_here, 0, 0, node.name in trunk)
     return Table(
         model=model if isinstance(model, str) else type(model).__name__,

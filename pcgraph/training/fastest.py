@@ -21,8 +21,9 @@ from pcgraph.acceleration.trial import (
     recall,
     variant_of,
 )
-from pcgraph.acceleration.ways import Measured, Variant, has_maps, is_channels_last, lay_out
+from pcgraph.acceleration.ways import Measured, Variant, has_maps, is_channels_last
 from pcgraph.datasets import Batch
+from pcgraph.simulation.channels_last import lay_out
 from pcgraph.training.batch_step import BatchStep
 from pcgraph.training.threads import fitting_threads, threads
 

@@ -10,7 +10,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
 from pcgraph.errors import PCGraphWarning
-from pcgraph.simulation.compiling import Compiler, _only_arguments
+from pcgraph.simulation.compiling import Compiler, _laid_out, _only_arguments
 from tests.nets import residual
 
 pytestmark = pytest.mark.long
@@ -151,3 +151,47 @@ def test_another_plan_or_mode_is_noticed_though_only_arguments_are_guarded() -> 
         expected, got = plain.run(images, steps=2).output[2], scheduler.run(images, steps=2).output[2]
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got, expected, atol=0.02, rtol=0.02)
+
+
+def volumes() -> pcg.PCNetwork:
+    """States with three axes, whose precisions are a buffer of four dimensions, as many as a map has."""
+    edge = {
+        "source": "a",
+        "target": "b",
+        "predictor": [{"Conv3d": {"kernel_size": 1}}],
+        "precision": [0.5, 2],
+    }
+    nodes = {"a": {"shape": [3, 2, 2, 2]}, "b": {"shape": [2, 2, 2, 2]}}
+    dynamics = {"rule": "energy", "rate": 0.1}
+    spec = {"name": "volumes", "nodes": nodes, "edges": [edge], "dynamics": dynamics}
+    return pcg.build(pcg.Spec.model_validate(spec))
+
+
+def test_kernels_of_volumes_stay_as_they_lie() -> None:
+    network, clamp = volumes(), {"a": torch.randn(2, 3, 2, 2, 2)}
+    compiled = pcg.Scheduler(network).compile(backend="eager").run(clamp=clamp, steps=2)
+    plain = pcg.Scheduler(network).run(clamp=clamp, steps=2)
+    torch.testing.assert_close(compiled.state.values["b"], plain.state.values["b"])
+
+
+@pytest.mark.filterwarnings("error::pcgraph.errors.PCGraphWarning")
+def test_compiling_a_network_twice_changes_no_weight() -> None:
+    network, clamp = volumes(), {"a": torch.randn(2, 3, 2, 2, 2)}
+    first, second = (pcg.Scheduler(network).compile(backend="eager") for _ in range(2))
+    for scheduler in (first, second, first):
+        scheduler.run(clamp=clamp, steps=1)
+
+
+def test_what_was_compiled_in_inference_mode_is_differentiated_later() -> None:
+    network, a = volumes(), torch.randn(2, 3, 2, 2, 2, requires_grad=True)
+    with torch.inference_mode():
+        pcg.Scheduler(network).compile(backend="eager")
+    run = pcg.Scheduler(network).run(clamp={"a": a}, free=["a"], steps=2, differentiable=True)
+    (gradient,) = torch.autograd.grad(run.state.values["a"].square().sum(), a)
+    assert gradient.abs().sum() > 0
+
+
+def test_numbers_that_are_negated_when_read_are_negated_for_packages() -> None:
+    value = _laid_out(torch._neg_view(torch.ones(2, 3)))
+    assert not value.is_neg()
+    assert value.tolist() == [[-1.0] * 3] * 2

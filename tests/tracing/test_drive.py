@@ -463,7 +463,7 @@ def test_code_names_states_and_predictions(residual: Residual) -> None:
 
 
 class Odd(nn.Module):
-    """Has a parameter, a tuple and a value without batch among its nodes."""
+    """Has a parameter, a tuple, a value without batch and one with nothing else among its nodes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -474,7 +474,7 @@ class Odd(nn.Module):
         y = self.conv(x) + self.bias.exp()
         a, b = y.chunk(2, 1)
         folded = (a * b).reshape(-1, 2)
-        return folded.sum(1).view(x.shape[0], -1)
+        return folded.sum(1).view(x.shape[0], -1) + y.mean((1, 2, 3))[:, None]
 
 
 def test_all_faults_at_once() -> None:
@@ -487,6 +487,7 @@ def test_all_faults_at_once() -> None:
         "number": "getattr",
         "parameter": "exp",
         "folded": "reshape",
+        "scalar": "mean",
         "image": "x",
         "input": "add",
     }
@@ -504,6 +505,8 @@ def test_all_faults_at_once() -> None:
     assert message["number"] == "the value of 'getattr' is no tensor but a Size"
     assert message["parameter"] == "the input never reaches 'exp': its value is the same for every image"
     assert message["folded"] == "the value of 'reshape' has no batch dimension in front"
+    expected = "the value of 'mean' is one number an image, without a dimension besides the batch"
+    assert message["scalar"] == expected
     assert message["image"] == "'x' is the image itself"
     assert message["input"] == "the name 'input' is taken: it means the network's input"
 
