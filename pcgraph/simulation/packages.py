@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from pcgraph.display.logs import without_log
 from pcgraph.files.cache import Cache
+from pcgraph.simulation.copied_constants import page_out_constants
 from pcgraph.simulation.operations import Operations, UnfitError
 from pcgraph.simulation.shortening import shortened
 from pcgraph.tracing.numberless import numberless
@@ -88,6 +89,7 @@ def load_or_make(
     # as torch._inductor.aoti_load_package, which first imports the compiler; and its model looks up the form
     # of arguments and results, which are plain lists here, at each call
     loaded = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    page_out_constants()
 
     def run(*tensors: Tensor) -> list[Tensor]:
         return loaded.boxed_run([*tensors, *lent])

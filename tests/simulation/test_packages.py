@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -273,6 +275,22 @@ def test_large_matrices_are_lent(kept: Cache, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(packages, "_write", None)  # the same package
     package = packages.load_or_make(lambda x: [small(other(x))], (x,), kept)
     torch.testing.assert_close(package(x)[0], small(other(x)).detach())
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's list of mappings")
+def test_weights_are_in_memory_once(kept: Cache) -> None:
+    """Torch copies the constants of a library; what it read them from does not stay."""
+    matrix = torch.randn(1024, 1024) / 32
+    x = torch.randn(2, 1024)
+    package = packages.load_or_make(lambda x: [x @ matrix], (x,), kept)
+    mappings, resident = "", 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        mappings = line if re.match("[0-9a-f]+-", line) else mappings
+        if line.startswith("Rss:") and mappings.endswith(".wrapper.so") and " r--p " in mappings:
+            resident += int(line.split()[1])
+    assert resident < matrix.nbytes / 1024 / 4
+    torch.testing.assert_close(package(x)[0], x @ matrix)
 
 
 def test_what_is_lent_must_be_there() -> None:
