@@ -17,8 +17,8 @@ MADV_PAGEOUT = 21
 def page_out_constants() -> None:
     """Take the constants of packages out of memory that were read in their libraries; the copies stay.
 
-    Nobody reads those again, but they would be resident as long as the package is. Elsewhere than on Linux
-    nothing happens.
+    Nobody reads those again, but they would be resident as long as the package is. Elsewhere than on Linux,
+    and where temporary files are in memory themselves, nothing happens.
     """
     if not MAPPINGS.exists():
         return
