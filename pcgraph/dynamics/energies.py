@@ -168,12 +168,8 @@ class TermEnergy(nn.Module):
         """The energy, one number an image: (batch,); in float32 at least."""
         if x.dtype.itemsize < 4 or mu.dtype.itemsize < 4:
             x, mu = x.float(), mu.float()
-        value = self.energy.value(x, mu)
-        units = tuple(range(1, value.dim()))  # flattened, maps that are channels-last would be copied
-        if math.isnan(self.number):
-            energy = (value * self.precision).sum(units)
-        else:
-            energy = value.sum(units) * self.number
+        value = self.weighted(self.energy.value(x, mu))
+        energy = value.sum(tuple(range(1, value.dim())))  # flattened, channels-last maps would be copied
         if self.log_precision is not None:
             energy = energy - self.log_precision.sum() / 2
         return energy

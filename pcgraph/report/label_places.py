@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def best_place(
     return best[1], best[2]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of the widest line, in inches."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
