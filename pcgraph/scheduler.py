@@ -69,12 +69,17 @@ class Scheduler:
         Args:
             options: For `torch.compile`, such as ``backend``; left out, the default backend with
                 frozen weights (batch norm folded, weights packed for the processor), and CUDA graphs on a
-                GPU. Where nothing is installed that could compile, a warning says so and all goes on
-                uncompiled.
+                GPU. What these cannot compile, or where nothing is installed that could, goes on
+                uncompiled, and a warning says so.
         """
         self._options = options
         self._stepper.compiler = find_compiler(self.network, options)
         return self
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last run was to be compiled and could not be; later ones are not."""
+        return self._stepper.compiler is not None and self._stepper.compiler.gave_up
 
     def start(
         self,
@@ -107,7 +112,9 @@ class Scheduler:
             InputError: A name or a shape that does not fit.
         """
         stepper = self._stepper
-        if stepper.compiler is not None and not stepper.compiler.knows(self.network):
+        if self.gave_up:
+            stepper.compiler = None
+        elif stepper.compiler is not None and not stepper.compiler.knows(self.network):
             if stepper.compiler.used:
                 message = "weights have changed since steps were compiled with them: they are compiled anew"
                 warnings.warn(message, PCGraphWarning, stacklevel=2)

@@ -99,6 +99,8 @@ def _measure(trial: Trial[Scheduler], network: PCNetwork, batch: int, memory: fl
 def _run(scheduler: Scheduler, steps: int, how: Mapping[str, Any]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     run = scheduler.run(None, steps, generator=generator, diverging=True, **how)
+    if scheduler.gave_up:
+        raise RuntimeError("it is not compiled")
     if scheduler.network.device.type == "cuda":
         torch.cuda.synchronize(scheduler.network.device)
     return dict(run.state.values)

@@ -74,7 +74,7 @@ class Trial(Generic[T]):
         taken = self._take(way)
         try:
             found = self._work(taken, self.times)  # the first time a compiled one compiles
-        except RuntimeError:  # of torch: code that asks how maps lie, and cannot have them so
+        except RuntimeError:  # code that asks how maps lie, and cannot have them so; what cannot be compiled
             return
         if not alike(found, self._expected, self._tolerance):
             return

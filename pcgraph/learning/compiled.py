@@ -19,10 +19,11 @@ from pcgraph.learning.moving import Mover
 from pcgraph.learning.parts import Parts, count_parts, cut
 from pcgraph.learning.rules import Moment, Rule
 from pcgraph.network import PCNetwork
-from pcgraph.simulation.compiling import is_hooked, missing_compiler
+from pcgraph.simulation.compiling import is_hooked
 from pcgraph.simulation.operations import UnfitError
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.start import given_values
+from pcgraph.simulation.toolchain import reason_of
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,7 @@ class Compiled:
                 arguments = (*_copies(weights).values(), *given.values(), *state)
                 package = load_or_make(function, arguments, kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
-            reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
-            warnings.warn(f"learning is not compiled: {reason}", PCGraphWarning, stacklevel=2)
+            warnings.warn(f"learning is not compiled: {reason_of(fault)}", PCGraphWarning, stacklevel=2)
             return None
         like = _signature(given, steps, [*weights.values(), *given.values(), *state])
         return _Made(package, weights, mover, form, like)
@@ -203,9 +203,6 @@ def _check(network: PCNetwork) -> None:
     Raises:
         UnfitError: It is not.
     """
-    missing = missing_compiler(network.device)
-    if missing:
-        raise UnfitError(missing)
     if is_hooked(network):
         raise UnfitError("a hook on one of the modules would not be called")
     if torch.is_autocast_enabled(network.device.type):

@@ -1,4 +1,7 @@
-"""Compiled functions of a state: a whole step, or the readout, without a graph break."""
+"""Compiled functions of a state: a whole step, or the readout, without a graph break.
+
+What cannot be compiled is called as it is, and a warning says why.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from pcgraph.simulation.channels_last import lay_out
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.step import Evaluation, advance, evaluate
+from pcgraph.simulation.toolchain import NoCompilerError, reason_of, require_compiler
 from pcgraph.state import State
 
 if TYPE_CHECKING:
@@ -37,12 +41,15 @@ class Compiler:
 
     Args:
         device: Where they run. On a GPU they are replayed as CUDA graphs.
-        options: For `torch.compile`; left out, the default backend with frozen weights (batch norm folded,
-            weights packed for the processor).
+        options: For `torch.compile`, whose faults are then the caller's; left out, the default backend with
+            frozen weights (batch norm folded, weights packed for the processor).
         constant: The predictors that steps replace by their constant form, by edge.
         kept: Where compiled functions are kept for later processes; None makes them anew in each.
         freezing: Whether weights are frozen; those of float64 cannot be packed.
         weights: What becomes constants.
+
+    Attributes:
+        gave_up: Whether something could not be compiled; from then on nothing is.
     """
 
     def __init__(
@@ -56,6 +63,8 @@ class Compiler:
     ) -> None:
         self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
+        self.gave_up, self._is_default = False, not options
+        self._not_kept: Exception | None = None
         self.options = options or {
             "options": {
                 "freezing": freezing,
@@ -83,27 +92,42 @@ class Compiler:
     def __call__(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> Any:
         """``function(*arguments)``, compiled; the function of a key is the one that first came with it."""
         arguments = tree_map_only(Tensor, _laid_out, arguments)
-        if self.kept is not None:
+        if self.kept is not None and not self.gave_up:
             signature = (key, _signature(arguments))
             if signature not in self._packages:
                 self._packages[signature] = self._package(function, arguments, self.kept)
             package = self._packages[signature]
             if package is not None:
                 return package(*arguments)
-        return self._within_this_process(key, function, arguments)
+        if not self.gave_up:
+            try:
+                results = self._within_this_process(key, function, arguments)
+            except Exception as fault:
+                if not self._is_default or isinstance(fault, torch.OutOfMemoryError):
+                    raise
+                self._give_up(fault)
+            else:
+                if self._not_kept is not None:
+                    _say(f"what was compiled is not kept for later processes: {reason_of(self._not_kept)}")
+                    self._not_kept = None
+                return results
+        return function(*arguments)
 
     def _package(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache
     ) -> Package | None:
-        """The function ahead of time; None, and a warning, where that cannot be had."""
+        """The function ahead of time; None where that cannot be had."""
         try:
             return load_or_make(function, arguments, kept)
+        except NoCompilerError as fault:
+            self._give_up(fault)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
-            reason = str(fault).strip().partition("\n")[0] or type(fault).__name__
-            note = f"what was compiled is not kept for later processes: {reason}"
-            warnings.warn(note, PCGraphWarning, stacklevel=2)
-            self.kept = None
-            return None
+            self.kept, self._not_kept = None, fault
+        return None
+
+    def _give_up(self, fault: Exception) -> None:
+        self.gave_up = True
+        _say(f"steps are not compiled: {reason_of(fault)}")
 
     def _within_this_process(
         self, key: Hashable, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -111,6 +135,8 @@ class Compiler:
         from torch._inductor import config
 
         if key not in self._compiled:
+            if self._is_default:
+                require_compiler("cuda" if self.on_gpu else "cpu")
 
             def called(*arguments: Any) -> Any:  # `_only_arguments` knows the name
                 return function(*arguments)
@@ -171,15 +197,8 @@ def _only_arguments(guards: Sequence[GuardFilterEntry]) -> list[bool]:
     return [not name or name.startswith("arguments") for name in names]
 
 
-def find_compiler(network: PCNetwork, options: Options) -> Compiler | None:
-    """What compiles functions of a network, which becomes channels-last and makes what can be made once.
-
-    None, and a warning, where nothing is installed that could compile.
-    """
-    missing = "" if options else missing_compiler(network.device)
-    if missing:
-        warnings.warn(f"steps are not compiled: {missing}", stacklevel=3)
-        return None
+def find_compiler(network: PCNetwork, options: Options) -> Compiler:
+    """What compiles functions of a network, which becomes channels-last and makes what can be made once."""
     lay_out(network, channels_last=True)
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
@@ -210,20 +229,8 @@ def is_hooked(network: PCNetwork) -> bool:
     return any(one._forward_hooks or one._forward_pre_hooks for one in (*network.modules(), *drive))
 
 
-def missing_compiler(device: torch.device) -> str:
-    """What the default backend lacks on this machine."""
-    if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        return "" if has_triton() else "Triton is not installed, or does not know this GPU"
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "there is no C++ compiler (g++, or what the variable CXX names)"
-    return ""
+def _say(text: str) -> None:
+    warnings.warn(text, PCGraphWarning, stacklevel=3)
 
 
 def _signature(arguments: tuple[Any, ...]) -> Hashable:

@@ -25,6 +25,7 @@ from pcgraph.files.cache import Cache
 from pcgraph.simulation.copied_constants import page_out_constants
 from pcgraph.simulation.operations import Operations, UnfitError
 from pcgraph.simulation.shortening import shortened
+from pcgraph.simulation.toolchain import require_compiler
 from pcgraph.tracing.numberless import numberless
 
 PACKAGE = "package.pt2"
@@ -69,6 +70,7 @@ def load_or_make(
     Raises:
         UnfitError: It returns what is neither a tensor nor made of them, or draws; or the package could not
             be kept.
+        NoCompilerError: There is no such package yet.
         Exception: Whatever torch raises where it cannot trace or compile it.
     """
     device = _device(arguments)
@@ -78,9 +80,11 @@ def load_or_make(
     with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False), _as_if_compiled():
         key, lent = _key(flat, shorten)
         entry = kept.find(key)
-        program = None if entry is not None else _trace(flat, lent)
-        if program is not None and shorten:
-            program = shortened(program, [*flat.tensors, *lent])
+        program = None
+        if entry is None:
+            require_compiler(device)
+            program = _trace(flat, lent)
+            program = shortened(program, [*flat.tensors, *lent]) if shorten else program
     if program is not None:
         entry = kept.keep(key, partial(_write, program, [*flat.tensors, *lent]))
     if entry is None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
+from torch._dynamo.exc import InvalidBackend
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch._inductor import cpp_builder
+from torch._inductor import config, cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
 import pcgraph as pcg
@@ -95,12 +100,50 @@ def test_without_a_compiler_it_runs_uncompiled_and_says_so(monkeypatch: pytest.M
         raise InvalidCxxCompiler
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", find)
+    goes_on_without("there is no C\\+\\+ compiler")
+
+
+@pytest.mark.parametrize("cache", ["0", None])
+def test_with_a_compiler_that_cannot_compile_it_runs_uncompiled_and_says_so_once(
+    cache: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PCGRAPH_CACHE", cache or str(tmp_path / "cache"))
+    broken = tmp_path / "g++"
+    version = 'if [ "$1" = --version ]; then echo "g++ 14"; exit 0; fi'
+    broken.write_text(f"#!/bin/sh\n{version}\necho 'g++: fatal error: no cc1plus' >&2; exit 1\n")
+    broken.chmod(0o700)
+    with config.patch({"cpp.cxx": (None, str(broken))}):
+        goes_on_without("g\\+\\+: fatal error: no cc1plus")
+
+
+def goes_on_without(reason: str) -> None:
+    """A compiled scheduler runs, says once why it is not compiled, and is as if it had never been asked."""
     network = residual("predify", "sweep")
     images = torch.randn(2, 3, 16, 16)
-    plain = pcg.Scheduler(network).run(images, steps=2)
-    with pytest.warns(UserWarning, match="steps are not compiled: there is no C\\+\\+ compiler"):
-        scheduler = pcg.Scheduler(network).compile()
-    assert torch.equal(scheduler.run(images, steps=2).output[2], plain.output[2])
+    plain = pcg.Scheduler(network).run(images, steps=2, record=RECORD)
+    scheduler = pcg.Scheduler(network).compile()
+    with pytest.warns(PCGraphWarning) as said:
+        first = scheduler.run(images, steps=2, record=RECORD)
+    assert scheduler.gave_up
+    assert [bool(re.search(f"steps are not compiled: .*{reason}", str(one.message))) for one in said] == [
+        True
+    ]
+    for quantity in ("values", "errors", "energy", "gradients"):
+        for name, series in getattr(plain, quantity).items():
+            torch.testing.assert_close(getattr(first, quantity)[name][2], series[2])
+    with torch.no_grad():
+        network.predictors["e2->e1"][-1].bias += 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = scheduler.run(images, steps=2)
+    torch.testing.assert_close(again.output[2], pcg.Scheduler(network).run(images, steps=2).output[2])
+    assert not scheduler.gave_up
+
+
+def test_what_the_caller_asked_of_torch_compile_fails_as_it_does_there() -> None:
+    scheduler = pcg.Scheduler(residual("predify", "sweep")).compile(backend="nothing would take this")
+    with pytest.raises(InvalidBackend):
+        scheduler.run(torch.randn(2, 3, 16, 16), steps=1)
 
 
 @pytest.mark.heavy
