@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pcgraph.display.garbage import uncollected
+
 if TYPE_CHECKING:
     from pcgraph.acceleration import Optimized, choose_convolutions
     from pcgraph.acceleration import optimize as optimize
@@ -89,7 +91,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pcgraph' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"pcgraph.{_HOME[name]}"), name)
+    with uncollected():
+        return getattr(importlib.import_module(f"pcgraph.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

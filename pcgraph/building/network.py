@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pcgraph.building.graph import assemble
 from pcgraph.building.size import check_size
+from pcgraph.display.garbage import uncollected
 from pcgraph.dynamics.gains import Dynamics, Energy, Predify, check_memory
 from pcgraph.errors import Fault, ModelError, SpecError
 from pcgraph.files.weights import check_digest, find_weights
@@ -34,6 +35,7 @@ _SEEDED = threading.RLock()
 """Held while first weights are drawn: from torch's generator, of which all threads have one."""
 
 
+@uncollected()
 def build(
     spec: SpecLike,
     model: nn.Module | None = None,
