@@ -100,6 +100,11 @@ class Compiled:
         values, moved = {**found["values"], **given}, made.mover is not None
         yield Moment(values, found["energy"], found["start"], found["gradients"], moved)
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether the first batch could not be compiled."""
+        return self._tried and self._made is None
+
     def _make(self, local: Local, given: Values, steps: int) -> _Made | None:
         network = local.network
         weights = dict(network.named_parameters()) | dict(network.named_buffers())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pcgraph.datasets import Batch
 from pcgraph.errors import Fault, InputError
+from pcgraph.learning.compiled import Compiled
 from pcgraph.learning.local import Local
 from pcgraph.learning.loop import find_rule, moments
 from pcgraph.learning.saving import save_network
@@ -64,6 +65,11 @@ class ByEnergy:
     def compile(self, compiled: bool) -> None:
         """Let the work of the next batches be compiled, or not."""
         self.infer = find_rule(self.rule, compiled)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the work was to be compiled and could not be."""
+        return isinstance(self.infer, Compiled) and self.infer.gave_up
 
     def parameters(self) -> list[nn.Parameter]:
         """All weights that move, learned precisions among them."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,11 @@ class Compilable(Protocol):
 
     def compile(self, compiled: bool) -> None:
         """Compile the work of a batch when it is next done, or go back to what is not compiled."""
+        ...
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the work was to be compiled and could not be."""
         ...
 
 
@@ -133,6 +138,8 @@ class Fastest:
         with threads(way.threads or torch.get_num_threads()):
             for _ in range(times):
                 found = self._step.rehearse(batch, done)
+        if way.compiled and cast(Compilable, self._step.task).gave_up:
+            raise RuntimeError("it is not compiled")
         if self._network.device.type == "cuda":
             torch.cuda.synchronize(self._network.device)
         return found

@@ -14,8 +14,10 @@ import pcgraph as pcg
 from pcgraph.acceleration import Measured, Variant
 from pcgraph.acceleration.trial import Trial
 from pcgraph.acceleration.ways import is_channels_last
+from pcgraph.errors import PCGraphWarning
 from pcgraph.learning import DynamicsTask, make_task, with_noise
 from pcgraph.network import PCNetwork
+from pcgraph.simulation.toolchain import NoCompilerError
 from pcgraph.spec import Train, Tune
 from pcgraph.spec.training import Fitting
 from pcgraph.training import Task, fit
@@ -250,6 +252,20 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(pcg.InputError, match="looked for by one process, and there are several"):
         trained("reconstruct", tmp_path, fast=True)
+
+
+def test_what_cannot_be_compiled_is_not_measured_as_compiled(
+    times: dict[str, float], tmp_path: Path, kept: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(device: str) -> None:
+        raise NoCompilerError("there is none")
+
+    times["compiled"] = 0.1
+    monkeypatch.setattr(module, "COMPILING", 0.5)
+    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
+    with pytest.warns(PCGraphWarning, match="learning is not compiled: there is none"):
+        _, (found,), _ = trained("il", tmp_path, spec=DENSE, fast=True)
+    assert not any(way.compiled for way in found.variants)
 
 
 @pytest.mark.heavy
