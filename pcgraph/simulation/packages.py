@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -33,6 +34,9 @@ FORMAT = 4
 """Goes up when packages are made in another way."""
 OPTIONS = {"freezing": True, "unroll_reductions_threshold": 1}
 """Weights are packed, and no sum of a tile's transform is made again for each value that reads it."""
+
+_ASKED = threading.RLock()
+"""Held while whoever asks is told that this is compiled: the answer is that of all threads."""
 
 
 class Package:
@@ -237,7 +241,7 @@ def _device(values: Any) -> str:
 @contextmanager
 def _as_if_compiled() -> Iterator[None]:
     """Whoever asks is told that this is compiled, and leaves out what looks at numbers."""
-    with patch.object(torch.compiler, "_is_compiling_flag", True):
+    with _ASKED, patch.object(torch.compiler, "_is_compiling_flag", True):
         yield
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_RAISED = "Developer debug context: raised exception "
+"""What torch writes before the error of the code that it traced."""
+
 
 class NoCompilerError(Exception):
     """Nothing is installed that could compile."""
@@ -29,8 +32,14 @@ def require_compiler(device: str) -> None:
 
 
 def reason_of(fault: Exception) -> str:
-    """Why something was not compiled, in a line: where a compiler failed, the first error that it printed."""
-    lines = str(fault).strip().splitlines()
+    """Why something was not compiled, in a line.
+
+    Where a compiler failed, the first error that it printed; where what was traced did, its own error.
+    """
+    lines = [line.strip() for line in str(fault).strip().splitlines()]
     printed = lines[lines.index("Output:") + 1 :] if "Output:" in lines else []
     errors = [line for line in printed if "error" in line]
+    errors += [line.removeprefix(_RAISED) for line in lines if line.startswith(_RAISED)]
+    if lines and lines[0].endswith(" raised:"):
+        del lines[0]
     return next(iter(errors or lines), type(fault).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -304,3 +305,23 @@ def test_what_is_lent_must_be_there() -> None:
     torch.testing.assert_close(packages._trace(flat, [matrix])(x, other)[0], x @ other)
     with pytest.raises(UnfitError, match="large matrix"):
         packages._trace(flat, [other])
+
+
+def test_after_threads_have_traced_at_once_nothing_seems_to_be_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", False)  # to set it back
+    first_has_begun, second_has_begun = threading.Event(), threading.Event()
+
+    def trace() -> None:
+        with packages._as_if_compiled():
+            first_has_begun.set()
+            second_has_begun.wait(0.2)
+
+    first = threading.Thread(target=trace)
+    first.start()
+    first_has_begun.wait()
+    with packages._as_if_compiled():
+        second_has_begun.set()
+        first.join()
+    assert not torch.compiler.is_compiling()
