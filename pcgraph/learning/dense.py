@@ -26,6 +26,7 @@ from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.plain import is_plain
 from pcgraph.spec import EnergyDynamics
 from pcgraph.state import State
+from pcgraph.tracing.numberless import has_numbers
 
 aten = torch.ops.aten
 # The error times f'(z), by activation: of the error, of z and of f(z).
@@ -155,8 +156,8 @@ class _Course:
         source = self.first.source
         # the first layer's state is larger, and as finite as what it is made of
         moved = {source: self.summed} | {one.source: self.values[one.source] for one in self.rest}
-        for node, value in moved.items() if not torch.compiler.is_compiling() else ():
-            if not torch.isfinite(value).all():
+        for node, value in moved.items():
+            if has_numbers(value) and not torch.isfinite(value).all():
                 raise DivergenceError(node, step)
         start = self.values[source]
         formed = torch.addmm(start, self.summed, self.first.linear.weight, alpha=self.scale)

@@ -255,7 +255,9 @@ def _fill_sizes(
 def _predicted(module: nn.Module, edge: Edge, sources: Sequence[Shape], path: FieldPath) -> Shape:
     """The shape that foreign code makes of the sources."""
     try:
-        return _shape_after(module, sources)
+        # a copy with the same weights, as it may keep what it was given, and here these are no numbers
+        tensors = {id(one): one for one in (*module.parameters(), *module.buffers())}
+        return _shape_after(copy.deepcopy(module, tensors), sources)
     except Exception as error:  # a foreign predictor may raise anything
         given = ", ".join(f"'{name}' {shape}" for name, shape in zip(edge.sources, sources, strict=True))
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from pcgraph.dynamics.descent import Pace
@@ -21,11 +21,13 @@ from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.lent_tiles import Lent, Transformed, lent, transformed
 from pcgraph.predictors.fast.transposes import Affine, affine
 from pcgraph.simulation.channels_last import lay_out
+from pcgraph.simulation.operations import UnfitError
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.step import Evaluation, advance, evaluate
 from pcgraph.simulation.toolchain import NoCompilerError, reason_of, require_compiler
 from pcgraph.state import State
+from pcgraph.tracing.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from torch._dynamo.types import GuardFilterEntry
@@ -47,6 +49,8 @@ class Compiler:
         kept: Where compiled functions are kept for later processes; None makes them anew in each.
         freezing: Whether weights are frozen; those of float64 cannot be packed.
         weights: What becomes constants.
+        foreign: Predictors by edge that may keep something between calls; if one does, nothing is compiled,
+            as it would have what it had then for ever.
 
     Attributes:
         gave_up: Whether something could not be compiled; from then on nothing is.
@@ -60,6 +64,7 @@ class Compiler:
         kept: Cache | None = None,
         freezing: bool = True,
         weights: Sequence[Tensor] = (),
+        foreign: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
@@ -73,6 +78,7 @@ class Compiler:
             }
         }
         self._weights = [(one, _changes(one)) for one in weights]
+        self._foreign = nn.ModuleDict(foreign)
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._packages: dict[Hashable, Package | None] = {}
 
@@ -100,6 +106,7 @@ class Compiler:
             if package is not None:
                 return package(*arguments)
         if not self.gave_up:
+            before = None if key in self._compiled else Snapshot(self._foreign)
             try:
                 results = self._within_this_process(key, function, arguments)
             except Exception as fault:
@@ -110,6 +117,7 @@ class Compiler:
                 if self._not_kept is not None:
                     _say(f"what was compiled is not kept for later processes: {reason_of(self._not_kept)}")
                     self._not_kept = None
+                self._look_for_changes(before)
                 return results
         return function(*arguments)
 
@@ -117,13 +125,21 @@ class Compiler:
         self, function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache
     ) -> Package | None:
         """The function ahead of time; None where that cannot be had."""
+        before, package = Snapshot(self._foreign), None
         try:
-            return load_or_make(function, arguments, kept)
+            package = load_or_make(function, arguments, kept)
         except NoCompilerError as fault:
             self._give_up(fault)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             self.kept, self._not_kept = None, fault
-        return None
+        self._look_for_changes(before)
+        before.restore()  # what was kept may be stand-ins
+        return None if self.gave_up else package
+
+    def _look_for_changes(self, before: Snapshot | None) -> None:
+        changed = before and before.changed([*self._foreign.modules()])
+        if changed:
+            self._give_up(UnfitError(f"a predictor keeps something between its calls: '{changed}'"))
 
     def _give_up(self, fault: Exception) -> None:
         self.gave_up = True
@@ -203,7 +219,9 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler:
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
     constant, freezing = dict(_constant_predictors(network)), network.dtype != torch.float64
-    return Compiler(network.device, options, constant, kept, freezing, _weights(network))
+    edges = network.graph.edges.values()
+    foreign = {edge.name: network.predictors[edge.name] for edge in edges if edge.is_foreign}
+    return Compiler(network.device, options, constant, kept, freezing, _weights(network), foreign)
 
 
 def _weights(network: PCNetwork) -> list[Tensor]:

@@ -35,8 +35,8 @@ FORMAT = 4
 OPTIONS = {"freezing": True, "unroll_reductions_threshold": 1}
 """Weights are packed, and no sum of a tile's transform is made again for each value that reads it."""
 
-_ASKED = threading.RLock()
-"""Held while whoever asks is told that this is compiled: the answer is that of all threads."""
+_ALONE = threading.RLock()
+"""Held while a package is looked up or made: all threads are told then that what they do is compiled."""
 
 
 class Package:
@@ -81,16 +81,18 @@ def load_or_make(
     dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
     flat = _Flat(function, arguments)
     # autocast keeps the weights that it has cast, and the stand-ins of a trace are not to be kept
-    with torch.no_grad(), torch.autocast(device, dtype, enabled, cache_enabled=False), _as_if_compiled():
-        key, lent = _key(flat, shorten)
-        entry = kept.find(key)
-        program = None
-        if entry is None:
-            require_compiler(device)
-            program = _trace(flat, lent)
-            program = shortened(program, [*flat.tensors, *lent]) if shorten else program
-    if program is not None:
-        entry = kept.keep(key, partial(_write, program, [*flat.tensors, *lent]))
+    as_it_is = torch.autocast(device, dtype, enabled, cache_enabled=False)
+    with _ALONE:
+        with torch.no_grad(), as_it_is, _as_if_compiled():
+            key, lent = _key(flat, shorten)
+            entry = kept.find(key)
+            program = None
+            if entry is None:
+                require_compiler(device)
+                program = _trace(flat, lent)
+                program = shortened(program, [*flat.tensors, *lent]) if shorten else program
+        if program is not None:
+            entry = kept.keep(key, partial(_write, program, [*flat.tensors, *lent]))
     if entry is None:
         raise UnfitError(f"nothing can be kept in {kept.folder}, where only its owner may write")
     path = entry.path / PACKAGE
@@ -241,7 +243,7 @@ def _device(values: Any) -> str:
 @contextmanager
 def _as_if_compiled() -> Iterator[None]:
     """Whoever asks is told that this is compiled, and leaves out what looks at numbers."""
-    with _ASKED, patch.object(torch.compiler, "_is_compiling_flag", True):
+    with patch.object(torch.compiler, "_is_compiling_flag", True):
         yield
 
 

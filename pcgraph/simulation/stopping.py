@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pcgraph.errors import DivergenceError
 from pcgraph.state import State
+from pcgraph.tracing.numberless import has_numbers
 
 
 def is_still(before: State, after: State, nodes: Sequence[str], tolerance: float | None) -> bool:
@@ -32,7 +33,7 @@ def check_finite(state: State, nodes: Sequence[str]) -> None:
     Raises:
         DivergenceError: A state is not finite.
     """
-    if not nodes or torch.compiler.is_compiling():  # then whoever compiles looks at what comes out
+    if not nodes or not has_numbers(state.values[nodes[0]]):  # then whoever compiles looks at what comes out
         return
     with torch.no_grad():
         sums = [state.values[node].sum() for node in nodes]

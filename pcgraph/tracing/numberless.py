@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode, is_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _EVALUATING = torch.ops.aten._native_batch_norm_legit_no_training.default
@@ -22,6 +23,14 @@ def numberless() -> Iterator[FakeTensorMode]:
     batch_norms = _BatchNorms()  # type: ignore[no-untyped-call]
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, batch_norms:
         yield mode
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor's numbers can be looked at: it is no stand-in, and nobody compiles what uses it.
+
+    Unlike ``torch.compiler.is_compiling``, which all threads share, it knows nothing of what others compile.
+    """
+    return not (torch.compiler.is_dynamo_compiling() or is_fake(tensor))
 
 
 class _BatchNorms(TorchDispatchMode):  # type: ignore[no-untyped-call]

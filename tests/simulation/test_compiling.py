@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch._dynamo.exc import InvalidBackend
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor import config, cpp_builder
@@ -238,3 +239,39 @@ def test_numbers_that_are_negated_when_read_are_negated_for_packages() -> None:
     value = _laid_out(torch._neg_view(torch.ones(2, 3)))
     assert not value.is_neg()
     assert value.tolist() == [[-1.0] * 3] * 2
+
+
+class Counting(nn.Module):
+    """A predictor whose prediction depends on how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.last = 0, torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.last = (x + self.last).detach()
+        return x[:, :3] * self.calls + self.last[:, :3]
+
+
+def counting(sources: object, target: object) -> nn.Module:
+    return Counting()
+
+
+@pytest.mark.parametrize("cache", ["0", None])
+@pytest.mark.parametrize("options", [{}, {"backend": "eager"}])
+def test_a_predictor_that_keeps_something_between_calls_is_not_compiled(
+    options: dict[str, str], cache: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PCGRAPH_CACHE", cache or str(tmp_path / "cache"))
+    monkeypatch.setattr("pcgraph.simulation.packages._write", lambda *_: {})
+    edge = {"source": "a", "target": "b", "predictor": "python:tests.simulation.test_compiling:counting"}
+    nodes = {"a": {"shape": [4]}, "b": {"shape": [3]}}
+    spec = {"name": "counting", "nodes": nodes, "edges": [edge], "dynamics": {"rule": "energy", "rate": 0.1}}
+    plain, compiled = (pcg.build(pcg.Spec.model_validate(spec), trust=True) for _ in range(2))
+    scheduler, clamp = pcg.Scheduler(compiled).compile(**options), {"b": torch.randn(2, 3)}
+    expected = [pcg.Scheduler(plain).run(clamp=clamp, steps=3).state.values["a"] for _ in range(2)]
+    with pytest.warns(PCGraphWarning) as said:
+        found = [scheduler.run(clamp=clamp, steps=3).state.values["a"] for _ in range(2)]
+    assert len(said) == 1
+    torch.testing.assert_close(found, expected)

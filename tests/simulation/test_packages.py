@@ -22,6 +22,7 @@ from pcgraph.files.cache import Cache
 from pcgraph.simulation import operations, packages
 from pcgraph.simulation.compiling import Compiler, _laid_out, _signature
 from pcgraph.simulation.operations import UnfitError
+from pcgraph.simulation.toolchain import NoCompilerError
 from tests.nets import Residual, TupleOutput, residual
 
 
@@ -307,21 +308,33 @@ def test_what_is_lent_must_be_there() -> None:
         packages._trace(flat, [other])
 
 
-def test_after_threads_have_traced_at_once_nothing_seems_to_be_compiled(
-    monkeypatch: pytest.MonkeyPatch,
+def test_after_threads_have_looked_at_once_nothing_seems_to_be_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(torch.compiler, "_is_compiling_flag", False)  # to set it back
+    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
     first_has_begun, second_has_begun = threading.Event(), threading.Event()
 
-    def trace() -> None:
-        with packages._as_if_compiled():
-            first_has_begun.set()
-            second_has_begun.wait(0.2)
+    def look_up(function: Callable[[Tensor], list[Tensor]]) -> None:
+        with pytest.raises(NoCompilerError):
+            packages.load_or_make(function, (torch.ones(2),), Cache(tmp_path))
 
-    first = threading.Thread(target=trace)
-    first.start()
-    first_has_begun.wait()
-    with packages._as_if_compiled():
+    def first(x: Tensor) -> list[Tensor]:
+        first_has_begun.set()
+        second_has_begun.wait(0.2)
+        return [x + 1]
+
+    def second(x: Tensor) -> list[Tensor]:
         second_has_begun.set()
-        first.join()
+        thread.join(1)
+        return [x + 2]
+
+    thread = threading.Thread(target=look_up, args=(first,))
+    thread.start()
+    first_has_begun.wait()
+    look_up(second)
     assert not torch.compiler.is_compiling()
+
+
+def refuse(device: str) -> None:
+    raise NoCompilerError("there is none")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import pcgraph as pcg
 from tests.goldens import nets
+from tests.nets import residual
 
 QUANTITIES = ["values", "predictions", "errors", "energy", "gradients"]
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
@@ -638,3 +639,10 @@ def test_a_run_that_records_energies_makes_no_prediction_twice(clamp: tuple[str,
         before, node = run.values["e2"][t], run.values["e3"][t]
         expected = node - model[5](model[4](before.clone()))
         torch.testing.assert_close(run.errors["e2->e3"][t], expected, **EXACT)
+
+
+def test_states_are_looked_at_while_other_threads_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)  # as torch does, for all threads
+    network, images = residual("predify", "sweep"), torch.full((2, 3, 16, 16), torch.nan)
+    with pytest.raises(pcg.DivergenceError):
+        pcg.Scheduler(network).run(images, steps=1)
