@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode, is_fake
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _EVALUATING = torch.ops.aten._native_batch_norm_legit_no_training.default
@@ -30,7 +30,7 @@ def has_numbers(tensor: Tensor) -> bool:
 
     Unlike ``torch.compiler.is_compiling``, which all threads share, it knows nothing of what others compile.
     """
-    return not (torch.compiler.is_dynamo_compiling() or is_fake(tensor))
+    return not (torch.compiler.is_dynamo_compiling() or isinstance(tensor, FakeTensor))
 
 
 class _BatchNorms(TorchDispatchMode):  # type: ignore[no-untyped-call]
