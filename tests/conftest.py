@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from pcgraph.simulation.toolchain import NoCompilerError
 from tests.examples import AS_WRITTEN
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -34,6 +35,16 @@ def fixed_seed() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where nothing is installed that could compile."""
+
+    def refuse(device: str) -> None:
+        raise NoCompilerError("there is none")
+
+    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
 
 
 @pytest.fixture

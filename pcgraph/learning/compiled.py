@@ -20,6 +20,7 @@ from pcgraph.learning.parts import Parts, count_parts, cut
 from pcgraph.learning.rules import Moment, Rule
 from pcgraph.network import PCNetwork
 from pcgraph.simulation.compiling import is_hooked
+from pcgraph.simulation.foreign import foreign_predictors, traced
 from pcgraph.simulation.operations import UnfitError
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.start import given_values
@@ -122,14 +123,15 @@ class Compiled:
             names = tuple(weights), tuple(given)
             parts = self._parts(network, given)
             package: Package | Parts | None = None
-            if parts > 1:
-                function = batch_function(self._rule, local, *names, steps)
-                images = [value.chunk(parts)[0] for value in given.values()]
-                package = cut(function, _copies(weights), images, state, mover, parts, kept)
-            if package is None:
-                function = batch_function(self._rule, local, *names, steps, mover)
-                arguments = (*_copies(weights).values(), *given.values(), *state)
-                package = load_or_make(function, arguments, kept, shorten=True)
+            with traced(foreign_predictors(network)):
+                if parts > 1:
+                    function = batch_function(self._rule, local, *names, steps)
+                    images = [value.chunk(parts)[0] for value in given.values()]
+                    package = cut(function, _copies(weights), images, state, mover, parts, kept)
+                if package is None:
+                    function = batch_function(self._rule, local, *names, steps, mover)
+                    arguments = (*_copies(weights).values(), *given.values(), *state)
+                    package = load_or_make(function, arguments, kept, shorten=True)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             warnings.warn(f"learning is not compiled: {reason_of(fault)}", PCGraphWarning, stacklevel=2)
             return None

@@ -21,7 +21,7 @@ from pcgraph.network import PCNetwork
 from pcgraph.predictors.fast.lent_tiles import Lent, Transformed, lent, transformed
 from pcgraph.predictors.fast.transposes import Affine, affine
 from pcgraph.simulation.channels_last import lay_out
-from pcgraph.simulation.operations import UnfitError
+from pcgraph.simulation.foreign import KeepsError, foreign_predictors, refuse_changes, traced
 from pcgraph.simulation.packages import Package, load_or_make
 from pcgraph.simulation.plan import Plan
 from pcgraph.simulation.step import Evaluation, advance, evaluate
@@ -49,8 +49,7 @@ class Compiler:
         kept: Where compiled functions are kept for later processes; None makes them anew in each.
         freezing: Whether weights are frozen; those of float64 cannot be packed.
         weights: What becomes constants.
-        foreign: Predictors by edge that may keep something between calls; if one does, nothing is compiled,
-            as it would have what it had then for ever.
+        foreign: Predictors that may keep something between calls; if one does, nothing is compiled.
 
     Attributes:
         gave_up: Whether something could not be compiled; from then on nothing is.
@@ -64,7 +63,7 @@ class Compiler:
         kept: Cache | None = None,
         freezing: bool = True,
         weights: Sequence[Tensor] = (),
-        foreign: Mapping[str, nn.Module] | None = None,
+        foreign: nn.ModuleDict | None = None,
     ) -> None:
         self.constant, self.kept = constant or {}, kept
         self.on_gpu = device.type == "cuda"
@@ -78,7 +77,7 @@ class Compiler:
             }
         }
         self._weights = [(one, _changes(one)) for one in weights]
-        self._foreign = nn.ModuleDict(foreign)
+        self._foreign = nn.ModuleDict() if foreign is None else foreign
         self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self._packages: dict[Hashable, Package | None] = {}
 
@@ -117,7 +116,11 @@ class Compiler:
                 if self._not_kept is not None:
                     _say(f"what was compiled is not kept for later processes: {reason_of(self._not_kept)}")
                     self._not_kept = None
-                self._look_for_changes(before)
+                try:
+                    if before is not None:
+                        refuse_changes(self._foreign, before)
+                except KeepsError as fault:  # once it had what it kept
+                    self._give_up(fault)
                 return results
         return function(*arguments)
 
@@ -125,21 +128,14 @@ class Compiler:
         self, function: Callable[..., Any], arguments: tuple[Any, ...], kept: Cache
     ) -> Package | None:
         """The function ahead of time; None where that cannot be had."""
-        before, package = Snapshot(self._foreign), None
         try:
-            package = load_or_make(function, arguments, kept)
-        except NoCompilerError as fault:
+            with traced(self._foreign):
+                return load_or_make(function, arguments, kept)
+        except (NoCompilerError, KeepsError) as fault:
             self._give_up(fault)
         except Exception as fault:  # of tracer, exporter, compiler, linker, disk: each has types of its own
             self.kept, self._not_kept = None, fault
-        self._look_for_changes(before)
-        before.restore()  # what was kept may be stand-ins
-        return None if self.gave_up else package
-
-    def _look_for_changes(self, before: Snapshot | None) -> None:
-        changed = before and before.changed([*self._foreign.modules()])
-        if changed:
-            self._give_up(UnfitError(f"a predictor keeps something between its calls: '{changed}'"))
+        return None
 
     def _give_up(self, fault: Exception) -> None:
         self.gave_up = True
@@ -219,8 +215,7 @@ def find_compiler(network: PCNetwork, options: Options) -> Compiler:
     apart = bool(options) or network.device.type != "cpu" or is_hooked(network)
     kept = None if apart else user_cache()
     constant, freezing = dict(_constant_predictors(network)), network.dtype != torch.float64
-    edges = network.graph.edges.values()
-    foreign = {edge.name: network.predictors[edge.name] for edge in edges if edge.is_foreign}
+    foreign = foreign_predictors(network)
     return Compiler(network.device, options, constant, kept, freezing, _weights(network), foreign)
 
 

@@ -74,7 +74,7 @@ def load_or_make(
     Raises:
         UnfitError: It returns what is neither a tensor nor made of them, or draws; or the package could not
             be kept.
-        NoCompilerError: There is no such package yet.
+        NoCompilerError: There is no such package yet, and nothing to make it with.
         Exception: Whatever torch raises where it cannot trace or compile it.
     """
     device = _device(arguments)

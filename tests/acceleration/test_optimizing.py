@@ -14,7 +14,6 @@ from pcgraph.acceleration import TiledConvTranspose2d
 from pcgraph.acceleration import optimizing as module
 from pcgraph.acceleration.trial import Trial
 from pcgraph.errors import PCGraphWarning
-from pcgraph.simulation.toolchain import NoCompilerError
 from tests.acceleration.test_choose import image, network, tiles_are_fast  # noqa: F401
 from tests.nets import residual
 
@@ -51,13 +50,9 @@ def images(batch: int = 2) -> Tensor:
 
 
 def test_steps_that_cannot_be_compiled_are_not_measured_as_compiled(
-    times: Times, kept: Path, monkeypatch: pytest.MonkeyPatch
+    times: Times, kept: Path, no_compiler: None
 ) -> None:
-    def refuse(device: str) -> None:
-        raise NoCompilerError("there is none")
-
     times.update({"compiled": 0.1})
-    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
     with pytest.warns(PCGraphWarning, match="steps are not compiled: there is none"):
         found = residual().optimize(images(), steps=10_000)
     assert not any(way.compiled for way in found.variants)

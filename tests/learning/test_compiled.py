@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +71,7 @@ GRAPHS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def built(spec: dict[str, Any]) -> pcg.PCNetwork:
-    return pcg.build(pcg.parse_spec(spec), seed=3).double()
+    return pcg.build(pcg.parse_spec(spec), trust=True, seed=3).double()
 
 
 def clamped(network: pcg.PCNetwork, batch: int = 3, seed: int = 0) -> dict[str, Tensor]:
@@ -192,6 +193,33 @@ def test_what_cannot_be_compiled_learns_all_the_same(case: str, monkeypatch: pyt
             list(updates)
         weights.append([one.detach().clone() for one in network.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["predictor", "start"])
+def test_what_keeps_something_between_calls_learns_uncompiled(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "_write", lambda *_: {})
+    counts = {"predictor": "python:tests.simulation.test_compiling:counting"}
+    if kind == "start":
+        start = [{"source": "a", "target": "c", **counts}]
+        spec = dense("cb", "ca", "dc", start=start, schedule={"initial": "amortised"})
+    else:
+        spec = dense("ab", "cd")
+        spec["edges"].append({"source": "b", "target": "c", **counts})
+    weights = []
+    for compiled in (False, True):
+        network = built(spec)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        updates = learn(network, [clamped(network)] * 2, optimizer, steps=2, compiled=compiled)
+        with (
+            pytest.warns(PCGraphWarning, match="keeps something between its calls: '.*(calls|last)'")
+            if (compiled)
+            else contextlib.nullcontext()
+        ):
+            list(updates)
+        weights.append([one.detach().clone() for one in network.parameters()])
+    torch.testing.assert_close(*weights)
 
 
 def test_a_hook_is_heard() -> None:

@@ -309,10 +309,9 @@ def test_what_is_lent_must_be_there() -> None:
 
 
 def test_after_threads_have_looked_at_once_nothing_seems_to_be_compiled(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_compiler: None
 ) -> None:
     monkeypatch.setattr(torch.compiler, "_is_compiling_flag", False)  # to set it back
-    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
     first_has_begun, second_has_begun = threading.Event(), threading.Event()
 
     def look_up(function: Callable[[Tensor], list[Tensor]]) -> None:
@@ -334,7 +333,3 @@ def test_after_threads_have_looked_at_once_nothing_seems_to_be_compiled(
     first_has_begun.wait()
     look_up(second)
     assert not torch.compiler.is_compiling()
-
-
-def refuse(device: str) -> None:
-    raise NoCompilerError("there is none")

@@ -17,7 +17,6 @@ from pcgraph.acceleration.ways import is_channels_last
 from pcgraph.errors import PCGraphWarning
 from pcgraph.learning import DynamicsTask, make_task, with_noise
 from pcgraph.network import PCNetwork
-from pcgraph.simulation.toolchain import NoCompilerError
 from pcgraph.spec import Train, Tune
 from pcgraph.spec.training import Fitting
 from pcgraph.training import Task, fit
@@ -255,14 +254,10 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_cannot_be_compiled_is_not_measured_as_compiled(
-    times: dict[str, float], tmp_path: Path, kept: None, monkeypatch: pytest.MonkeyPatch
+    times: dict[str, float], tmp_path: Path, kept: None, no_compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(device: str) -> None:
-        raise NoCompilerError("there is none")
-
     times["compiled"] = 0.1
     monkeypatch.setattr(module, "COMPILING", 0.5)
-    monkeypatch.setattr("pcgraph.simulation.packages.require_compiler", refuse)
     with pytest.warns(PCGraphWarning, match="learning is not compiled: there is none"):
         _, (found,), _ = trained("il", tmp_path, spec=DENSE, fast=True)
     assert not any(way.compiled for way in found.variants)
